@@ -1,0 +1,259 @@
+//! An open directory, and what can be done below it without leaving it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Kind, Metadata};
+
+/// An open directory. Paths given to `*_in_root` methods are resolved as if it were `/`.
+#[derive(Debug)]
+pub struct Dir(OwnedFd);
+
+/// A name in a directory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Entry {
+    /// The name, as bytes of the file system.
+    pub name: OsString,
+    /// The type the directory says it has.
+    pub kind: Kind,
+}
+
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+/// Opening must not wait for the other end of a fifo, nor take a terminal.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+impl Dir {
+    /// Opens a directory by a path of this process; symbolic links are followed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(fs::open(path, DIRECTORY, Mode::empty())?))
+    }
+
+    /// Takes a handle that is already open (for example a detached mount).
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Returns another handle of the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    /// Opens a directory below this one, following links inside it.
+    pub fn open_dir_in_root(&self, path: &Path) -> io::Result<Self> {
+        Ok(Self(self.open_in_root(path, DIRECTORY)?))
+    }
+
+    /// Opens a file for reading below this directory, following links inside it. Never blocks.
+    pub fn open_file_in_root(&self, path: &Path) -> io::Result<File> {
+        Ok(File::from(self.open_in_root(path, READ)?))
+    }
+
+    /// Returns the metadata at `path`, following links inside this directory; `None` when nothing is there.
+    pub fn stat_in_root(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        self.metadata_in_root(path, OFlags::PATH)
+    }
+
+    /// Like [`Dir::stat_in_root`], but a link in the last place is not followed.
+    pub fn lstat_in_root(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        self.metadata_in_root(path, OFlags::PATH | OFlags::NOFOLLOW)
+    }
+
+    /// Returns the target of the link at `path` (the last place is not followed).
+    pub fn read_link_in_root(&self, path: &Path) -> io::Result<PathBuf> {
+        let link = self.open_in_root(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        read_link(&link, "")
+    }
+
+    fn metadata_in_root(&self, path: &Path, flags: OFlags) -> io::Result<Option<Metadata>> {
+        match self.open_in_root(path, flags | OFlags::CLOEXEC) {
+            Ok(fd) => Ok(Some(Metadata::of(&fs::fstat(&fd)?))),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_in_root(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let bytes = path.as_os_str().as_bytes();
+        let path = if bytes.is_empty() { Path::new(".") } else { path };
+        loop {
+            // EAGAIN: a rename elsewhere raced with the walk (openat2(2)); the walk is simply done again.
+            match fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Returns all names but `.` and `..`, sorted by bytes.
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        // A handle of its own: the position of an open directory is shared by its duplicates.
+        let handle = fs::openat(&self.0, ".", DIRECTORY, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(32 * 1024);
+        let mut names = RawDir::new(handle, buffer.spare_capacity_mut());
+        let mut found = Vec::new();
+        while let Some(name) = names.next() {
+            let name = name?;
+            let bytes = name.file_name().to_bytes();
+            if bytes == b"." || bytes == b".." {
+                continue;
+            }
+            let kind = match name.file_type() {
+                FileType::Unknown => self.child_metadata(OsStr::from_bytes(bytes))?.map_or(Kind::File, |m| m.kind),
+                known => Kind::of(known),
+            };
+            found.push(Entry { name: OsString::from_vec(bytes.to_vec()), kind });
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Returns the metadata of this directory.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        Ok(Metadata::of(&fs::fstat(&self.0)?))
+    }
+
+    /// Returns the metadata of one name, not followed; `None` when it is not there.
+    pub fn child_metadata(&self, name: &OsStr) -> io::Result<Option<Metadata>> {
+        match fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Metadata::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the directory of that name; a link is refused (`ENOTDIR`/`ELOOP`).
+    pub fn child_dir(&self, name: &OsStr) -> io::Result<Self> {
+        Ok(Self(fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Opens the file of that name for reading; a link is refused (`ELOOP`). Never blocks.
+    pub fn child_file(&self, name: &OsStr) -> io::Result<File> {
+        Ok(File::from(fs::openat(&self.0, name, READ | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Returns the target of the link of that name.
+    pub fn child_link(&self, name: &OsStr) -> io::Result<PathBuf> {
+        read_link(&self.0, name)
+    }
+
+    /// Removes the name, with everything below it if it is a directory. Nothing there is no error.
+    /// Directories that deny access (overlay work directories have mode 000) are opened up first.
+    pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
+        remove_tree(&self.0, name)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn read_link(at: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<PathBuf> {
+    let target = fs::readlinkat(at, name.as_ref(), Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+}
+
+/// A stack in place of recursion: a RUN step may leave directories thousands deep.
+fn remove_tree(at: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match fs::unlinkat(at, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut stack = vec![(open_for_removal(at, name)?, name.to_owned())];
+    while let Some((dir, _)) = stack.last() {
+        match empty_files(dir)? {
+            Some(sub) => {
+                let opened = open_for_removal(dir, &sub)?;
+                stack.push((opened, sub));
+            }
+            None => {
+                let Some((_, name)) = stack.pop() else { break };
+                let parent = stack.last().map_or(at, |(parent, _)| parent);
+                match fs::unlinkat(parent, &name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_for_removal(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let open = || fs::openat(at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+    match open() {
+        Err(Errno::ACCESS) => {
+            fs::chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
+            Ok(open()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Unlinks every non-directory in `dir`; returns the first directory met, if any.
+fn empty_files(dir: &OwnedFd) -> io::Result<Option<OsString>> {
+    for entry in Dir(dir.try_clone()?).entries()? {
+        match fs::unlinkat(dir, &entry.name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR | Errno::PERM) if entry.kind == Kind::Directory => return Ok(Some(entry.name)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_inside_the_root() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("etc")).unwrap();
+        std::fs::write(temp.path().join("etc/passwd"), "inside").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", temp.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../etc/passwd", temp.path().join("dots")).unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        for name in ["absolute", "dots", "/etc/passwd", "../../etc/passwd"] {
+            let text = std::io::read_to_string(dir.open_file_in_root(Path::new(name)).unwrap()).unwrap();
+            assert_eq!(text, "inside", "{name}");
+        }
+        assert_eq!(dir.lstat_in_root(Path::new("absolute")).unwrap().unwrap().kind, Kind::Symlink);
+        assert_eq!(dir.stat_in_root(Path::new("nothing/here")).unwrap(), None);
+    }
+
+    #[test]
+    fn entries_are_sorted_by_bytes() {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "B", "é"] {
+            std::fs::write(temp.path().join(name), "").unwrap();
+        }
+        let entries = Dir::open(temp.path()).unwrap().entries().unwrap();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.to_str().unwrap()).collect();
+        assert_eq!(names, ["B", "a", "b", "é"]);
+    }
+
+    #[test]
+    fn a_deep_tree_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let mut at = dir.try_clone().unwrap();
+        for _ in 0..3000 {
+            fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+            at = at.child_dir(OsStr::new("d")).unwrap();
+        }
+        drop(at);
+        dir.remove_tree(OsStr::new("d")).unwrap();
+        assert_eq!(dir.entries().unwrap(), []);
+    }
+}

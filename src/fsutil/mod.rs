@@ -1,0 +1,16 @@
+//! The file system by directory handles.
+//!
+//! Paths inside a rootfs, a context or a store are hostile: they may hold `..`, absolute links, or links that
+//! change while they are walked. So nothing here joins path strings; a [`Dir`] is an open directory, and
+//! a path below it is resolved by the kernel with `openat2(RESOLVE_IN_ROOT)` (absolute links and `..` stay
+//! inside), or is a single name that is not followed.
+//!
+//! Not here: what the files mean (layers, contexts), and anything that prints.
+
+mod dir;
+mod metadata;
+mod temp;
+
+pub use dir::{Dir, Entry};
+pub use metadata::{Kind, Metadata, Timestamp};
+pub use temp::{random_name, write_atomically};
