@@ -1,7 +1,9 @@
 //! kiln
 
+pub mod cache;
 pub mod diag;
 pub mod digest;
 pub mod fsutil;
 pub mod progress;
+pub mod snapshot;
 pub mod source;

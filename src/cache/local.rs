@@ -1,0 +1,106 @@
+//! Records on this machine.
+//!
+//! ```text
+//! cache/steps/<key hex>    one JSON object, written once by rename; no lock, no index
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Key;
+use crate::digest::DiffId;
+use crate::fsutil::write_atomically;
+
+/// What a step made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The layer, as an uncompressed tar blob of the store.
+    pub diff_id: DiffId,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was made, RFC 3339: becomes `created` of the layer's history entry, so that a cached build
+    /// gives the very same image.
+    pub created: String,
+    /// The facts behind the key, as `cache::explain` writes them.
+    pub facts: String,
+}
+
+/// Why a record could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} `{}`: {source}", path.display())]
+pub struct CacheError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The records of one store.
+#[derive(Debug, Clone)]
+pub struct LocalCache {
+    steps: PathBuf,
+}
+
+impl LocalCache {
+    /// Opens the records below the store's `root`.
+    pub fn open(root: &Path) -> Result<Self, CacheError> {
+        let steps = root.join("cache/steps");
+        std::fs::create_dir_all(&steps).map_err(|source| CacheError {
+            doing: "create the directory",
+            path: steps.clone(),
+            source,
+        })?;
+        Ok(Self { steps })
+    }
+
+    /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed.
+    pub fn get(&self, key: &Key) -> Option<Record> {
+        let path = self.path_of(key);
+        let bytes = std::fs::read(&path).ok()?;
+        let record = serde_json::from_slice(&bytes).ok();
+        if record.is_none() {
+            let _ = std::fs::remove_file(&path);
+        }
+        record
+    }
+
+    /// Writes the record of `key`, over an older one if there is any.
+    pub fn put(&self, key: &Key, record: &Record) -> Result<(), CacheError> {
+        let path = self.path_of(key);
+        let bytes = serde_json::to_vec(record).expect("a record is strings and numbers");
+        write_atomically(&path, &bytes).map_err(|source| CacheError { doing: "write the record", path, source })
+    }
+
+    fn path_of(&self, key: &Key) -> PathBuf {
+        self.steps.join(key.hex())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{KeyHasher, KeySink};
+    use crate::digest::Digest;
+
+    #[test]
+    fn a_damaged_record_is_a_miss_and_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = LocalCache::open(root.path()).unwrap();
+        let mut hasher = KeyHasher::default();
+        hasher.field("op", b"run/1");
+        let key = hasher.finish();
+        let record = Record {
+            diff_id: DiffId(Digest::of(b"")),
+            length: 0,
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            facts: String::new(),
+        };
+        assert_eq!(cache.get(&key), None);
+        cache.put(&key, &record).unwrap();
+        assert_eq!(cache.get(&key), Some(record));
+        std::fs::write(cache.path_of(&key), b"{").unwrap();
+        assert_eq!(cache.get(&key), None);
+        assert!(!cache.path_of(&key).exists());
+    }
+}

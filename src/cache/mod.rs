@@ -1,0 +1,13 @@
+//! The step cache: what a step made, by a key of everything it depends on.
+//!
+//! * `key`: one walk over a step's facts feeds a hash (the [`Key`]) or a text (the explanation).
+//! * `local`: records on this machine, one small immutable file per key.
+//!
+//! Not here: which facts a step has (each op in `ops` says so in a table), or the layers themselves (`content`).
+//! A record is advice. One that is damaged, or whose layer is gone, is a miss, never an error of the build.
+
+mod key;
+mod local;
+
+pub use key::{Explanation, Key, KeyHasher, KeySink, Keyed, explain, key_of};
+pub use local::{CacheError, LocalCache, Record};

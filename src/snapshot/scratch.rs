@@ -1,0 +1,86 @@
+//! Scratch directories: layers being made.
+//!
+//! The owner holds an exclusive flock on its directory; the lock goes with the process, however that ends. A sweep
+//! removes what it can lock. Between creating a directory and locking it the creator holds a shared lock
+//! on the parent, and a sweep an exclusive one, so a newborn directory is never swept.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+
+use super::SnapshotError;
+use crate::fsutil::{Dir, random_name};
+
+/// A directory with an empty `fs` (an upper, or a layer being unpacked) and an empty `work` (overlay's own).
+/// Removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    parent: PathBuf,
+    name: String,
+    fs: PathBuf,
+    work: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Scratch {
+    pub(super) fn create(parent: &Path) -> Result<Self, SnapshotError> {
+        let name = random_name();
+        let path = parent.join(&name);
+        let (fs, work) = (path.join("fs"), path.join("work"));
+        let newborn = open(parent)?;
+        flock(&newborn, FlockOperation::LockShared).map_err(|e| SnapshotError::io("lock", parent)(e.into()))?;
+        for dir in [&path, &fs, &work] {
+            // The process umask must not show in a layer: `fs` becomes the root directory of a RUN.
+            std::fs::create_dir(dir)
+                .and_then(|()| Ok(rustix::fs::chmod(dir, Mode::from_raw_mode(0o755))?))
+                .map_err(SnapshotError::io("create the directory", dir))?;
+        }
+        let lock = open(&path)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| SnapshotError::io("lock", &path)(e.into()))?;
+        Ok(Self { parent: parent.to_owned(), name, fs, work, _lock: lock })
+    }
+
+    /// Returns the directory that becomes the snapshot.
+    pub fn fs(&self) -> &Path {
+        &self.fs
+    }
+
+    /// Returns overlayfs' work directory: fresh, as `volatile` demands.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next sweep.
+        if let Ok(parent) = Dir::open(&self.parent) {
+            let _ = parent.remove_tree(OsStr::new(&self.name));
+        }
+    }
+}
+
+pub(super) fn sweep(parent: &Path) -> Result<(), SnapshotError> {
+    let all = open(parent)?;
+    match flock(&all, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        // Somebody is creating a directory just now: the next process sweeps.
+        Err(_) => return Ok(()),
+    }
+    let dir = Dir::open(parent).map_err(SnapshotError::io("open", parent))?;
+    for entry in dir.entries().map_err(SnapshotError::io("read", parent))? {
+        let path = parent.join(&entry.name);
+        let Ok(owned) = open(&path) else { continue };
+        if flock(owned.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
+            dir.remove_tree(&entry.name).map_err(SnapshotError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<OwnedFd, SnapshotError> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| SnapshotError::io("open", path)(error.into()))
+}
