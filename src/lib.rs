@@ -1,5 +1,6 @@
 //! kiln
 
+pub mod builder;
 pub mod cache;
 pub mod diag;
 pub mod digest;

@@ -1,0 +1,18 @@
+//! The one public door: a [`BuildRequest`] goes in, a [`BuildOutcome`] or a [`BuildFailure`] comes out.
+//!
+//! The request is plain data made by `cli`: everything the build may depend on is in it, so nothing below
+//! reads the environment, the clock or the terminal. The outcome is plain data too; what users see of it
+//! (report, exit code, metadata file) is made by `cli`.
+//!
+//! Not here: argument syntax (`cli`), the order of steps (`solver`), what a step does (`ops`).
+
+mod outcome;
+mod request;
+
+pub use outcome::{ArgumentDescription, OutlineDescription};
+pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts, TargetDescription};
+pub use request::{
+    Annotation, AnnotationLevel, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
+    ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,
+    SecretSource, SshAgent, SshSource,
+};

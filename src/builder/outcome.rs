@@ -1,0 +1,153 @@
+//! How a build ended: plain data, turned into words, files and an exit code by `cli`.
+
+use oci_spec::image::Descriptor;
+
+use crate::diag::Diagnostic;
+use crate::digest::Digest;
+use crate::source::Sources;
+
+/// A build that ended well.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOutcome {
+    /// The image, when an output made one.
+    pub image: Option<BuiltImage>,
+    /// What a call other than a build found.
+    pub report: Option<CallReport>,
+    /// How much work was done.
+    pub steps: StepCounts,
+    /// The texts that diagnostics point into.
+    pub sources: Sources,
+}
+
+/// An image that was made.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    /// The manifest, or the index of several platforms.
+    pub descriptor: Descriptor,
+    /// The config, which is the image id of docker-like tools; of the first platform.
+    pub config_digest: Digest,
+    /// All names it has, in canonical form.
+    pub names: Vec<String>,
+}
+
+/// How many steps ran, and how many were found in the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StepCounts {
+    /// Steps whose work was done now.
+    pub run: usize,
+    /// Steps whose result was used again.
+    pub cached: usize,
+}
+
+/// What a call other than a build found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallReport {
+    /// `--call=check`: what the lint rules say, in the order of the Dockerfile.
+    Check {
+        /// Warnings, or errors where the Dockerfile asks for them.
+        diagnostics: Vec<Diagnostic>,
+        /// Whether findings fail the call by the Dockerfile's `# check=error=true`.
+        error: bool,
+    },
+    /// `--call=outline`.
+    Outline(OutlineDescription),
+    /// `--call=targets`, in the order of the Dockerfile.
+    Targets(Vec<TargetDescription>),
+}
+
+/// What one target can be given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OutlineDescription {
+    /// Name of the target; empty when the stage has none.
+    pub name: String,
+    /// The comment above its `FROM`.
+    pub description: String,
+    /// The arguments it reads.
+    pub args: Vec<ArgumentDescription>,
+    /// The secrets its mounts name, and whether each is required.
+    pub secrets: Vec<(String, bool)>,
+    /// The ssh agents its mounts name, and whether each is required.
+    pub ssh: Vec<(String, bool)>,
+    /// The ids of its cache mounts.
+    pub caches: Vec<String>,
+}
+
+/// One `ARG`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ArgumentDescription {
+    /// Its name.
+    pub name: String,
+    /// Its value in this build; empty when it has none.
+    pub value: String,
+    /// The comment above it.
+    pub description: String,
+}
+
+/// One stage.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TargetDescription {
+    /// Its name, or empty.
+    pub name: String,
+    /// What its `FROM` names.
+    pub base: String,
+    /// The comment above its `FROM`.
+    pub description: String,
+    /// Whether it is built when no target is named.
+    pub default: bool,
+}
+
+/// A build that did not end well.
+#[derive(Clone, Debug)]
+pub struct BuildFailure {
+    /// Whose turn it is now; decides the exit code.
+    pub kind: FailureKind,
+    /// One line: what failed. Lower case, no full stop.
+    pub message: String,
+    /// The errors below it, outermost first; shown as `caused by`.
+    pub causes: Vec<String>,
+    /// What to do, a line each.
+    pub help: Vec<String>,
+    /// What is known with its place in the Dockerfile; may be empty.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts that `diagnostics` point into.
+    pub sources: Sources,
+}
+
+impl BuildFailure {
+    /// Makes a failure without a place in the Dockerfile.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        let (causes, help, diagnostics) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, message: message.into(), causes, help, diagnostics, sources: Sources::default() }
+    }
+
+    /// Makes a failure of `error` and the errors below it.
+    pub fn of(kind: FailureKind, error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::new(kind, error.to_string());
+        let mut below = error.source();
+        while let Some(cause) = below {
+            failure.causes.push(cause.to_string());
+            below = cause.source();
+        }
+        failure
+    }
+}
+
+/// Whose turn it is after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureKind {
+    /// The user's: the Dockerfile, a flag or a file of the context is wrong.
+    User,
+    /// The machine's owner: the kernel or the system lacks something.
+    Environment,
+    /// Nobody's; trying again may help.
+    Network,
+    /// The user's: a `RUN` command failed.
+    Build {
+        /// The exit code of the command; 128 and the signal's number when a signal ended it.
+        exit_code: i32,
+    },
+    /// kiln's own: a bug.
+    Internal,
+    /// Canceled by the user.
+    Canceled,
+}

@@ -1,0 +1,318 @@
+//! What a build is asked to do: plain owned data, resolved by `cli` against the machine.
+//!
+//! Relative paths are already joined to the working directory, names are parsed, files that belong to the
+//! command line itself (secrets from the environment, a Dockerfile on standard input) are already read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::fsutil::Timestamp;
+
+/// Everything a build may depend on besides the files and registries it names.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// Root of the store; made (mode 0700) when it is not there.
+    pub store: PathBuf,
+    /// Where `COPY` and `ADD` without `--from` read.
+    pub context: ContextSource,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileSource,
+    /// Names the image gets in the store, and is pushed under; in the order given.
+    pub tags: Vec<String>,
+    /// The stage to build; `None` is the last one.
+    pub target: Option<String>,
+    /// Values for `ARG`, in the order given; of equal names the last one counts.
+    pub build_args: Vec<(String, String)>,
+    /// Contexts by name; a name hides the stage or image that `FROM` or `--from` would find.
+    pub build_contexts: BTreeMap<String, NamedContext>,
+    /// Labels added to the image's config after those of the Dockerfile.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of manifest and index, in the order given.
+    pub annotations: Vec<Annotation>,
+    /// What `RUN --mount=type=secret` may see; ids are unique.
+    pub secrets: Vec<Secret>,
+    /// What `RUN --mount=type=ssh` may see; ids are unique.
+    pub ssh: Vec<SshAgent>,
+    /// The network of each `RUN` that does not name its own.
+    pub network: Network,
+    /// Privileges a Dockerfile may ask for.
+    pub allow: BTreeSet<Entitlement>,
+    /// Lines for `/etc/hosts` of each `RUN`: name and address, in the order given.
+    pub add_hosts: Vec<(String, String)>,
+    /// Platforms to build for, `os/architecture[/variant]`; empty is the platform of this machine.
+    pub platforms: Vec<String>,
+    /// Which steps must run although the cache holds their result.
+    pub no_cache: NoCache,
+    /// Whether tags of base images are resolved anew although the store knows them.
+    pub pull: bool,
+    /// What becomes of the result; never empty when `call` is [`Call::Build`].
+    pub outputs: Vec<Output>,
+    /// Seconds since 1970 that go into config and history in place of `now`.
+    pub source_date_epoch: Option<i64>,
+    /// The time at which the build was asked for.
+    pub now: Timestamp,
+    /// How registries are talked to.
+    pub registry: RegistrySettings,
+    /// How many steps may run at once; `None` leaves it to the solver.
+    pub jobs: Option<usize>,
+    /// Whether to build, or only to describe.
+    pub call: Call,
+    /// The text of this machine's `/etc/resolv.conf`; empty when there is none.
+    pub host_resolv_conf: String,
+}
+
+/// The main build context.
+#[derive(Clone, Debug)]
+pub enum ContextSource {
+    /// A directory, by absolute path.
+    Directory(PathBuf),
+    /// A tar archive, plain or compressed: an open file positioned at its start, without a name of its own.
+    Tar(Arc<File>),
+    /// No files at all: the Dockerfile came alone on standard input.
+    Empty,
+    /// A git repository, as typed: `https://host/repo.git#ref:subdir`.
+    Git(String),
+    /// A file behind HTTP: a tar archive, or a Dockerfile alone.
+    Http(String),
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DockerfileSource {
+    /// A path in the build context.
+    InContext(PathBuf),
+    /// A file, by absolute path; `<path>.dockerignore` beside it takes precedence.
+    File(PathBuf),
+    /// The text itself.
+    Text {
+        /// Its name in diagnostics.
+        name: String,
+        /// The Dockerfile.
+        text: String,
+    },
+    /// A file behind HTTP.
+    Http(String),
+}
+
+/// A context given by `--build-context NAME=...`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NamedContext {
+    /// A directory, by absolute path.
+    Directory(PathBuf),
+    /// An image of a registry or of the store: the reference after `docker-image://`.
+    Image(String),
+    /// An image in an OCI layout directory.
+    OciLayout {
+        /// The directory, absolute.
+        path: PathBuf,
+        /// `name:tag`, `tag` or `name@digest` in its index; `None` takes `latest`, or the only image.
+        reference: Option<String>,
+    },
+    /// A git repository, as typed.
+    Git(String),
+    /// A file behind HTTP: a tar archive.
+    Http(String),
+}
+
+/// One `--annotation`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Annotation {
+    /// What it is written on.
+    pub level: AnnotationLevel,
+    /// The platform it is for, `os/architecture[/variant]`; `None` is each.
+    pub platform: Option<String>,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What an annotation is written on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AnnotationLevel {
+    /// The image manifest.
+    Manifest,
+    /// The image index.
+    Index,
+    /// The descriptor of a manifest inside the image index.
+    ManifestDescriptor,
+    /// The descriptor of the image index inside an OCI layout.
+    IndexDescriptor,
+}
+
+/// One `--secret`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secret {
+    /// The id that mounts name it by.
+    pub id: String,
+    /// Its value.
+    pub source: SecretSource,
+}
+
+/// Where the value of a secret is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretSource {
+    /// A file, by absolute path; it was there when the request was made.
+    File(PathBuf),
+    /// The value itself, taken from the environment.
+    Value(SecretBytes),
+}
+
+/// Bytes that are never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} secret bytes)", self.0.len())
+    }
+}
+
+/// One `--ssh`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SshAgent {
+    /// The id that mounts name it by; `default` when none was given.
+    pub id: String,
+    /// What is forwarded.
+    pub source: SshSource,
+}
+
+/// What an ssh mount reaches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SshSource {
+    /// The socket of a running agent.
+    Socket(PathBuf),
+    /// Private key files.
+    Keys(Vec<PathBuf>),
+}
+
+/// The network of a `RUN`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Network {
+    /// The builder's choice.
+    #[default]
+    Default,
+    /// Loopback only.
+    None,
+    /// The machine's own.
+    Host,
+}
+
+/// A privilege a Dockerfile may ask for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Entitlement {
+    /// `network.host`: `RUN --network=host`.
+    NetworkHost,
+    /// `security.insecure`: `RUN --security=insecure`.
+    SecurityInsecure,
+}
+
+/// Which steps must run although the cache holds their result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoCache {
+    /// None.
+    Never,
+    /// All.
+    All,
+    /// Those of the named stages.
+    Stages(Vec<String>),
+}
+
+/// What becomes of the result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// An image in the store, under the tags of the request and the names of the attributes.
+    Image {
+        /// Whether it is also pushed under each of its names.
+        push: bool,
+        /// How its blobs are written.
+        attributes: ImageAttributes,
+    },
+    /// An OCI layout.
+    Oci {
+        /// Where.
+        destination: Destination,
+        /// One tar archive; otherwise `destination` is a directory.
+        tar: bool,
+        /// How its blobs are written.
+        attributes: ImageAttributes,
+    },
+    /// An archive as `docker save` writes and `docker load` reads.
+    Docker {
+        /// Where.
+        destination: Destination,
+        /// How its blobs are written.
+        attributes: ImageAttributes,
+    },
+    /// The files of the result, in a directory (absolute path), one subdirectory per platform if there are several.
+    Local(PathBuf),
+    /// The files of the result, in one tar archive.
+    Tar(Destination),
+    /// Nothing: steps run and stay in the cache.
+    CacheOnly,
+}
+
+/// Where an output that is one stream of bytes goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// A file, by absolute path; it appears when it is complete. A directory for `tar=false`.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// How the blobs of an image are written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ImageAttributes {
+    /// Names besides the tags of the request.
+    pub names: Vec<String>,
+    /// The codec of new layers; `None` is the output's own: none for the store, gzip elsewhere.
+    pub compression: Option<LayerCompression>,
+    /// The codec's level; `None` is its usual one.
+    pub compression_level: Option<i32>,
+    /// Whether layers of the base image are written anew with `compression` too.
+    pub force_compression: bool,
+    /// Whether media types are OCI's (true) or docker's (false); `None` is the output's own choice.
+    pub oci_media_types: Option<bool>,
+    /// Whether file times in layers later than `source_date_epoch` become it.
+    pub rewrite_timestamp: bool,
+    /// Whether a push names the manifest by its digest only.
+    pub push_by_digest: bool,
+}
+
+/// The codec of a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LayerCompression {
+    /// Plain tar.
+    Uncompressed,
+    /// Gzip, one member.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// How registries are talked to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RegistrySettings {
+    /// Hosts (`host` or `host:port`) that may be reached by plain HTTP or with an unknown certificate.
+    pub insecure_hosts: Vec<String>,
+    /// The docker client's `config.json`; it need not exist.
+    pub docker_config: Option<PathBuf>,
+}
+
+/// Whether to build, or only to describe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Call {
+    /// Build.
+    #[default]
+    Build,
+    /// Run the lint rules.
+    Check,
+    /// Describe what the target can be given.
+    Outline,
+    /// List the stages.
+    Targets,
+}
