@@ -5,6 +5,7 @@ pub mod cache;
 pub mod diag;
 pub mod digest;
 pub mod fsutil;
+pub mod oci;
 pub mod progress;
 pub mod snapshot;
 pub mod source;

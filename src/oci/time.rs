@@ -1,0 +1,57 @@
+//! Points in time as image documents write them.
+
+use crate::fsutil::Timestamp;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+/// 0000-03-01 to 1970-01-01, in days of the Gregorian calendar.
+const DAYS_TO_1970: i64 = 719_468;
+/// Days in 400 years, after which the calendar repeats.
+const DAYS_PER_ERA: i64 = 146_097;
+
+/// Writes a time by RFC 3339 in UTC, for example `2024-02-29T12:00:00.5Z`. Zeros at the end of the fraction are left
+/// out, and the whole fraction when it is zero, as Go's `RFC3339Nano` does.
+pub fn rfc3339(time: Timestamp) -> String {
+    let (days, second) = (time.seconds.div_euclid(SECONDS_PER_DAY), time.seconds.rem_euclid(SECONDS_PER_DAY));
+    let (year, month, day) = civil_date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let fraction = match time.nanoseconds {
+        0 => String::new(),
+        nanoseconds => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
+    };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+}
+
+/// Year, month and day of a count of days since 1970-01-01. Years are counted from March, so that the leap day is the
+/// last one of its year and months have lengths of a fixed pattern (153 days per five).
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    let days = days + DAYS_TO_1970;
+    let (era, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month_from_march = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day_of_month)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(seconds: i64, nanoseconds: u32, expected: &str) {
+        assert_eq!(rfc3339(Timestamp { seconds, nanoseconds }), expected);
+    }
+
+    #[test]
+    fn times_print_as_rfc3339() {
+        check(0, 0, "1970-01-01T00:00:00Z");
+        check(-1, 999_999_999, "1969-12-31T23:59:59.999999999Z");
+        check(951_782_400, 0, "2000-02-29T00:00:00Z");
+        check(4_107_542_399, 0, "2100-02-28T23:59:59Z");
+        check(4_107_542_400, 0, "2100-03-01T00:00:00Z");
+        check(1_709_208_000, 500_000_000, "2024-02-29T12:00:00.5Z");
+        check(1_700_000_000, 1, "2023-11-14T22:13:20.000000001Z");
+        check(-62_135_596_800, 0, "0001-01-01T00:00:00Z");
+    }
+}
