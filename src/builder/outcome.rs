@@ -1,9 +1,8 @@
 //! How a build ended: plain data, turned into words, files and an exit code by `cli`.
 
-use oci_spec::image::Descriptor;
-
 use crate::diag::Diagnostic;
 use crate::digest::Digest;
+use crate::oci::{Descriptor, Reference};
 use crate::source::Sources;
 
 /// A build that ended well.
@@ -26,8 +25,8 @@ pub struct BuiltImage {
     pub descriptor: Descriptor,
     /// The config, which is the image id of docker-like tools; of the first platform.
     pub config_digest: Digest,
-    /// All names it has, in canonical form.
-    pub names: Vec<String>,
+    /// All names it was given, in the order asked for.
+    pub names: Vec<Reference>,
 }
 
 /// How many steps ran, and how many were found in the cache.

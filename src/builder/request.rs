@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::fsutil::Timestamp;
+use crate::oci::{Platform, Reference};
 
 /// Everything a build may depend on besides the files and registries it names.
 #[derive(Clone, Debug)]
@@ -20,13 +21,14 @@ pub struct BuildRequest {
     pub context: ContextSource,
     /// Where the Dockerfile is.
     pub dockerfile: DockerfileSource,
-    /// Names the image gets in the store, and is pushed under; in the order given.
-    pub tags: Vec<String>,
+    /// Names the image gets in the store, and is pushed under; in the order given, each with a tag.
+    pub tags: Vec<Reference>,
     /// The stage to build; `None` is the last one.
     pub target: Option<String>,
     /// Values for `ARG`, in the order given; of equal names the last one counts.
     pub build_args: Vec<(String, String)>,
-    /// Contexts by name; a name hides the stage or image that `FROM` or `--from` would find.
+    /// Contexts by name; a name hides the stage or image that `FROM` or `--from` would find. Names that are image
+    /// references are in their familiar form without `:latest`.
     pub build_contexts: BTreeMap<String, NamedContext>,
     /// Labels added to the image's config after those of the Dockerfile.
     pub labels: BTreeMap<String, String>,
@@ -40,10 +42,10 @@ pub struct BuildRequest {
     pub network: Network,
     /// Privileges a Dockerfile may ask for.
     pub allow: BTreeSet<Entitlement>,
-    /// Lines for `/etc/hosts` of each `RUN`: name and address, in the order given.
+    /// Lines for `/etc/hosts` of each `RUN`: name, and address or `host-gateway`; in the order given.
     pub add_hosts: Vec<(String, String)>,
-    /// Platforms to build for, `os/architecture[/variant]`; empty is the platform of this machine.
-    pub platforms: Vec<String>,
+    /// Platforms to build for, in the order given; empty is the platform of this machine.
+    pub platforms: Vec<Platform>,
     /// Which steps must run although the cache holds their result.
     pub no_cache: NoCache,
     /// Whether tags of base images are resolved anew although the store knows them.
@@ -102,8 +104,8 @@ pub enum DockerfileSource {
 pub enum NamedContext {
     /// A directory, by absolute path.
     Directory(PathBuf),
-    /// An image of a registry or of the store: the reference after `docker-image://`.
-    Image(String),
+    /// An image of a registry or of the store.
+    Image(Reference),
     /// An image in an OCI layout directory.
     OciLayout {
         /// The directory, absolute.
@@ -122,8 +124,8 @@ pub enum NamedContext {
 pub struct Annotation {
     /// What it is written on.
     pub level: AnnotationLevel,
-    /// The platform it is for, `os/architecture[/variant]`; `None` is each.
-    pub platform: Option<String>,
+    /// The platform it is for; `None` is each.
+    pub platform: Option<Platform>,
     /// Its key.
     pub key: String,
     /// Its value.
@@ -267,8 +269,8 @@ pub enum Destination {
 /// How the blobs of an image are written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ImageAttributes {
-    /// Names besides the tags of the request.
-    pub names: Vec<String>,
+    /// Names besides the tags of the request, each with a tag.
+    pub names: Vec<Reference>,
     /// The codec of new layers; `None` is the output's own: none for the store, gzip elsewhere.
     pub compression: Option<LayerCompression>,
     /// The codec's level; `None` is its usual one.
