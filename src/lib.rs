@@ -5,6 +5,7 @@ pub mod cache;
 pub mod diag;
 pub mod digest;
 pub mod executor;
+pub mod export;
 pub mod fsutil;
 pub mod oci;
 pub mod progress;

@@ -1,0 +1,26 @@
+//! JSON that is named by its digest: configs, manifests, indexes.
+
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor};
+
+/// A JSON blob and the descriptor that names it. The bytes are never written anew once they are here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Document {
+    /// Media type, digest and size of `bytes`.
+    pub descriptor: Descriptor,
+    /// The digest of `bytes`.
+    pub digest: Digest,
+    /// What is stored and sent, byte for byte.
+    pub bytes: Vec<u8>,
+}
+
+impl Document {
+    /// Writes `value` with [`oci::to_json`]: equal values give equal bytes.
+    pub(super) fn of(media_type: &str, value: &impl Serialize) -> Self {
+        let bytes = oci::to_json(value);
+        let digest = Digest::of(&bytes);
+        Self { descriptor: oci::descriptor(media_type, &digest, bytes.len() as u64), digest, bytes }
+    }
+}

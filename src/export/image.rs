@@ -1,0 +1,306 @@
+//! Config and layers become an image: pure, and the same input gives the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use oci_spec::image::{ImageIndexBuilder, ImageManifestBuilder, MediaType};
+
+use super::document::Document;
+use crate::digest::{DiffId, Digest, DigestError};
+use crate::oci::{self, Compression, Descriptor, ImageConfig, Platform, Reference, media_type};
+
+/// One layer of an image, bottom first in every list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Layer {
+    /// Digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// The blob: as it is stored here, or as the registry it comes from has it.
+    pub descriptor: Descriptor,
+    /// The repository it was pulled from. The blob itself may not be here yet.
+    pub origin: Option<Reference>,
+}
+
+impl Layer {
+    /// Returns the digest of the blob. Fails for algorithms other than sha256.
+    pub fn digest(&self) -> Result<Digest, DigestError> {
+        oci::digest_of(&self.descriptor)
+    }
+
+    /// How the blob is compressed, by its media type.
+    pub fn compression(&self) -> Compression {
+        Compression::of(self.descriptor.media_type().as_ref()).unwrap_or(Compression::None)
+    }
+}
+
+/// Which family of media types an image is written with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MediaTypes {
+    /// `application/vnd.oci.image.*` (image-spec, media-types.md).
+    #[default]
+    Oci,
+    /// `application/vnd.docker.*` (distribution, manifest-v2-2), for clients of before 2017.
+    Docker,
+}
+
+impl MediaTypes {
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_MANIFEST,
+            Self::Docker => media_type::DOCKER_MANIFEST,
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_CONFIG,
+            Self::Docker => media_type::DOCKER_CONFIG,
+        }
+    }
+
+    fn index(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_INDEX,
+            Self::Docker => media_type::DOCKER_INDEX,
+        }
+    }
+
+    fn layer(self, compression: Compression) -> &'static str {
+        match self {
+            Self::Oci => compression.oci_layer(),
+            Self::Docker => compression.docker_layer(),
+        }
+    }
+}
+
+/// An image of one platform, ready to be written anywhere.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Image {
+    /// What the image says it runs on.
+    pub platform: Platform,
+    /// Time of creation, as the config has it (RFC 3339).
+    pub created: Option<String>,
+    /// The config blob.
+    pub config: Document,
+    /// The manifest blob.
+    pub manifest: Document,
+    /// The layers, with the media types of the manifest.
+    pub layers: Vec<Layer>,
+}
+
+/// What one build makes: one image, or several with an index over them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ImageSet {
+    /// One per platform; never empty.
+    pub images: Vec<Image>,
+    /// Lists the images. `None` when there is one image and no need of an index.
+    pub index: Option<Document>,
+}
+
+impl ImageSet {
+    /// Makes the set of a single image without an index.
+    pub fn single(image: Image) -> Self {
+        Self { images: vec![image], index: None }
+    }
+
+    /// The descriptor a name points to: that of the index, else that of the only manifest.
+    pub fn root(&self) -> &Descriptor {
+        &self.index.as_ref().unwrap_or(&self.images[0].manifest).descriptor
+    }
+
+    /// All documents, each after those it refers to.
+    pub fn documents(&self) -> impl Iterator<Item = &Document> {
+        let of_images = self.images.iter().flat_map(|image| [&image.config, &image.manifest]);
+        of_images.chain(&self.index)
+    }
+
+    /// All layers of all images, each blob once, in the order first met.
+    pub fn layers(&self) -> Vec<&Layer> {
+        let mut seen = BTreeSet::new();
+        let all = self.images.iter().flat_map(|image| &image.layers);
+        all.filter(|layer| seen.insert(layer.descriptor.digest().to_string())).collect()
+    }
+}
+
+/// Makes config and manifest of an image.
+///
+/// `config.rootfs.diff_ids` is set from `layers` (`null` when there are none, as BuildKit writes it).
+/// Layers take the media types of `media`; their bytes are those of the same compression in each family.
+/// Docker manifests know neither annotations nor zstd, so an image that has either is written as OCI.
+pub fn assemble(
+    mut config: ImageConfig,
+    layers: &[Layer],
+    media: MediaTypes,
+    annotations: &BTreeMap<String, String>,
+) -> Image {
+    let zstd = layers.iter().any(|layer| layer.compression() == Compression::Zstd);
+    let media = if zstd || !annotations.is_empty() { MediaTypes::Oci } else { media };
+    config.rootfs.diff_ids = (!layers.is_empty()).then(|| layers.iter().map(|layer| layer.diff_id).collect());
+    let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
+    let created = config.created.clone();
+    let config = Document::of(media.config(), &config);
+    let layers: Vec<Layer> = layers.iter().map(|layer| with_media_types(layer, media)).collect();
+    let mut manifest = ImageManifestBuilder::default()
+        .schema_version(2u32)
+        .media_type(media.manifest())
+        .config(config.descriptor.clone())
+        .layers(layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>());
+    if !annotations.is_empty() {
+        manifest = manifest.annotations(annotations.clone().into_iter().collect::<HashMap<_, _>>());
+    }
+    let manifest = manifest.build().expect("every required field was set above");
+    Image { platform, created, config, manifest: Document::of(media.manifest(), &manifest), layers }
+}
+
+/// Makes the index over `images`; `descriptor_annotations` are those of each manifest's descriptor, in the same order
+/// (may be shorter).
+pub fn index(
+    images: &[Image],
+    descriptor_annotations: &[BTreeMap<String, String>],
+    media: MediaTypes,
+    annotations: &BTreeMap<String, String>,
+) -> Document {
+    let annotated = !annotations.is_empty() || descriptor_annotations.iter().any(|a| !a.is_empty());
+    let oci_manifest = |image: &Image| image.manifest.descriptor.media_type() == &MediaType::ImageManifest;
+    let media = if annotated || images.iter().any(oci_manifest) { MediaTypes::Oci } else { media };
+    let entries = images.iter().enumerate().map(|(i, image)| {
+        let mut entry = platform_descriptor(image);
+        annotate(&mut entry, descriptor_annotations.get(i).cloned().unwrap_or_default().into_iter());
+        entry
+    });
+    let mut index = ImageIndexBuilder::default()
+        .schema_version(2u32)
+        .media_type(media.index())
+        .manifests(entries.collect::<Vec<_>>());
+    if !annotations.is_empty() {
+        index = index.annotations(annotations.clone().into_iter().collect::<HashMap<_, _>>());
+    }
+    Document::of(media.index(), &index.build().expect("every required field was set above"))
+}
+
+/// Returns the descriptor of the image's manifest with the platform in it, as indexes list it.
+pub fn platform_descriptor(image: &Image) -> Descriptor {
+    let mut descriptor = image.manifest.descriptor.clone();
+    descriptor.set_platform(Some(image.platform.to_spec()));
+    descriptor
+}
+
+/// Adds annotations to those a descriptor has.
+pub(super) fn annotate<K: Into<String>>(descriptor: &mut Descriptor, with: impl Iterator<Item = (K, String)>) {
+    let mut all = descriptor.annotations().clone().unwrap_or_default();
+    all.extend(with.map(|(key, value)| (key.into(), value)));
+    descriptor.set_annotations((!all.is_empty()).then_some(all));
+}
+
+/// Docker and OCI layers are the same bytes under two names. Layers a registry need not hold keep theirs.
+fn with_media_types(layer: &Layer, media: MediaTypes) -> Layer {
+    let mut layer = layer.clone();
+    if !media_type::is_undistributed_layer(layer.descriptor.media_type().as_ref()) {
+        layer.descriptor.set_media_type(media.layer(layer.compression()).into());
+    }
+    layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(name: &str, media_type: &str) -> Layer {
+        let digest = Digest::of(name.as_bytes());
+        Layer { diff_id: DiffId(digest), descriptor: oci::descriptor(media_type, &digest, 10), origin: None }
+    }
+
+    fn config() -> ImageConfig {
+        ImageConfig { architecture: "arm".into(), os: "linux".into(), variant: Some("v6".into()), ..Default::default() }
+    }
+
+    fn annotations(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn text(document: &Document) -> &str {
+        std::str::from_utf8(&document.bytes).unwrap()
+    }
+
+    #[test]
+    fn the_manifest_names_config_and_layers() {
+        let image = assemble(config(), &[layer("a", media_type::OCI_LAYER)], MediaTypes::Oci, &annotations(&[]));
+        let (config, a) = (&image.config, Digest::of(b"a"));
+        assert!(text(config).contains(&format!(r#""rootfs":{{"type":"layers","diff_ids":["{a}"]}}"#)));
+        assert_eq!(
+            text(&image.manifest),
+            format!(
+                concat!(
+                    r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","#,
+                    r#""config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"#,
+                    r#""layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":10}}]}}"#,
+                ),
+                config.digest,
+                config.bytes.len(),
+                a
+            )
+        );
+        assert_eq!(image.platform.to_string(), "linux/arm/v6");
+    }
+
+    #[test]
+    fn layers_take_the_media_types_of_the_image() {
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let layers = [
+            layer("a", media_type::OCI_LAYER),
+            layer("b", media_type::DOCKER_LAYER_GZIP),
+            layer("c", media_type::OCI_LAYER_GZIP),
+            layer("d", foreign),
+        ];
+        let types = |media| {
+            let image = assemble(config(), &layers, media, &annotations(&[]));
+            image.layers.iter().map(|layer| layer.descriptor.media_type().to_string()).collect::<Vec<_>>()
+        };
+        let (oci, docker) = (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP);
+        assert_eq!(types(MediaTypes::Oci), [media_type::OCI_LAYER, oci, oci, foreign]);
+        assert_eq!(types(MediaTypes::Docker), [media_type::DOCKER_LAYER, docker, docker, foreign]);
+    }
+
+    #[test]
+    fn what_docker_manifests_cannot_say_makes_an_oci_image() {
+        let media_type = |layers: &[Layer], with: &[(&str, &str)]| {
+            let image = assemble(config(), layers, MediaTypes::Docker, &annotations(with));
+            image.manifest.descriptor.media_type().to_string()
+        };
+        assert_eq!(media_type(&[], &[]), media_type::DOCKER_MANIFEST);
+        assert_eq!(media_type(&[layer("a", media_type::OCI_LAYER_ZSTD)], &[]), media_type::OCI_MANIFEST);
+        assert_eq!(media_type(&[], &[("a", "b")]), media_type::OCI_MANIFEST);
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bytes() {
+        let keys: Vec<String> = (0..40).map(|i| format!("key{i}")).collect();
+        let with: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+        let make = || assemble(config(), &[], MediaTypes::Oci, &annotations(&with));
+        assert_eq!(make(), make());
+        let list = |image| index(&[image], &[annotations(&with)], MediaTypes::Oci, &annotations(&with));
+        assert_eq!(list(make()), list(make()));
+    }
+
+    #[test]
+    fn the_index_lists_platforms() {
+        let other = ImageConfig { architecture: "amd64".into(), os: "linux".into(), ..Default::default() };
+        let image = |config| assemble(config, &[], MediaTypes::Docker, &annotations(&[]));
+        let list =
+            |with: &[_]| index(&[image(config()), image(other.clone())], with, MediaTypes::Docker, &annotations(&[]));
+        let plain = list(&[]);
+        assert_eq!(plain.descriptor.media_type().as_ref(), media_type::DOCKER_INDEX);
+        assert!(text(&plain).contains(r#""platform":{"architecture":"arm","os":"linux","variant":"v6"}}"#));
+        assert!(text(&plain).contains(r#""platform":{"architecture":"amd64","os":"linux"}}"#));
+        let annotated = list(&[annotations(&[]), annotations(&[("k", "v")])]);
+        assert_eq!(annotated.descriptor.media_type().as_ref(), media_type::OCI_INDEX);
+        assert!(text(&annotated).contains(r#""annotations":{"k":"v"},"platform":{"architecture":"amd64""#));
+    }
+
+    #[test]
+    fn a_layer_used_twice_is_listed_once() {
+        let layers =
+            [layer("a", media_type::OCI_LAYER), layer("b", media_type::OCI_LAYER), layer("a", media_type::OCI_LAYER)];
+        let image = assemble(config(), &layers, MediaTypes::Oci, &annotations(&[]));
+        assert_eq!(image.layers.len(), 3);
+        assert_eq!(ImageSet::single(image).layers().len(), 2);
+    }
+}

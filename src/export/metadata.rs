@@ -1,0 +1,94 @@
+//! The texts of `--metadata-file` and `--iidfile`, with the keys buildx uses.
+
+use serde_json::{Map, Value, json};
+
+use super::image::{ImageSet, annotate, platform_descriptor};
+use crate::digest::Digest;
+use crate::oci::{Descriptor, media_type};
+
+/// Returns the descriptor of `set` as reports show it: an index as it is; a single manifest with its platform, and with the
+/// digest of its config and its time of creation as annotations (`config.digest`, `org.opencontainers.image.created`).
+pub fn described(set: &ImageSet) -> Descriptor {
+    let [image] = set.images.as_slice() else { return set.root().clone() };
+    if set.index.is_some() {
+        return set.root().clone();
+    }
+    let mut descriptor = platform_descriptor(image);
+    let created = image.created.iter().map(|time| ("org.opencontainers.image.created", time.clone()));
+    annotate(&mut descriptor, created.chain([("config.digest", image.config.digest.to_string())]));
+    descriptor
+}
+
+/// Returns the content of `--iidfile`: the digest of the config, or that of the index when `descriptor` is one.
+pub fn image_id(descriptor: &Descriptor, config: Digest) -> String {
+    if is_index(descriptor) { descriptor.digest().to_string() } else { config.to_string() }
+}
+
+/// Returns the content of `--metadata-file`: one JSON object, keys sorted, indented by two spaces, no newline at its end.
+///
+/// `image` is what was made, as [`described`] returns it, and the digest of its config; `None` is a build whose outputs are
+/// no images, and its object has no `containerimage.*` keys. `names` are in canonical form.
+pub fn metadata_file(image: Option<(&Descriptor, Digest)>, names: &[String]) -> String {
+    let mut fields = Map::new();
+    if let Some((descriptor, config)) = image {
+        if !is_index(descriptor) {
+            fields.insert("containerimage.config.digest".to_owned(), json!(config.to_string()));
+        }
+        fields.insert("containerimage.descriptor".to_owned(), json!(descriptor));
+        fields.insert("containerimage.digest".to_owned(), json!(descriptor.digest().to_string()));
+        if !names.is_empty() {
+            fields.insert("image.name".to_owned(), json!(names.join(",")));
+        }
+    }
+    let mut value = Value::Object(fields);
+    value.sort_all_objects();
+    format!("{value:#}")
+}
+
+fn is_index(descriptor: &Descriptor) -> bool {
+    media_type::is_index(descriptor.media_type().as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::descriptor;
+
+    #[test]
+    fn one_image_is_reported_as_buildx_does() {
+        let (manifest, config) = (Digest::of(b"manifest"), Digest::of(b"config"));
+        let mut image = descriptor(media_type::OCI_MANIFEST, &manifest, 8);
+        annotate(&mut image, [("config.digest", config.to_string()), ("a", "b".to_owned())].into_iter());
+        let names = ["docker.io/library/a:latest".to_owned(), "example.com/b:1".to_owned()];
+        let expected = format!(
+            r#"{{
+  "containerimage.config.digest": "{config}",
+  "containerimage.descriptor": {{
+    "annotations": {{
+      "a": "b",
+      "config.digest": "{config}"
+    }},
+    "digest": "{manifest}",
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "size": 8
+  }},
+  "containerimage.digest": "{manifest}",
+  "image.name": "docker.io/library/a:latest,example.com/b:1"
+}}"#
+        );
+        assert_eq!(metadata_file(Some((&image, config)), &names), expected);
+        assert_eq!(image_id(&image, config), config.to_string());
+    }
+
+    #[test]
+    fn an_index_is_its_own_id() {
+        let index = descriptor(media_type::OCI_INDEX, &Digest::of(b"index"), 5);
+        assert_eq!(image_id(&index, Digest::of(b"config")), Digest::of(b"index").to_string());
+        assert!(!metadata_file(Some((&index, Digest::of(b"config"))), &[]).contains("config.digest"));
+    }
+
+    #[test]
+    fn a_build_without_an_image_reports_nothing() {
+        assert_eq!(metadata_file(None, &["a".to_owned()]), "{}");
+    }
+}

@@ -1,0 +1,33 @@
+//! What becomes of a build: an image in the store, in an archive, in a registry, or its files in a directory.
+//!
+//! [`assemble`] makes config and manifest from a config and layers, [`index`] the index over several images. Both are pure.
+//! An [`ImageSet`] is then written anywhere:
+//!
+//! | output        | written by                                                        |
+//! |---------------|-------------------------------------------------------------------|
+//! | `type=image`  | [`keep`] (store), [`push`] (registry)                             |
+//! | `type=oci`    | [`write_oci_tar`], [`write_oci_directory`]                        |
+//! | `type=docker` | [`write_docker_archive`]                                          |
+//! | `type=local`  | [`write_local`]                                                   |
+//! | `type=tar`    | [`write_files_tar`]                                               |
+//!
+//! In the store new layers are plain tars; [`compressed`] makes those that go out smaller. Layers of a base image may
+//! not be here at all: what is written to files must be fetched before, what is pushed may be mounted by the registry.
+//!
+//! Every archive is deterministic: the same images and names give the same bytes, with no time, owner or
+//! name of this machine in them.
+//!
+//! Not here: how layers come to be (`layer`, `ops`), where bytes are kept (`content`), HTTP (`registry`).
+//! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
+
+mod document;
+mod image;
+mod local;
+mod metadata;
+mod report;
+
+pub use document::Document;
+pub use image::{Image, ImageSet, Layer, MediaTypes, assemble, index, platform_descriptor};
+pub use local::{LocalError, LocalSummary, platform_directory, write_local};
+pub use metadata::{described, image_id, metadata_file};
+pub use report::Report;
