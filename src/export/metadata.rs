@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::image::{ImageSet, annotate, platform_descriptor};
 use crate::digest::Digest;
-use crate::oci::{Descriptor, media_type};
+use crate::oci::{Descriptor, Reference, media_type};
 
 /// Returns the descriptor of `set` as reports show it: an index as it is; a single manifest with its platform, and with the
 /// digest of its config and its time of creation as annotations (`config.digest`, `org.opencontainers.image.created`).
@@ -27,8 +27,8 @@ pub fn image_id(descriptor: &Descriptor, config: Digest) -> String {
 /// Returns the content of `--metadata-file`: one JSON object, keys sorted, indented by two spaces, no newline at its end.
 ///
 /// `image` is what was made, as [`described`] returns it, and the digest of its config; `None` is a build whose outputs are
-/// no images, and its object has no `containerimage.*` keys. `names` are in canonical form.
-pub fn metadata_file(image: Option<(&Descriptor, Digest)>, names: &[String]) -> String {
+/// no images, and its object has no `containerimage.*` keys.
+pub fn metadata_file(image: Option<(&Descriptor, Digest)>, names: &[Reference]) -> String {
     let mut fields = Map::new();
     if let Some((descriptor, config)) = image {
         if !is_index(descriptor) {
@@ -37,7 +37,10 @@ pub fn metadata_file(image: Option<(&Descriptor, Digest)>, names: &[String]) -> 
         fields.insert("containerimage.descriptor".to_owned(), json!(descriptor));
         fields.insert("containerimage.digest".to_owned(), json!(descriptor.digest().to_string()));
         if !names.is_empty() {
-            fields.insert("image.name".to_owned(), json!(names.join(",")));
+            fields.insert(
+                "image.name".to_owned(),
+                json!(names.iter().map(Reference::to_string).collect::<Vec<_>>().join(",")),
+            );
         }
     }
     let mut value = Value::Object(fields);
@@ -59,7 +62,7 @@ mod tests {
         let (manifest, config) = (Digest::of(b"manifest"), Digest::of(b"config"));
         let mut image = descriptor(media_type::OCI_MANIFEST, &manifest, 8);
         annotate(&mut image, [("config.digest", config.to_string()), ("a", "b".to_owned())].into_iter());
-        let names = ["docker.io/library/a:latest".to_owned(), "example.com/b:1".to_owned()];
+        let names = ["a:latest", "example.com/b:1"].map(|name| Reference::parse(name).unwrap());
         let expected = format!(
             r#"{{
   "containerimage.config.digest": "{config}",
@@ -89,6 +92,6 @@ mod tests {
 
     #[test]
     fn a_build_without_an_image_reports_nothing() {
-        assert_eq!(metadata_file(None, &["a".to_owned()]), "{}");
+        assert_eq!(metadata_file(None, &[Reference::parse("a").unwrap()]), "{}");
     }
 }
