@@ -6,6 +6,7 @@ pub mod diag;
 pub mod digest;
 pub mod executor;
 pub mod export;
+pub mod dockerfile;
 pub mod fsutil;
 pub mod oci;
 pub mod progress;
