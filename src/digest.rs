@@ -170,6 +170,11 @@ impl<W: Write> HashingWriter<W> {
         Self { inner, hasher: Hasher::default(), length: 0 }
     }
 
+    /// Returns the digest and the length in bytes of what was written so far.
+    pub fn so_far(&self) -> (Digest, u64) {
+        (self.hasher.clone().finish(), self.length)
+    }
+
     /// Returns the inner writer, the digest and the length in bytes of what was written.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.length)

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod cache;
+pub mod content;
 pub mod diag;
 pub mod digest;
 pub mod executor;

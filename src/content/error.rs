@@ -1,0 +1,101 @@
+//! What can go wrong in the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::oci::ReferenceError;
+
+/// What went wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// A file operation failed.
+    #[error("cannot {doing} `{}`: {source}", path.display())]
+    Io {
+        /// A verb phrase.
+        doing: &'static str,
+        /// The path it was done to.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The blob is not here.
+    #[error("blob is not in the store: {digest}")]
+    Missing {
+        /// The blob.
+        digest: Digest,
+    },
+    /// A stored blob is not what its name says.
+    #[error("blob `{}` is corrupt: its content has digest {actual}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The digest its name says.
+        expected: Digest,
+        /// The digest of what was read.
+        actual: Digest,
+    },
+    /// What was written is not what was promised.
+    #[error("content has the wrong digest: expected {expected}, got {actual} of {length} bytes")]
+    WrongDigest {
+        /// The digest promised.
+        expected: Digest,
+        /// The digest of what was written.
+        actual: Digest,
+        /// How many bytes were written.
+        length: u64,
+    },
+    /// A write failed before, so the blob is not whole.
+    #[error("blob `{}` is incomplete: an earlier write failed", path.display())]
+    Incomplete {
+        /// The temporary file.
+        path: PathBuf,
+    },
+    /// A blob that ought to be small is not.
+    #[error("blob is too large: {length} bytes, the limit is {limit}: {digest}")]
+    TooLarge {
+        /// The blob.
+        digest: Digest,
+        /// Its length in bytes.
+        length: u64,
+        /// The most that was allowed, in bytes.
+        limit: u64,
+    },
+    /// The index of tags cannot be read.
+    #[error("`{}` is not an image index: {source}", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The name of a tag is not an image reference.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// The name of a tag has a digest.
+    #[error("`{name}` cannot be a tag: it has a digest")]
+    NameHasDigest {
+        /// What was given.
+        name: String,
+    },
+}
+
+impl ContentError {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// Takes back the typed error a reader or writer of this room put into an `io::Error`.
+    pub(super) fn of_io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| source.downcast::<Self>().unwrap_or_else(Self::io(doing, path))
+    }
+
+    /// Returns this as an `io::Error` of the kind that fits, for use in `Read` and `Write`.
+    pub(super) fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, self)
+    }
+}
