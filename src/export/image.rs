@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use oci_spec::image::{ImageIndexBuilder, ImageManifestBuilder, MediaType};
-
 use super::document::Document;
 use crate::digest::{DiffId, Digest, DigestError};
 use crate::oci::{self, Compression, Descriptor, ImageConfig, Platform, Reference, media_type};
@@ -138,15 +136,9 @@ pub fn assemble(
     let created = config.created.clone();
     let config = Document::of(media.config(), &config);
     let layers: Vec<Layer> = layers.iter().map(|layer| with_media_types(layer, media)).collect();
-    let mut manifest = ImageManifestBuilder::default()
-        .schema_version(2u32)
-        .media_type(media.manifest())
-        .config(config.descriptor.clone())
-        .layers(layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>());
-    if !annotations.is_empty() {
-        manifest = manifest.annotations(annotations.clone().into_iter().collect::<HashMap<_, _>>());
-    }
-    let manifest = manifest.build().expect("every required field was set above");
+    let descriptors = layers.iter().map(|layer| layer.descriptor.clone()).collect();
+    let mut manifest = oci::manifest(media.manifest(), config.descriptor.clone(), descriptors);
+    manifest.set_annotations(unless_empty(annotations));
     Image { platform, created, config, manifest: Document::of(media.manifest(), &manifest), layers }
 }
 
@@ -159,21 +151,20 @@ pub fn index(
     annotations: &BTreeMap<String, String>,
 ) -> Document {
     let annotated = !annotations.is_empty() || descriptor_annotations.iter().any(|a| !a.is_empty());
-    let oci_manifest = |image: &Image| image.manifest.descriptor.media_type() == &MediaType::ImageManifest;
+    let oci_manifest = |image: &Image| image.manifest.descriptor.media_type().as_ref() == media_type::OCI_MANIFEST;
     let media = if annotated || images.iter().any(oci_manifest) { MediaTypes::Oci } else { media };
     let entries = images.iter().enumerate().map(|(i, image)| {
         let mut entry = platform_descriptor(image);
         annotate(&mut entry, descriptor_annotations.get(i).cloned().unwrap_or_default().into_iter());
         entry
     });
-    let mut index = ImageIndexBuilder::default()
-        .schema_version(2u32)
-        .media_type(media.index())
-        .manifests(entries.collect::<Vec<_>>());
-    if !annotations.is_empty() {
-        index = index.annotations(annotations.clone().into_iter().collect::<HashMap<_, _>>());
-    }
-    Document::of(media.index(), &index.build().expect("every required field was set above"))
+    let mut index = oci::index(media.index(), entries.collect());
+    index.set_annotations(unless_empty(annotations));
+    Document::of(media.index(), &index)
+}
+
+fn unless_empty(annotations: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    (!annotations.is_empty()).then(|| annotations.clone().into_iter().collect())
 }
 
 /// Returns the descriptor of the image's manifest with the platform in it, as indexes list it.

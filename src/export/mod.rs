@@ -20,14 +20,22 @@
 //! Not here: how layers come to be (`layer`, `ops`), where bytes are kept (`content`), HTTP (`registry`).
 //! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
 
+mod docker_archive;
 mod document;
 mod image;
 mod local;
 mod metadata;
+mod oci_layout;
+mod parts;
 mod report;
+mod store;
 
+pub use docker_archive::write_docker_archive;
 pub use document::Document;
 pub use image::{Image, ImageSet, Layer, MediaTypes, assemble, index, platform_descriptor};
 pub use local::{LocalError, LocalSummary, platform_directory, write_local};
 pub use metadata::{described, image_id, metadata_file};
+pub use oci_layout::{write_oci_directory, write_oci_tar};
+pub use parts::ArchiveError;
 pub use report::Report;
+pub use store::keep;

@@ -1,0 +1,49 @@
+//! `type=docker`: the tar `docker load` reads. It is an OCI layout with one file more, `manifest.json`, which names
+//! config, tags and layers for readers that do not know layouts (moby image-spec v1.2).
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::image::{Image, ImageSet};
+use super::oci_layout::{entries, index_json, layout};
+use super::parts::{self, ArchiveError, Content, Part, blob_path};
+use super::report::Report;
+use crate::content::Store;
+use crate::oci::{Reference, to_json};
+
+/// An image in `manifest.json`. The keys are docker's.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+/// Writes the image of `set` as a docker archive; returns `out` flushed. The same image gives the same bytes.
+pub fn write_docker_archive<W: Write>(
+    set: &ImageSet,
+    names: &[Reference],
+    store: &Store,
+    out: W,
+    report: &Report,
+) -> Result<W, ArchiveError> {
+    let [image] = set.images.as_slice() else {
+        return Err(ArchiveError::SeveralPlatforms { count: set.images.len() });
+    };
+    let mut all = layout(set, index_json(entries(set, names)))?;
+    all.push(Part { path: "manifest.json".to_owned(), content: Content::Bytes(manifest_json(image, names)?) });
+    parts::sort(&mut all);
+    parts::write_tar(&all, store, out, report)
+}
+
+fn manifest_json(image: &Image, names: &[Reference]) -> Result<Vec<u8>, ArchiveError> {
+    let layers = image.layers.iter().map(|layer| Ok(blob_path(&layer.digest()?)));
+    let entry = Entry {
+        config: blob_path(&image.config.digest),
+        repo_tags: names.iter().map(Reference::familiar).collect(),
+        layers: layers.collect::<Result<_, ArchiveError>>()?,
+    };
+    Ok(to_json(&[entry]))
+}

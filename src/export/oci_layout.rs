@@ -1,0 +1,100 @@
+//! `type=oci`: an OCI image layout (image-spec, image-layout.md), as a tar or a directory.
+//!
+//! `index.json` names the image once per tag, with the annotations other tools look for:
+//! `org.opencontainers.image.ref.name` (the tag alone) and `io.containerd.image.name` (the whole name).
+
+use std::io::Write;
+use std::path::Path;
+
+use super::image::{ImageSet, annotate, platform_descriptor};
+use super::parts::{self, ArchiveError, Content, Part};
+use super::report::Report;
+use crate::content::Store;
+use crate::oci::{self, Descriptor, Index, Reference, media_type, to_json};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const IMAGE_NAME: &str = "io.containerd.image.name";
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// Writes `set` as the tar of an image layout; returns `out` flushed. The same images give the same bytes.
+pub fn write_oci_tar<W: Write>(
+    set: &ImageSet,
+    names: &[Reference],
+    store: &Store,
+    out: W,
+    report: &Report,
+) -> Result<W, ArchiveError> {
+    parts::write_tar(&layout(set, index_json(entries(set, names)))?, store, out, report)
+}
+
+/// Writes `set` into the directory `dest`, which is made when it is not there. A layout that is there already is added
+/// to: other images stay, an image of the same name is replaced in `index.json`.
+pub fn write_oci_directory(
+    set: &ImageSet,
+    names: &[Reference],
+    store: &Store,
+    dest: &Path,
+    report: &Report,
+) -> Result<(), ArchiveError> {
+    let mut all = others(dest, set, names)?;
+    all.extend(entries(set, names));
+    let index = index_json(all);
+    // The index names the blobs, so it is written after them.
+    let (blobs, rest): (Vec<Part>, Vec<Part>) =
+        layout(set, index)?.into_iter().partition(|part| part.path.starts_with("blobs/"));
+    parts::write_directory(&blobs, store, dest, report)?;
+    parts::write_directory(&rest, store, dest, report)
+}
+
+/// All files of the layout, sorted.
+pub(super) fn layout(set: &ImageSet, index_json: Vec<u8>) -> Result<Vec<Part>, ArchiveError> {
+    let mut all = parts::blobs(set)?;
+    let version = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
+    all.push(Part { path: "oci-layout".to_owned(), content: Content::Bytes(version) });
+    all.push(Part { path: "index.json".to_owned(), content: Content::Bytes(index_json) });
+    parts::sort(&mut all);
+    Ok(all)
+}
+
+/// The descriptors of `index.json`: one per name, or a single one without a name.
+pub(super) fn entries(set: &ImageSet, names: &[Reference]) -> Vec<Descriptor> {
+    let mut base = match &set.index {
+        Some(index) => index.descriptor.clone(),
+        None => platform_descriptor(&set.images[0]),
+    };
+    annotate(&mut base, set.images[0].created.iter().map(|time| (CREATED, time.clone())));
+    if names.is_empty() {
+        return vec![base];
+    }
+    let named = |name: &Reference| {
+        let mut entry = base.clone();
+        annotate(&mut entry, [(REF_NAME, name.tag_or_latest().to_owned()), (IMAGE_NAME, name.to_string())].into_iter());
+        entry
+    };
+    names.iter().map(named).collect()
+}
+
+pub(super) fn index_json(entries: Vec<Descriptor>) -> Vec<u8> {
+    to_json(&oci::index(media_type::OCI_INDEX, entries))
+}
+
+/// The entries of the layout at `dest` that stay when `set` comes in under `names`.
+fn others(dest: &Path, set: &ImageSet, names: &[Reference]) -> Result<Vec<Descriptor>, ArchiveError> {
+    let path = dest.join("index.json");
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(ArchiveError::File { path, source }),
+    };
+    let index: Index = serde_json::from_slice(&bytes).map_err(|source| ArchiveError::Index { path, source })?;
+    let replaced: Vec<String> = names.iter().map(Reference::to_string).collect();
+    let stays = |entry: &&Descriptor| {
+        let name = entry.annotations().as_ref().and_then(|all| all.get(IMAGE_NAME));
+        match name {
+            Some(name) => !replaced.contains(name),
+            // Without a name it is told apart by its digest alone.
+            None => entry.digest() != set.root().digest(),
+        }
+    };
+    Ok(index.manifests().iter().filter(stays).cloned().collect())
+}
