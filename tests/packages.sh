@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a build of kiln and its tests need, where they are missing.
+#
+#   packages.sh build     what `cargo build` needs
+#   packages.sh run       and what it takes to run an image that kiln built
+#   packages.sh test      and what the tests need
+#
+# Without root it only says what is missing.
+set -euo pipefail
+
+build=(build-essential ca-certificates)
+run=("${build[@]}" busybox-static runc umoci)
+test=(
+  "${run[@]}"
+  docker-registry skopeo               # a real registry, and a stranger who reads and copies images
+  mmdebstrap                           # makes the Debian base image
+  uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
+  bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
+  git curl procps python3              # git contexts, HTTP, processes, benches
+  e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
+)
+
+case ${1:-} in
+  build) wanted=("${build[@]}") ;;
+  run) wanted=("${run[@]}") ;;
+  test) wanted=("${test[@]}") ;;
+  *) echo "usage: packages.sh build|run|test" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${wanted[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+  echo "packages.sh: install these Debian packages first: apt-get install ${missing[*]}" >&2
+  exit 1
+fi
+echo "installing ${missing[*]}" >&2
+apt-get update -qq >&2
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2

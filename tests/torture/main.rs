@@ -1,0 +1,66 @@
+//! Builds every case of `testdata/torture` with the kiln binary and checks the image that comes out, or the error.
+//!
+//! What a case is made of stands in `testdata/torture/README.md`. Each case is a test by its own name:
+//! `cargo test --test torture 200-run` runs those whose name holds `200-run`.
+//!
+//! `testdata/torture/expected-failures.txt` names the cases that are known to fail: one of them that fails is told and
+//! counts as passed; one that passes fails the run until its name is taken off the list.
+
+// Tests are the edge: they list directories, print and look at the clock.
+#![allow(clippy::disallowed_methods, clippy::print_stderr)]
+
+mod case;
+mod expect;
+mod http;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/torture");
+    let known = expected_failures(&root.join("expected-failures.txt"));
+    let names = case_names(&root);
+    let unknown: Vec<&String> = known.difference(&names).collect();
+    if !unknown.is_empty() {
+        eprintln!("expected-failures.txt names cases that are not there: {unknown:?}");
+        return ExitCode::FAILURE;
+    }
+    let trials = names.into_iter().map(|name| {
+        let (directory, expected) = (root.join(&name), known.contains(&name));
+        Trial::test(name.clone(), move || verdict(&name, case::run(&directory), expected).map_err(Into::into))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// What a result means for the run, given whether the case is known to fail.
+fn verdict(name: &str, result: Result<(), case::Failure>, expected: bool) -> Result<(), String> {
+    match (result, expected) {
+        (Ok(()), false) => Ok(()),
+        (Ok(()), true) => Err("passes: take it off testdata/torture/expected-failures.txt".to_owned()),
+        (Err(failure), true) => {
+            eprintln!("known to fail: {name}: {}", failure.reasons.join("; "));
+            Ok(())
+        }
+        (Err(failure), false) => Err(format!("{}\n--- what kiln said\n{}", failure.reasons.join("\n"), failure.log)),
+    }
+}
+
+fn case_names(root: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(root).expect("testdata/torture");
+    let directories = entries.map(|entry| entry.expect("an entry of testdata/torture").path());
+    let cases = directories.filter(|directory| directory.join("expect.json").is_file());
+    cases.map(|directory| directory.file_name().expect("a name").to_string_lossy().into_owned()).collect()
+}
+
+/// The names in a file of one name a line; `#` starts a comment.
+fn expected_failures(file: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(file).expect("testdata/torture/expected-failures.txt");
+    let words = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    words.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
