@@ -33,7 +33,7 @@ pub struct LocalSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The destination cannot be made or opened.
-    #[error("cannot use `{}` as the directory to export to: {source}", path.display())]
+    #[error("cannot use `{}` as the directory to export to", path.display())]
     Destination {
         /// The directory.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum LocalError {
         source: io::Error,
     },
     /// Something of the result cannot be read, or its copy not be written.
-    #[error("cannot export `/{}`: {source}", path.display())]
+    #[error("cannot export `/{}`", path.display())]
     Entry {
         /// Its path in the result.
         path: PathBuf,

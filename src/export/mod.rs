@@ -22,6 +22,7 @@
 
 mod docker_archive;
 mod document;
+mod file;
 mod image;
 mod local;
 mod metadata;
@@ -32,10 +33,11 @@ mod store;
 
 pub use docker_archive::write_docker_archive;
 pub use document::Document;
+pub use file::to_file;
 pub use image::{Image, ImageSet, Layer, MediaTypes, assemble, index, platform_descriptor};
 pub use local::{LocalError, LocalSummary, platform_directory, write_local};
 pub use metadata::{described, image_id, metadata_file};
 pub use oci_layout::{write_oci_directory, write_oci_tar};
 pub use parts::ArchiveError;
 pub use report::Report;
-pub use store::keep;
+pub use store::{AbsentError, absent, keep};

@@ -30,7 +30,7 @@ pub(super) enum Content {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// A layer is named by something else than a sha256.
-    #[error("cannot write a layer: {0}")]
+    #[error("cannot write a layer")]
     Digest(#[from] DigestError),
     /// A blob could not be read from the store, or is not there.
     #[error("cannot read layer {digest}")]
