@@ -1,0 +1,330 @@
+//! The step graph: what has to be done, as plain data.
+//!
+//! Steps are numbered in an order in which inputs come first. A filesystem is named by the step that made it;
+//! `None` is the empty one (`FROM scratch`).
+
+use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
+use crate::digest::{DiffId, Digest};
+use crate::dockerfile::Chmod;
+use crate::source::Span;
+
+/// A step by its place in [`StepGraph::steps`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StepId(pub u32);
+
+impl StepId {
+    /// Returns the place as an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A filesystem: that of a step, or the empty one.
+pub type Root = Option<StepId>;
+
+/// All steps that the target needs.
+#[derive(Clone, Debug, Default)]
+pub struct StepGraph {
+    /// In an order in which inputs come first.
+    pub steps: Vec<Step>,
+}
+
+impl StepGraph {
+    /// Returns a step by an id of this graph.
+    pub fn step(&self, id: StepId) -> &Step {
+        &self.steps[id.index()]
+    }
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What users see, for example `[builder 2/5] RUN make`.
+    pub name: String,
+    /// The instruction it comes from.
+    pub span: Span,
+    /// Run it even if the cache has it (`--no-cache`, `--no-cache-filter`).
+    pub ignore_cache: bool,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Takes the layers of an image.
+    Image(ImageOp),
+    /// Runs a command.
+    Run(RunOp),
+    /// Copies files in: COPY and ADD.
+    Copy(CopyOp),
+    /// Makes a directory: WORKDIR.
+    Workdir(WorkdirOp),
+}
+
+impl Op {
+    /// Returns the steps whose results it needs; one may stand twice.
+    pub fn inputs(&self) -> Vec<StepId> {
+        match self {
+            Self::Image(_) => Vec::new(),
+            Self::Run(run) => {
+                let mounts = run.mounts.iter().filter_map(|mount| match &mount.kind {
+                    MountKind::Bind { from, .. } => Some(from),
+                    MountKind::Cache { from, .. } => from.as_ref().map(|(tree, _)| tree),
+                    _ => None,
+                });
+                run.parent.into_iter().chain(mounts.filter_map(Tree::step)).collect()
+            }
+            Self::Copy(copy) => copy.parent.into_iter().chain(copy.from.step()).collect(),
+            Self::Workdir(workdir) => workdir.parent.into_iter().collect(),
+        }
+    }
+}
+
+/// An image as it was resolved: enough to plan on it and to fetch it.
+#[derive(Clone, Debug)]
+pub struct ImageOp {
+    /// Where to fetch blobs; carries the digest of the manifest.
+    pub reference: Reference,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Its layers, bottom first.
+    pub layers: Vec<(DiffId, Descriptor)>,
+}
+
+/// A resolved image, as `plan` is given it.
+#[derive(Clone, Debug)]
+pub struct KnownImage {
+    /// Its layers.
+    pub image: ImageOp,
+    /// Its config.
+    pub config: ImageConfig,
+    /// What platform it is for.
+    pub platform: Platform,
+}
+
+/// Files to copy from or to mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tree {
+    /// The build context (`None`), or a named one that is a directory.
+    Context(Option<String>),
+    /// The filesystem of a step.
+    Root(Root),
+}
+
+impl Tree {
+    fn step(&self) -> Option<StepId> {
+        match self {
+            Self::Context(_) => None,
+            Self::Root(root) => *root,
+        }
+    }
+}
+
+/// RUN. Facts in its key: see `ops::run`.
+#[derive(Clone, Debug)]
+pub struct RunOp {
+    /// The filesystem it runs in.
+    pub parent: Root,
+    /// The command, SHELL included.
+    pub argv: Vec<String>,
+    /// Environment in order of first definition; without HOME and proxies.
+    pub env: Vec<(String, String)>,
+    /// Proxy variables: set for the process, never in a key.
+    pub proxies: Vec<(String, String)>,
+    /// Absolute working directory.
+    pub cwd: String,
+    /// As written, expanded; empty for none.
+    pub user: String,
+    /// `--network`.
+    pub network: RunNetwork,
+    /// Whether `--security=insecure`.
+    pub insecure: bool,
+    /// Host name in the sandbox.
+    pub hostname: String,
+    /// `--add-host`: name and address.
+    pub add_hosts: Vec<(String, String)>,
+    /// In order of the line.
+    pub mounts: Vec<RunMount>,
+    /// A heredoc with `#!`: file name below `/dev/pipes`, and its text.
+    pub script: Option<(String, String)>,
+}
+
+/// `RUN --network`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunNetwork {
+    /// The sandbox's own.
+    Default,
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// One `RUN --mount`.
+#[derive(Clone, Debug)]
+pub struct RunMount {
+    /// Where it is mounted: absolute, clean. Empty for a secret that is only a variable.
+    pub target: String,
+    /// Writes are refused.
+    pub readonly: bool,
+    /// What it is.
+    pub kind: MountKind,
+    /// The `--mount` flag, for errors.
+    pub span: Span,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug)]
+pub enum MountKind {
+    /// Files of a tree; writes vanish.
+    Bind {
+        /// Whose files.
+        from: Tree,
+        /// Path in the tree, absolute, clean.
+        source: String,
+    },
+    /// A directory that outlives the build.
+    Cache {
+        /// Its name, `BUILDKIT_CACHE_MOUNT_NS` included.
+        id: String,
+        /// Whether the line named the id (a fact of the key: 16.1).
+        explicit_id: bool,
+        /// Who else may use it meanwhile.
+        sharing: CacheSharing,
+        /// Initial content: tree and path.
+        from: Option<(Tree, String)>,
+        /// Mode of the directory when it is made.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Size limit in bytes.
+        size: Option<u64>,
+    },
+    /// A secret of the build's request.
+    Secret {
+        /// Its name.
+        id: String,
+        /// The variable to put it in.
+        env: Option<String>,
+        /// Fail when the request does not carry it.
+        required: bool,
+        /// Mode of the file.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// An agent socket of the build's request.
+    Ssh {
+        /// Its name.
+        id: String,
+        /// Fail when the request does not carry it.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// `sharing=` of a cache mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheSharing {
+    /// Any number of steps at once.
+    Shared,
+    /// A second step at the same time gets a directory of its own.
+    Private,
+    /// A second step waits.
+    Locked,
+}
+
+/// COPY and ADD. Facts in its key: see `ops::copy`.
+#[derive(Clone, Debug)]
+pub struct CopyOp {
+    /// The filesystem it copies into.
+    pub parent: Root,
+    /// Where paths of `sources` are.
+    pub from: Tree,
+    /// In order of the line.
+    pub sources: Vec<CopySource>,
+    /// Absolute; a trailing `/` (or `/.`) is kept and means a directory.
+    pub destination: String,
+    /// Expanded `--chown`; `None` when absent or empty.
+    pub chown: Option<String>,
+    /// `--chmod`.
+    pub chmod: Option<Chmod>,
+    /// `--link`.
+    pub link: bool,
+    /// `--parents`.
+    pub parents: bool,
+    /// `--exclude`, as written.
+    pub exclude: Vec<String>,
+    /// For ADD.
+    pub add: Option<AddOptions>,
+}
+
+/// One source of a COPY or ADD.
+#[derive(Clone, Debug)]
+pub enum CopySource {
+    /// A path or wildcard in the tree, expanded.
+    Path {
+        /// As written after expansion.
+        path: String,
+        /// Where it stands.
+        span: Span,
+    },
+    /// A heredoc: file name and text.
+    Inline {
+        /// File name.
+        name: String,
+        /// Text, expanded if the heredoc asked for it.
+        text: String,
+    },
+    /// `http://` or `https://`.
+    Url {
+        /// The address.
+        url: String,
+        /// Where it stands.
+        span: Span,
+    },
+    /// A git repository.
+    Git {
+        /// The address with its fragment or query.
+        url: String,
+        /// Where it stands.
+        span: Span,
+    },
+}
+
+/// What only ADD has.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AddOptions {
+    /// `--unpack`; `None`: archives of the tree are unpacked, downloads are not.
+    pub unpack: Option<bool>,
+    /// `--keep-git-dir`.
+    pub keep_git_dir: bool,
+    /// `--checksum`, expanded.
+    pub checksum: Option<String>,
+}
+
+/// WORKDIR: makes the directory if it is missing.
+#[derive(Clone, Debug)]
+pub struct WorkdirOp {
+    /// The filesystem it is made in.
+    pub parent: Root,
+    /// Absolute.
+    pub path: String,
+    /// Owner of what is made: USER as written; empty for root.
+    pub user: String,
+    /// SOURCE_DATE_EPOCH: time of what is made.
+    pub mtime_seconds: Option<i64>,
+}

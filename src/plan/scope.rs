@@ -1,0 +1,109 @@
+//! The variables of a stage: an immutable value, folded through its instructions.
+//!
+//! ARG and ENV share one environment in which the last writer wins (language rules 6.13, 8.7); what ENV says to the
+//! image is kept apart, in the config.
+
+/// The build environment of a stage and the ARGs it has seen. A child stage starts from its parent's (8.6).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scope {
+    variables: Vec<(String, String)>,
+    args: Vec<(String, Option<String>)>,
+}
+
+impl Scope {
+    /// Starts from the `Env` list (`NAME=value`) of a base image.
+    pub fn from_image_env(env: &[String]) -> Self {
+        let mut scope = Self::default();
+        for entry in env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            scope.set(name, value.to_owned());
+        }
+        scope
+    }
+
+    /// Returns the value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns this scope after `ENV name=value`.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: String) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Returns this scope after `ARG name` with its effective value; without one the environment stays.
+    #[must_use]
+    pub fn with_arg(mut self, name: &str, value: Option<String>) -> Self {
+        match self.args.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => old.clone_from(&value),
+            None => self.args.push((name.to_owned(), value.clone())),
+        }
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+        self
+    }
+
+    /// Whether an ARG of that name was declared.
+    pub fn declares(&self, name: &str) -> bool {
+        self.args.iter().any(|(known, _)| known == name)
+    }
+
+    /// Returns all variables in order of first definition.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Returns `|N a=1 b=2 `, which a RUN's history entry begins with (10.12); empty without ARGs.
+    pub fn history_prefix(&self) -> String {
+        if self.args.is_empty() {
+            return String::new();
+        }
+        let mut prefix = format!("|{}", self.args.len());
+        for (name, value) in &self.args {
+            let value = self.get(name).or(value.as_deref()).unwrap_or("");
+            prefix.push_str(&format!(" {name}={value}"));
+        }
+        prefix.push(' ');
+        prefix
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.variables.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.variables.push((name.to_owned(), value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_arg_and_env_wins() {
+        let scope = Scope::from_image_env(&["A=base".to_owned()]).with_arg("A", Some("arg".to_owned()));
+        assert_eq!(scope.get("A"), Some("arg"));
+        assert_eq!(scope.with_env("A", "env".to_owned()).get("A"), Some("env"));
+    }
+
+    #[test]
+    fn an_unset_arg_is_declared_but_not_a_variable() {
+        let scope = Scope::default().with_arg("X", None);
+        assert!(scope.declares("X"));
+        assert_eq!(scope.get("X"), None);
+        assert_eq!(scope.history_prefix(), "|1 X= ");
+    }
+
+    #[test]
+    fn the_order_is_that_of_first_definition() {
+        let scope = Scope::default()
+            .with_env("B", "1".to_owned())
+            .with_env("A", "2".to_owned())
+            .with_env("B", "3".to_owned());
+        let names: Vec<_> = scope.variables().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(names, ["B=3", "A=2"]);
+    }
+}
