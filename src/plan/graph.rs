@@ -69,11 +69,11 @@ impl Op {
             Self::Image(_) => Vec::new(),
             Self::Run(run) => {
                 let mounts = run.mounts.iter().filter_map(|mount| match &mount.kind {
-                    MountKind::Bind { from, .. } => Some(from),
-                    MountKind::Cache { from, .. } => from.as_ref().map(|(tree, _)| tree),
+                    MountKind::Bind { from, .. } => *from,
+                    MountKind::Cache { from, .. } => from.as_ref().and_then(|(root, _)| *root),
                     _ => None,
                 });
-                run.parent.into_iter().chain(mounts.filter_map(Tree::step)).collect()
+                run.parent.into_iter().chain(mounts).collect()
             }
             Self::Copy(copy) => copy.parent.into_iter().chain(copy.from.step()).collect(),
             Self::Workdir(workdir) => workdir.parent.into_iter().collect(),
@@ -103,7 +103,8 @@ pub struct KnownImage {
     pub platform: Platform,
 }
 
-/// Files to copy from or to mount.
+/// Files to copy from. What RUN mounts from the context is first copied into a filesystem of its own, so that
+/// the ignore file holds for it and writes cannot reach the user's files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Tree {
     /// The build context (`None`), or a named one that is a directory.
@@ -177,11 +178,11 @@ pub struct RunMount {
 /// What is mounted.
 #[derive(Clone, Debug)]
 pub enum MountKind {
-    /// Files of a tree; writes vanish.
+    /// Files of another filesystem; writes vanish.
     Bind {
         /// Whose files.
-        from: Tree,
-        /// Path in the tree, absolute, clean.
+        from: Root,
+        /// Path in it, absolute, clean.
         source: String,
     },
     /// A directory that outlives the build.
@@ -192,8 +193,8 @@ pub enum MountKind {
         explicit_id: bool,
         /// Who else may use it meanwhile.
         sharing: CacheSharing,
-        /// Initial content: tree and path.
-        from: Option<(Tree, String)>,
+        /// Initial content: filesystem and path.
+        from: Option<(Root, String)>,
         /// Mode of the directory when it is made.
         mode: u32,
         /// Its owner.

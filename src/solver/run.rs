@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::state::{Completion, Engine};
-use crate::ops::{OpError, StepResult, Worker};
+use crate::ops::{Inputs, OpError, StepResult, Worker};
 use crate::plan::{StepGraph, StepId};
 use crate::progress::{Event, Outcome, VertexId};
 
@@ -43,9 +43,9 @@ pub async fn solve(
             let Some(index) = engine.start_next() else { break };
             let id = step_id(index);
             worker.sink.event(Event::Started(vertex(id)));
-            let done: Vec<Option<Arc<StepResult>>> = results.clone();
+            let inputs = Inputs::of(graph.step(id), &results);
             let (graph, worker, vertex) = (graph.clone(), worker.clone(), vertex(id));
-            tasks.spawn(async move { (index, worker.run_step(graph.step(id), vertex, &done).await) });
+            tasks.spawn(async move { (index, worker.run_step(graph.step(id), vertex, &inputs).await) });
         }
         let Some(joined) = tasks.join_next().await else { break };
         let (index, result) = match joined {

@@ -1,0 +1,74 @@
+//! What a plan depends on besides the Dockerfile.
+
+use std::collections::BTreeMap;
+
+use super::graph::RunNetwork;
+use crate::oci::{Platform, Reference};
+
+/// The part of a build's request that planning needs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--target`; the last stage if `None`.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`: laid over the labels of the Dockerfile, without history.
+    pub labels: BTreeMap<String, String>,
+    /// The platform built for.
+    pub platform: Platform,
+    /// The platform built on.
+    pub build_platform: Platform,
+    /// `--build-context`, by lower-case name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// `--network`: what RUN gets that does not say.
+    pub network: RunNetwork,
+    /// `--allow network.host`.
+    pub allow_network_host: bool,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
+    /// `--add-host`: name and address.
+    pub add_hosts: Vec<(String, String)>,
+    /// `--no-cache`, `--no-cache-filter`.
+    pub no_cache: NoCache,
+    /// SOURCE_DATE_EPOCH.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// A named context, as far as planning is concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NamedContext {
+    /// Files of a directory.
+    Directory,
+    /// An image.
+    Image(ImageSource),
+}
+
+/// Which steps run although the cache has them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum NoCache {
+    /// None.
+    #[default]
+    Never,
+    /// All.
+    All,
+    /// Those of these stages.
+    Stages(Vec<String>),
+}
+
+/// Where an image comes from.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ImageSource {
+    /// The local store or a registry, by reference.
+    Reference(Reference),
+    /// An OCI layout on disk, given as the named context of that name.
+    Layout(String),
+}
+
+/// An image for a platform: the key under which a resolved image is known.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ImageKey {
+    /// Which image.
+    pub source: ImageSource,
+    /// For which platform.
+    pub platform: Platform,
+}
