@@ -76,6 +76,7 @@ pub mod executor;
 pub mod export;
 pub mod fsutil;
 pub mod oci;
+pub mod plan;
 pub mod progress;
 pub mod sandbox;
 pub mod snapshot;

@@ -3,9 +3,9 @@
 //! Steps are numbered in an order in which inputs come first. A filesystem is named by the step that made it;
 //! `None` is the empty one (`FROM scratch`).
 
-use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
 use crate::digest::{DiffId, Digest};
-use crate::dockerfile::Chmod;
+use crate::dockerfile::chmod::Chmod;
+use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
 use crate::source::Span;
 
 /// A step by its place in [`StepGraph::steps`].
@@ -147,7 +147,7 @@ pub struct RunOp {
     pub add_hosts: Vec<(String, String)>,
     /// In order of the line.
     pub mounts: Vec<RunMount>,
-    /// A heredoc with `#!`: file name below `/dev/pipes`, and its text.
+    /// A heredoc with `#!`: the path of the file, and its text.
     pub script: Option<(String, String)>,
 }
 

@@ -5,14 +5,14 @@
 
 /// The build environment of a stage and the ARGs it has seen. A child stage starts from its parent's (8.6).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Scope {
+pub(super) struct Scope {
     variables: Vec<(String, String)>,
     args: Vec<(String, Option<String>)>,
 }
 
 impl Scope {
     /// Starts from the `Env` list (`NAME=value`) of a base image.
-    pub fn from_image_env(env: &[String]) -> Self {
+    pub(super) fn from_image_env(env: &[String]) -> Self {
         let mut scope = Self::default();
         for entry in env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -22,20 +22,20 @@ impl Scope {
     }
 
     /// Returns the value of a variable.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns this scope after `ENV name=value`.
     #[must_use]
-    pub fn with_env(mut self, name: &str, value: String) -> Self {
+    pub(super) fn with_env(mut self, name: &str, value: String) -> Self {
         self.set(name, value);
         self
     }
 
     /// Returns this scope after `ARG name` with its effective value; without one the environment stays.
     #[must_use]
-    pub fn with_arg(mut self, name: &str, value: Option<String>) -> Self {
+    pub(super) fn with_arg(mut self, name: &str, value: Option<String>) -> Self {
         match self.args.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => old.clone_from(&value),
             None => self.args.push((name.to_owned(), value.clone())),
@@ -47,17 +47,17 @@ impl Scope {
     }
 
     /// Whether an ARG of that name was declared.
-    pub fn declares(&self, name: &str) -> bool {
+    pub(super) fn declares(&self, name: &str) -> bool {
         self.args.iter().any(|(known, _)| known == name)
     }
 
     /// Returns all variables in order of first definition.
-    pub fn variables(&self) -> &[(String, String)] {
+    pub(super) fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
 
     /// Returns `|N a=1 b=2 `, which a RUN's history entry begins with (10.12); empty without ARGs.
-    pub fn history_prefix(&self) -> String {
+    pub(super) fn history_prefix(&self) -> String {
         if self.args.is_empty() {
             return String::new();
         }
@@ -99,10 +99,8 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_first_definition() {
-        let scope = Scope::default()
-            .with_env("B", "1".to_owned())
-            .with_env("A", "2".to_owned())
-            .with_env("B", "3".to_owned());
+        let scope =
+            Scope::default().with_env("B", "1".to_owned()).with_env("A", "2".to_owned()).with_env("B", "3".to_owned());
         let names: Vec<_> = scope.variables().iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(names, ["B=3", "A=2"]);
     }

@@ -105,13 +105,7 @@ impl<'a> Stages<'a> {
     }
 
     /// Returns what `--from=` or a mount's `from=` of the stage at `at` names. Numbers count for COPY only (7.6).
-    pub(super) fn resolve(
-        &self,
-        from: &Text,
-        at: usize,
-        numbers: bool,
-        options: &Options,
-    ) -> Result<Base, Diagnostic> {
+    pub(super) fn resolve(&self, from: &Text, at: usize, numbers: bool, options: &Options) -> Result<Base, Diagnostic> {
         let name = from.text.to_lowercase();
         let platform = &self.all[at].platform;
         if name == "scratch" {
@@ -298,8 +292,12 @@ fn parse_platform(text: &Text, expanded: &str) -> Result<Platform, Diagnostic> {
 }
 
 fn before_first_stage(name: &str, span: Span) -> Diagnostic {
-    Diagnostic::error("no-stage", span, format!("no build stage in current context: {name} stands before the first FROM"))
-        .with_help("only ARG may come before FROM")
+    Diagnostic::error(
+        "no-stage",
+        span,
+        format!("no build stage in current context: {name} stands before the first FROM"),
+    )
+    .with_help("only ARG may come before FROM")
 }
 
 fn target_stage_name(file: &Dockerfile, options: &Options) -> String {

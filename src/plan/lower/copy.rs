@@ -1,0 +1,213 @@
+//! COPY and ADD: sources and destination, expanded.
+
+use std::collections::BTreeMap;
+
+use super::super::graph::{AddOptions, CopyOp, CopySource, Op, Tree};
+use super::super::path;
+use super::{Lowering, Place, StageState};
+use crate::diag::Diagnostic;
+use crate::dockerfile::chmod::Chmod;
+use crate::dockerfile::expand::expand_heredoc;
+use crate::dockerfile::instruction::{Add, Copy, Transfer};
+use crate::dockerfile::{Instruction, Text};
+use crate::source::Span;
+
+/// What a history entry shows of the flags (rule 11.20).
+#[derive(Default)]
+struct Shown {
+    flags: Vec<String>,
+    words: Vec<String>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn copy(
+        &mut self,
+        state: StageState,
+        copy: &Copy,
+        instruction: &Instruction,
+        place: &mut Place<'_>,
+        finished: &BTreeMap<usize, StageState>,
+    ) -> Result<StageState, Diagnostic> {
+        let from = self.tree(copy.from.as_ref(), true, place, finished)?;
+        let mut shown = Shown::default();
+        if copy.parents {
+            shown.flags.push("--parents".to_owned());
+        }
+        let mut op = self.transfer(&state, &copy.transfer, from, &mut shown)?;
+        op.parents = copy.parents;
+        for source in &op.sources {
+            if let CopySource::Path { path, span } = source {
+                refuse_remote(path, *span)?;
+            }
+        }
+        Ok(self.transferred(state, "COPY", op, shown, instruction, place))
+    }
+
+    pub(super) fn add(
+        &mut self,
+        state: StageState,
+        add: &Add,
+        instruction: &Instruction,
+        place: &mut Place<'_>,
+    ) -> Result<StageState, Diagnostic> {
+        let mut shown = Shown::default();
+        let mut op = self.transfer(&state, &add.transfer, Tree::Context(None), &mut shown)?;
+        let checksum = match &add.checksum {
+            None => None,
+            Some(text) => Some((self.expand(&state.scope, text)?, text.span)).filter(|(text, _)| !text.is_empty()),
+        };
+        op.sources = op.sources.into_iter().map(remote).collect();
+        if let Some((_, span)) = &checksum {
+            check_checksum(&op.sources, *span)?;
+        }
+        op.add = Some(AddOptions {
+            unpack: add.unpack,
+            keep_git_dir: add.keep_git_dir.unwrap_or(false),
+            checksum: checksum.map(|(text, _)| text),
+        });
+        Ok(self.transferred(state, "ADD", op, shown, instruction, place))
+    }
+
+    fn transfer(
+        &mut self,
+        state: &StageState,
+        transfer: &Transfer,
+        from: Tree,
+        shown: &mut Shown,
+    ) -> Result<CopyOp, Diagnostic> {
+        let chown = self.flag(state, transfer.chown.as_ref(), "--chown", shown)?;
+        let chmod_text = self.flag(state, transfer.chmod.as_ref(), "--chmod", shown)?;
+        let chmod = match (&transfer.chmod, chmod_text) {
+            (Some(written), Some(text)) => Some(
+                Chmod::parse(&text)
+                    .map_err(|error| Diagnostic::error("invalid-chmod", written.span, error.to_string()))?,
+            ),
+            _ => None,
+        };
+        let mut sources = Vec::new();
+        for source in &transfer.sources {
+            let path = self.expand(&state.scope, source)?;
+            shown.words.push(path.clone());
+            sources.push(CopySource::Path { path, span: source.span });
+        }
+        for heredoc in &transfer.heredocs {
+            let text = if heredoc.expand {
+                let body = self.expand_with(&state.scope, &heredoc.name, |env| expand_heredoc(&heredoc.body, env))?;
+                self.warn_undefined(&state.scope, &body.undefined, heredoc.body_span);
+                body.text
+            } else {
+                heredoc.body.clone()
+            };
+            shown.words.push(format!("<<{}", heredoc.name.text));
+            sources.push(CopySource::Inline { name: heredoc.name.text.clone(), text });
+        }
+        let destination = self.expand(&state.scope, &transfer.destination)?;
+        shown.words.push(destination.clone());
+        Ok(CopyOp {
+            parent: state.root,
+            from,
+            sources,
+            destination: path::destination(state.workdir(), &destination),
+            chown,
+            chmod,
+            // With --chmod BuildKit copies as if --link were not there (rule 11.19).
+            link: transfer.link && transfer.chmod.is_none(),
+            parents: false,
+            exclude: transfer.exclude.iter().map(|pattern| pattern.text.clone()).collect(),
+            add: None,
+        })
+    }
+
+    /// Expands a flag; empty means none.
+    fn flag(
+        &mut self,
+        state: &StageState,
+        value: Option<&Text>,
+        name: &str,
+        shown: &mut Shown,
+    ) -> Result<Option<String>, Diagnostic> {
+        let Some(value) = value else { return Ok(None) };
+        let text = self.expand(&state.scope, value)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        shown.flags.push(format!("{name}={text}"));
+        Ok(Some(text))
+    }
+
+    fn transferred(
+        &mut self,
+        state: StageState,
+        keyword: &str,
+        op: CopyOp,
+        shown: Shown,
+        instruction: &Instruction,
+        place: &mut Place<'_>,
+    ) -> StageState {
+        let words: Vec<String> = shown.flags.into_iter().chain(shown.words).collect();
+        let created_by = format!("{keyword} {} # buildkit", words.join(" "));
+        let step = self.step(place, instruction, Op::Copy(op));
+        state.with_layer(created_by, step)
+    }
+}
+
+/// Returns the op that copies `path` of a tree into an empty filesystem, under the same path.
+pub(super) fn whole(from: Tree, path: &str, span: Span) -> CopyOp {
+    CopyOp {
+        parent: None,
+        from,
+        sources: vec![CopySource::Path { path: path.to_owned(), span }],
+        destination: "/".to_owned(),
+        chown: None,
+        chmod: None,
+        link: false,
+        parents: path != "/",
+        exclude: Vec::new(),
+        add: None,
+    }
+}
+
+fn is_url(path: &str) -> bool {
+    path.starts_with("http://") || path.starts_with("https://")
+}
+
+/// Rule 12.6. `github.com/x/y` without a scheme is a path.
+fn is_git(path: &str) -> bool {
+    let address = path.split(['#', '?']).next().unwrap_or(path);
+    let scp_like = || {
+        let Some((host, rest)) = address.split_once(':') else { return false };
+        host.contains('@') && !host.contains('/') && !rest.is_empty()
+    };
+    address.starts_with("git://")
+        || address.starts_with("ssh://")
+        || (is_url(address) && address.ends_with(".git"))
+        || scp_like()
+}
+
+fn remote(source: CopySource) -> CopySource {
+    match source {
+        CopySource::Path { path, span } if is_git(&path) => CopySource::Git { url: path, span },
+        CopySource::Path { path, span } if is_url(&path) => CopySource::Url { url: path, span },
+        other => other,
+    }
+}
+
+/// Rule 11.21.
+fn refuse_remote(path: &str, span: Span) -> Result<(), Diagnostic> {
+    let what = match path {
+        path if is_git(path) => "git ref",
+        path if is_url(path) => "URL",
+        _ => return Ok(()),
+    };
+    Err(Diagnostic::error("remote-source", span, format!("source can't be a {what} for COPY")).with_help("use ADD"))
+}
+
+/// Rule 12.5.
+fn check_checksum(sources: &[CopySource], span: Span) -> Result<(), Diagnostic> {
+    let refuse = |message: &str| Err(Diagnostic::error("checksum", span, message));
+    match sources {
+        [CopySource::Url { .. } | CopySource::Git { .. }] => Ok(()),
+        [_] => refuse("checksum requires HTTP(S) or Git sources"),
+        _ => refuse("checksum can't be specified for multiple sources"),
+    }
+}

@@ -1,0 +1,252 @@
+//! Instructions that change the config or the scope, and WORKDIR.
+
+use super::super::graph::{Op, WorkdirOp};
+use super::super::{history, path};
+use super::{Lowering, Place, StageState};
+use crate::diag::Diagnostic;
+use crate::dockerfile::expand::expand_words;
+use crate::dockerfile::instruction::{ArgDeclaration, Healthcheck, KeyValues, OnBuild};
+use crate::dockerfile::port::PortSpec;
+use crate::dockerfile::{CommandForm, Instruction, Text, signal};
+use crate::oci;
+
+impl Lowering<'_> {
+    /// Left to right, each name seeing its left neighbours (rules 6.14, 8.2, 8.12).
+    pub(super) fn arg(
+        &mut self,
+        mut state: StageState,
+        declarations: &[ArgDeclaration],
+    ) -> Result<StageState, Diagnostic> {
+        let mut shown = vec!["ARG".to_owned()];
+        for declaration in declarations {
+            let name = declaration.name.text.as_str();
+            let value = match (self.options.build_args.get(name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.expand(&state.scope, default)?),
+                (None, None) => self.stages.globals.get(name).cloned(),
+            };
+            shown.push(match &value {
+                Some(value) => format!("{name}={value}"),
+                None => name.to_owned(),
+            });
+            state.scope = state.scope.with_arg(name, value);
+        }
+        Ok(state.with_history(shown.join(" ")))
+    }
+
+    /// All keys and values see the environment before the line (rule 6.14).
+    pub(super) fn env(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
+        let pairs = self.pairs(&state, pairs, "ENV")?;
+        let mut shown = vec!["ENV".to_owned()];
+        for (key, value) in pairs {
+            let entry = format!("{key}={value}");
+            let env = &mut state.config.config.env;
+            let same = |old: &&mut String| old.split_once('=').map_or(old.as_str(), |(name, _)| name) == key;
+            match env.iter_mut().find(same) {
+                Some(old) => old.clone_from(&entry),
+                None => env.push(entry.clone()),
+            }
+            shown.push(entry);
+            state.scope = state.scope.with_env(&key, value);
+        }
+        Ok(state.with_history(shown.join(" ")))
+    }
+
+    pub(super) fn label(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
+        let pairs = self.pairs(&state, pairs, "LABEL")?;
+        let mut shown = vec!["LABEL".to_owned()];
+        for (key, value) in pairs {
+            shown.push(format!("{key}={value}"));
+            state.config.config.labels.insert(key, value);
+        }
+        Ok(state.with_history(shown.join(" ")))
+    }
+
+    fn pairs(
+        &mut self,
+        state: &StageState,
+        pairs: &KeyValues,
+        instruction: &str,
+    ) -> Result<Vec<(String, String)>, Diagnostic> {
+        let mut expanded = Vec::with_capacity(pairs.pairs.len());
+        for pair in &pairs.pairs {
+            let key = self.expand(&state.scope, &pair.key)?;
+            if key.is_empty() && instruction == "ENV" {
+                let message = "ENV names can not be blank";
+                return Err(Diagnostic::error("blank-name", pair.key.span, message));
+            }
+            expanded.push((key, self.expand(&state.scope, &pair.value)?));
+        }
+        Ok(expanded)
+    }
+
+    /// Rules 13.1 and 13.2.
+    pub(super) fn workdir(
+        &mut self,
+        mut state: StageState,
+        written: &Text,
+        instruction: &Instruction,
+        place: &mut Place<'_>,
+    ) -> Result<StageState, Diagnostic> {
+        let expanded = self.expand(&state.scope, written)?;
+        let path =
+            if expanded.is_empty() { state.workdir().to_owned() } else { path::workdir(state.workdir(), &expanded) };
+        state.config.config.working_dir.clone_from(&path);
+        let created_by = format!("WORKDIR {path}");
+        if path::clean(&path) == "/" {
+            place.next += 1;
+            return Ok(state.with_history(created_by));
+        }
+        let op = WorkdirOp {
+            parent: state.root,
+            path,
+            user: state.config.config.user.clone(),
+            mtime_seconds: self.options.source_date_epoch,
+        };
+        let step = self.step(place, instruction, Op::Workdir(op));
+        Ok(state.with_layer(created_by, step))
+    }
+
+    pub(super) fn user(&mut self, mut state: StageState, user: &Text) -> Result<StageState, Diagnostic> {
+        let user = self.expand(&state.scope, user)?;
+        let created_by = format!("USER {user}");
+        state.config.config.user = user;
+        Ok(state.with_history(created_by))
+    }
+
+    /// Expanded first, then split (rule 6.9); sorted as strings (rule 13.6).
+    pub(super) fn expose(&mut self, mut state: StageState, words: &[Text]) -> Result<StageState, Diagnostic> {
+        let escape = self.escape;
+        let mut ports = Vec::new();
+        for word in words {
+            let expanded = self.expand_with(&state.scope, word, |env| expand_words(&word.text, escape, env))?;
+            self.warn_undefined(&state.scope, &expanded.undefined, word.span);
+            ports.extend(expanded.words.into_iter().map(|port| (port, word.span)));
+        }
+        ports.sort();
+        let mut shown = Vec::new();
+        for (port, span) in ports {
+            let spec =
+                PortSpec::parse(&port).map_err(|error| Diagnostic::error("invalid-port", span, error.to_string()))?;
+            if spec.has_host_part {
+                let message =
+                    format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
+                self.warnings.push(Diagnostic::warning("ExposeInvalidFormat", span, message));
+            }
+            if !spec.protocol_is_lower_case {
+                let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+                self.warnings.push(Diagnostic::warning("ExposeProtoCasing", span, message));
+            }
+            let keys: Vec<String> = spec.keys().collect();
+            shown.extend(keys.iter().cloned());
+            state.config.config.exposed_ports.extend(keys);
+        }
+        Ok(state.with_history(format!("EXPOSE {}", history::plain_list(&shown))))
+    }
+
+    pub(super) fn volume(&mut self, mut state: StageState, words: &[Text]) -> Result<StageState, Diagnostic> {
+        let mut shown = Vec::new();
+        for word in words {
+            let path = self.expand(&state.scope, word)?;
+            if path.is_empty() {
+                let message = "VOLUME specified can not be an empty string";
+                return Err(Diagnostic::error("blank-volume", word.span, message));
+            }
+            state.config.config.volumes.insert(path.clone());
+            shown.push(path);
+        }
+        Ok(state.with_history(format!("VOLUME {}", history::plain_list(&shown))))
+    }
+
+    pub(super) fn stop_signal(&mut self, mut state: StageState, text: &Text) -> Result<StageState, Diagnostic> {
+        let written = self.expand(&state.scope, text)?;
+        signal::check(&written).map_err(|error| Diagnostic::error("invalid-signal", text.span, error.to_string()))?;
+        let created_by = format!("STOPSIGNAL {written}");
+        state.config.config.stop_signal = Some(written);
+        Ok(state.with_history(created_by))
+    }
+}
+
+/// Rule 4.6: a shell form becomes the last argument of SHELL.
+pub(super) fn arguments(state: &StageState, form: &CommandForm) -> Vec<String> {
+    match form {
+        CommandForm::Exec(arguments) => arguments.clone(),
+        CommandForm::Shell(text) => {
+            let mut arguments = state.shell();
+            arguments.push(text.clone());
+            arguments
+        }
+    }
+}
+
+/// Rule 13.10.
+pub(super) fn cmd(mut state: StageState, form: &CommandForm) -> StageState {
+    let arguments = arguments(&state, form);
+    let created_by = format!("CMD {}", history::quoted_list(&arguments));
+    state.config.config.cmd = Some(arguments);
+    state.config.config.args_escaped = true;
+    state.cmd_set = true;
+    state.with_history(created_by)
+}
+
+/// Clears a CMD that was inherited (rule 13.11).
+pub(super) fn entrypoint(mut state: StageState, form: &CommandForm) -> StageState {
+    let arguments = arguments(&state, form);
+    let created_by = format!("ENTRYPOINT {}", history::quoted_list(&arguments));
+    state.config.config.entrypoint = Some(arguments);
+    if !state.cmd_set {
+        state.config.config.cmd = None;
+    }
+    state.with_history(created_by)
+}
+
+pub(super) fn shell(mut state: StageState, shell: &[String]) -> StageState {
+    state.config.config.shell = Some(shell.to_vec());
+    state.with_history(format!("SHELL {}", history::plain_list(shell)))
+}
+
+pub(super) fn on_build(mut state: StageState, trigger: &OnBuild) -> StageState {
+    state.config.config.on_build.push(trigger.text.clone());
+    state
+}
+
+pub(super) fn maintainer(mut state: StageState, name: &Text) -> StageState {
+    state.config.author = Some(name.text.clone());
+    state.with_history(format!("MAINTAINER {}", name.text))
+}
+
+/// Rule 13.9.
+pub(super) fn healthcheck(mut state: StageState, check: &Healthcheck) -> StageState {
+    let nanoseconds = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let config = match check {
+        Healthcheck::None => oci::Healthcheck { test: vec!["NONE".to_owned()], ..oci::Healthcheck::default() },
+        Healthcheck::Command(command) => {
+            let test = match &command.command {
+                CommandForm::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
+                CommandForm::Exec(arguments) => {
+                    std::iter::once("CMD".to_owned()).chain(arguments.iter().cloned()).collect()
+                }
+            };
+            oci::Healthcheck {
+                test,
+                interval: nanoseconds(command.interval),
+                timeout: nanoseconds(command.timeout),
+                start_period: nanoseconds(command.start_period),
+                start_interval: nanoseconds(command.start_interval),
+                retries: i64::from(command.retries),
+                ..oci::Healthcheck::default()
+            }
+        }
+    };
+    let created_by = format!(
+        "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+        history::plain_list(&config.test),
+        history::duration(config.interval),
+        history::duration(config.timeout),
+        history::duration(config.start_period),
+        history::duration(config.start_interval),
+        config.retries,
+    );
+    state.config.config.healthcheck = Some(config);
+    state.with_history(created_by)
+}

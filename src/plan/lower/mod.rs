@@ -1,0 +1,325 @@
+//! Lowering: each reachable stage is a fold over its instructions, `(state, instruction) -> state`, and steps
+//! are added to the graph on the way.
+//!
+//! * here: the fold, FROM, and what all instructions share (expansion, history, steps)
+//! * `metadata`: instructions that only change the config or the scope
+//! * `run`, `copy`: instructions that make steps
+
+mod copy;
+mod metadata;
+mod run;
+
+use std::collections::BTreeMap;
+
+use super::graph::{ImageOp, Op, Root, Step, StepGraph, StepId, Tree};
+use super::scope::Scope;
+use super::stage::{Base, Stage, Stages};
+use super::trigger::Triggers;
+use super::{HistoryItem, KnownImages, NoCache, Options, Plan};
+use crate::diag::{Diagnostic, nearest};
+use crate::dockerfile::expand::{ExpandError, expand};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text};
+use crate::oci::ImageConfig;
+use crate::source::Span;
+
+/// What an image has for PATH when nothing says otherwise (rule 7.12).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A stage after some of its instructions.
+#[derive(Clone, Debug)]
+struct StageState {
+    scope: Scope,
+    config: ImageConfig,
+    history: Vec<HistoryItem>,
+    root: Root,
+    /// Whether CMD was set in this stage (rule 13.11).
+    cmd_set: bool,
+}
+
+/// The steps and warnings made so far.
+struct Lowering<'a> {
+    stages: &'a Stages<'a>,
+    options: &'a Options,
+    known: &'a KnownImages,
+    escape: char,
+    graph: StepGraph,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Where an instruction stands: which stage, and which of its steps comes next.
+struct Place<'a> {
+    stage: &'a Stage<'a>,
+    stage_index: usize,
+    /// `builder`, or `stage-1` for one without a name; empty when the file has a single stage without a name.
+    label: String,
+    next: usize,
+    total: usize,
+}
+
+/// Lowers every stage that `triggers` says is reachable.
+pub(super) fn lower(
+    file: &Dockerfile,
+    stages: &Stages<'_>,
+    triggers: &Triggers,
+    options: &Options,
+    known: &KnownImages,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let (graph, warnings) = (StepGraph::default(), Vec::new());
+    let mut lowering = Lowering { stages, options, known, escape: file.directives.escape, graph, warnings };
+    let mut finished: BTreeMap<usize, StageState> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (at, triggers) in triggers {
+        match lowering.stage(*at, triggers, &finished) {
+            Ok(state) => {
+                finished.insert(*at, state);
+            }
+            Err(error) => {
+                errors.push(error);
+                // Later stages may build on this one; what they would say after it is not to be trusted.
+                break;
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut last = finished.remove(&stages.target).expect("the target is always reachable");
+    last.config.config.labels.extend(options.labels.clone());
+    Ok(Plan {
+        graph: lowering.graph,
+        root: last.root,
+        config: last.config,
+        history: last.history,
+        warnings: lowering.warnings,
+    })
+}
+
+impl<'a> Lowering<'a> {
+    fn stage(
+        &mut self,
+        at: usize,
+        triggers: &[Instruction],
+        finished: &BTreeMap<usize, StageState>,
+    ) -> Result<StageState, Diagnostic> {
+        let stages = self.stages;
+        let stage = &stages.all[at];
+        let instructions = || triggers.iter().chain(stage.body.iter().copied());
+        let label = match stage.name {
+            Some(name) => format!("{name} "),
+            None if stages.all.len() > 1 => format!("stage-{at} "),
+            None => String::new(),
+        };
+        let total = 1 + instructions().filter(|instruction| makes_step(&instruction.kind)).count();
+        let mut place = Place { stage, stage_index: at, label, next: 1, total };
+        let mut state = self.open(&mut place, finished)?;
+        for instruction in instructions() {
+            state = self.instruction(state, instruction, &mut place, finished)?;
+        }
+        Ok(state)
+    }
+
+    /// FROM: the state a stage begins with.
+    fn open(
+        &mut self,
+        place: &mut Place<'_>,
+        finished: &BTreeMap<usize, StageState>,
+    ) -> Result<StageState, Diagnostic> {
+        let stage = place.stage;
+        let mut state = match &stage.base {
+            Base::Scratch => scratch(stage),
+            Base::Stage(earlier) => finished[earlier].clone(),
+            Base::Image(key, _) => {
+                let known = &self.known[key];
+                let root = Some(self.image_step(place, known.image.clone(), stage.head.span));
+                let config = known.config.clone();
+                let history = config.history.iter().cloned().map(HistoryItem::Inherited).collect();
+                StageState { scope: Scope::default(), config, history, root, cmd_set: false }
+            }
+            Base::Directory(name) => {
+                let mut state = scratch(stage);
+                state.root = Some(self.context_step(Some(name.clone()), "/", stage.head.span));
+                state
+            }
+        };
+        place.next = 2;
+        state.cmd_set = false;
+        state.config.created = None;
+        state.config.history = Vec::new();
+        state.config.rootfs = crate::oci::RootFs::default();
+        state.config.config.on_build = Vec::new();
+        if !matches!(stage.base, Base::Stage(_)) {
+            let env = &mut state.config.config.env;
+            if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+                env.push(format!("PATH={DEFAULT_PATH}"));
+            }
+            state.scope = Scope::from_image_env(env);
+        }
+        Ok(state)
+    }
+
+    fn instruction(
+        &mut self,
+        state: StageState,
+        instruction: &Instruction,
+        place: &mut Place<'_>,
+        finished: &BTreeMap<usize, StageState>,
+    ) -> Result<StageState, Diagnostic> {
+        use InstructionKind as Kind;
+        match &instruction.kind {
+            Kind::Run(run) => self.run(state, run, instruction, place, finished),
+            Kind::Copy(copy) => self.copy(state, copy, instruction, place, finished),
+            Kind::Add(add) => self.add(state, add, instruction, place),
+            Kind::Workdir(path) => self.workdir(state, path, instruction, place),
+            Kind::Arg(declarations) => self.arg(state, declarations),
+            Kind::Env(pairs) => self.env(state, pairs),
+            Kind::Label(pairs) => self.label(state, pairs),
+            Kind::Cmd(form) => Ok(metadata::cmd(state, form)),
+            Kind::Entrypoint(form) => Ok(metadata::entrypoint(state, form)),
+            Kind::User(user) => self.user(state, user),
+            Kind::Expose(words) => self.expose(state, words),
+            Kind::Volume(words) => self.volume(state, words),
+            Kind::StopSignal(signal) => self.stop_signal(state, signal),
+            Kind::Healthcheck(check) => Ok(metadata::healthcheck(state, check)),
+            Kind::Shell(shell) => Ok(metadata::shell(state, shell)),
+            Kind::OnBuild(trigger) => Ok(metadata::on_build(state, trigger)),
+            Kind::Maintainer(name) => Ok(metadata::maintainer(state, name)),
+            Kind::From(_) => unreachable!("FROM opens a stage, and is refused as a trigger"),
+        }
+    }
+
+    /// Expands `text` in `scope`; unset names become warnings.
+    fn expand(&mut self, scope: &Scope, text: &Text) -> Result<String, Diagnostic> {
+        let escape = self.escape;
+        let expanded = self.expand_with(scope, text, |environment| expand(&text.text, escape, environment))?;
+        self.warn_undefined(scope, &expanded.undefined, text.span);
+        Ok(expanded.text)
+    }
+
+    fn expand_with<T>(
+        &self,
+        scope: &Scope,
+        text: &Text,
+        expand: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, ExpandError>,
+    ) -> Result<T, Diagnostic> {
+        expand(&|name| scope.get(name).map(str::to_owned)).map_err(|error| error.at(text))
+    }
+
+    /// Lint rule UndefinedVar. A name that an ARG declared may be unset (rule 6.2).
+    fn warn_undefined(&mut self, scope: &Scope, names: &[String], span: Span) {
+        for name in names.iter().filter(|name| !scope.declares(name)) {
+            let known = scope.variables().iter().map(|(name, _)| name.as_str());
+            let hint = nearest(name, known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            let message = format!("Usage of undefined variable '${name}'{hint}");
+            self.warnings.push(Diagnostic::warning("UndefinedVar", span, message));
+        }
+    }
+
+    /// Adds the step of an instruction, named as users see it.
+    fn step(&mut self, place: &mut Place<'_>, instruction: &Instruction, op: Op) -> StepId {
+        let first_line = instruction.original.lines().next().unwrap_or("");
+        let name = format!("[{}{}/{}] {first_line}", place.label, place.next, place.total);
+        place.next += 1;
+        let ignore_cache = self.ignores_cache(place);
+        self.push(Step { name, span: instruction.span, ignore_cache, op })
+    }
+
+    fn image_step(&mut self, place: &Place<'_>, image: ImageOp, span: Span) -> StepId {
+        let name = format!("[{}1/{}] FROM {}", place.label, place.total, image.reference);
+        self.push(Step { name, span, ignore_cache: false, op: Op::Image(image) })
+    }
+
+    /// Copies `path` of a context into a filesystem of its own, under the same path.
+    fn context_step(&mut self, context: Option<String>, path: &str, span: Span) -> StepId {
+        let shown = context.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+        let op = copy::whole(Tree::Context(context), path, span);
+        let name = format!("[internal] load{shown} context {path}");
+        self.push(Step { name, span, ignore_cache: false, op: Op::Copy(op) })
+    }
+
+    /// Returns the filesystem that a `--from` names.
+    fn tree(
+        &mut self,
+        from: Option<&Text>,
+        numbers: bool,
+        place: &Place<'_>,
+        finished: &BTreeMap<usize, StageState>,
+    ) -> Result<Tree, Diagnostic> {
+        let Some(from) = from else { return Ok(Tree::Context(None)) };
+        Ok(match self.stages.resolve(from, place.stage_index, numbers, self.options)? {
+            Base::Scratch => Tree::Root(None),
+            Base::Stage(earlier) => Tree::Root(finished[&earlier].root),
+            Base::Directory(name) => Tree::Context(Some(name)),
+            Base::Image(key, written) => {
+                let image = self.known[&key].image.clone();
+                let name = format!("FROM {written}");
+                let op = Op::Image(image);
+                Tree::Root(Some(self.push(Step { name, span: from.span, ignore_cache: false, op })))
+            }
+        })
+    }
+
+    fn push(&mut self, step: Step) -> StepId {
+        self.graph.steps.push(step);
+        StepId(u32::try_from(self.graph.steps.len() - 1).expect("a Dockerfile has fewer than 2^32 instructions"))
+    }
+
+    fn ignores_cache(&self, place: &Place<'_>) -> bool {
+        match &self.options.no_cache {
+            NoCache::Never => false,
+            NoCache::All => true,
+            NoCache::Stages(names) => {
+                let mine = |name: &String| place.stage.name.is_some_and(|stage| stage.eq_ignore_ascii_case(name));
+                names.iter().any(mine)
+            }
+        }
+    }
+}
+
+/// Rule 7.4.
+fn scratch(stage: &Stage<'_>) -> StageState {
+    let mut config = ImageConfig {
+        architecture: stage.platform.architecture.clone(),
+        os: stage.platform.os.clone(),
+        variant: stage.platform.variant.clone(),
+        ..ImageConfig::default()
+    };
+    config.config.working_dir = "/".to_owned();
+    StageState { scope: Scope::default(), config, history: Vec::new(), root: None, cmd_set: false }
+}
+
+/// Whether users see a numbered step for it.
+fn makes_step(kind: &InstructionKind) -> bool {
+    matches!(
+        kind,
+        InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_) | InstructionKind::Workdir(_)
+    )
+}
+
+impl StageState {
+    /// Adds a history entry that made no layer.
+    fn with_history(mut self, created_by: String) -> Self {
+        self.history.push(HistoryItem::New { created_by, layer: None });
+        self
+    }
+
+    /// Adds the history entry of a step and moves on to its filesystem.
+    fn with_layer(mut self, created_by: String, layer: StepId) -> Self {
+        self.history.push(HistoryItem::New { created_by, layer: Some(layer) });
+        self.root = Some(layer);
+        self
+    }
+
+    /// The absolute working directory.
+    fn workdir(&self) -> &str {
+        match self.config.config.working_dir.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// What shell forms are given to.
+    fn shell(&self) -> Vec<String> {
+        let shell = self.config.config.shell.clone();
+        shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+    }
+}
