@@ -3,31 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::document::Document;
-use crate::digest::{DiffId, Digest, DigestError};
-use crate::oci::{self, Compression, Descriptor, ImageConfig, Platform, Reference, media_type};
-
-/// One layer of an image, bottom first in every list.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Layer {
-    /// Digest of the uncompressed tar.
-    pub diff_id: DiffId,
-    /// The blob: as it is stored here, or as the registry it comes from has it.
-    pub descriptor: Descriptor,
-    /// The repository it was pulled from. The blob itself may not be here yet.
-    pub origin: Option<Reference>,
-}
-
-impl Layer {
-    /// Returns the digest of the blob. Fails for algorithms other than sha256.
-    pub fn digest(&self) -> Result<Digest, DigestError> {
-        oci::digest_of(&self.descriptor)
-    }
-
-    /// How the blob is compressed, by its media type.
-    pub fn compression(&self) -> Compression {
-        Compression::of(self.descriptor.media_type().as_ref()).unwrap_or(Compression::None)
-    }
-}
+use crate::oci::{self, Compression, Descriptor, ImageConfig, Layer, Platform, media_type};
 
 /// Which family of media types an image is written with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -193,6 +169,7 @@ fn with_media_types(layer: &Layer, media: MediaTypes) -> Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::{DiffId, Digest};
 
     fn layer(name: &str, media_type: &str) -> Layer {
         let digest = Digest::of(name.as_bytes());

@@ -31,10 +31,11 @@ mod parts;
 mod report;
 mod store;
 
+pub use crate::oci::Layer;
 pub use docker_archive::write_docker_archive;
 pub use document::Document;
 pub use file::to_file;
-pub use image::{Image, ImageSet, Layer, MediaTypes, assemble, index, platform_descriptor};
+pub use image::{Image, ImageSet, MediaTypes, assemble, index, platform_descriptor};
 pub use local::{LocalError, LocalSummary, platform_directory, write_local};
 pub use metadata::{described, image_id, metadata_file};
 pub use oci_layout::{write_oci_directory, write_oci_tar};

@@ -1,8 +1,9 @@
 //! `type=image`: an image in the store, under its names.
 
-use super::image::{ImageSet, Layer};
+use super::image::ImageSet;
 use crate::content::{ContentError, Store};
 use crate::digest::DigestError;
+use crate::oci::Layer;
 use crate::oci::Reference;
 
 /// Why the store cannot be asked for layers.
