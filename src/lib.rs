@@ -68,6 +68,7 @@
 
 pub mod builder;
 pub mod cache;
+pub mod cli;
 pub mod content;
 pub mod diag;
 pub mod digest;

@@ -1,0 +1,182 @@
+//! From the command line as typed to a [`BuildRequest`] that says all of it.
+//!
+//! Arguments and an [`Environment`] go in; the few looks at files and standard input on the way are calls
+//! of [`super::environment`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::args::{BuildArguments, ForeignArguments};
+use super::environment::Environment;
+use super::usage::UsageError;
+use super::{annotations, call, outputs, secrets, sources};
+use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
+
+/// Resolves `typed` against the machine.
+pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -> Result<BuildRequest, UsageError> {
+    refuse(&typed.foreign)?;
+    let call = call::call(typed)?.call;
+    let build_args = build_args(&typed.build_arg, environment);
+    let outputs = outputs::outputs(&typed.output, typed.push, typed.load, environment)?;
+    let mut annotations = annotations::annotations(&typed.annotation)?;
+    annotations.extend(outputs.annotations);
+    let network = network(typed.network.as_deref())?;
+    let (context, dockerfile) =
+        sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
+    Ok(BuildRequest {
+        store: environment.store(typed.store.store.as_deref())?,
+        context,
+        dockerfile,
+        tags: tags(&typed.tag)?,
+        target: typed.target.clone().filter(|target| !target.is_empty()),
+        source_date_epoch: source_date_epoch(&build_args)?,
+        build_args,
+        build_contexts: sources::named_contexts(&typed.build_context, environment)?,
+        labels: labels(&typed.label)?,
+        annotations,
+        secrets: secrets::secrets(&typed.secret, environment)?,
+        ssh: secrets::ssh(&typed.ssh, environment)?,
+        network,
+        allow: entitlements(&typed.allow, network)?,
+        add_hosts: typed.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
+        platforms: typed.platform.iter().filter(|platform| !platform.is_empty()).cloned().collect(),
+        no_cache: no_cache(typed)?,
+        pull: typed.pull,
+        outputs: if call == Call::Build { outputs.outputs } else { Vec::new() },
+        now: environment.now,
+        registry: RegistrySettings {
+            insecure_hosts: typed.insecure.clone(),
+            docker_config: environment.docker_config(),
+        },
+        jobs: typed.jobs.filter(|jobs| *jobs > 0),
+        call,
+        host_resolv_conf: environment.resolv_conf.clone(),
+    })
+}
+
+/// Refuses the flags that kiln knows by name only, unless they ask for what happens anyway.
+fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
+    let limits = "";
+    let asked = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "false" && value != "0");
+    let known = [
+        ("--cache-from", !foreign.cache_from.is_empty(), ": leave it out, the cache of the store is always used"),
+        ("--cache-to", !foreign.cache_to.is_empty(), ": leave it out, the cache of the store is always written"),
+        ("--shm-size", asked(&foreign.shm_size), limits),
+        ("--ulimit", !foreign.ulimit.is_empty(), limits),
+        ("--memory", asked(&foreign.memory), limits),
+        ("--memory-swap", asked(&foreign.memory_swap), limits),
+        ("--cpu-shares", asked(&foreign.cpu_shares), limits),
+        ("--cpu-period", asked(&foreign.cpu_period), limits),
+        ("--cpu-quota", asked(&foreign.cpu_quota), limits),
+        ("--cpuset-cpus", foreign.cpuset_cpus.is_some(), limits),
+        ("--cpuset-mems", foreign.cpuset_mems.is_some(), limits),
+        ("--cgroup-parent", foreign.cgroup_parent.is_some(), limits),
+        ("--security-opt", !foreign.security_opt.is_empty(), ""),
+        ("--isolation", asked(&foreign.isolation) && foreign.isolation.as_deref() != Some("default"), ""),
+        ("--squash", asked(&foreign.squash), ": build in one stage and copy the result into another"),
+        ("--sbom", asked(&foreign.sbom), ": use --sbom=false"),
+        ("--provenance", asked(&foreign.provenance), ": use --provenance=false"),
+        ("--attest", foreign.attest.iter().any(|attest| !attest.contains("disabled=true")), ""),
+    ];
+    match known.into_iter().find(|(_, given, _)| *given) {
+        Some((flag, _, detail)) => Err(UsageError::NotYet { flag: flag.to_owned(), detail }),
+        None => Ok(()),
+    }
+}
+
+fn tags(typed: &[String]) -> Result<Vec<String>, UsageError> {
+    let mut all: Vec<String> = Vec::new();
+    for tag in typed {
+        if tag.is_empty() {
+            return Err(UsageError::malformed("--tag", tag, "expected NAME[:TAG]"));
+        }
+        if !all.contains(tag) {
+            all.push(tag.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// A name alone takes the environment's value, and is left out when there is none. The environment's
+/// `SOURCE_DATE_EPOCH` is such a name without being typed.
+fn build_args(typed: &[String], environment: &Environment) -> Vec<(String, String)> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), environment.variables.get(text)?.clone())),
+    };
+    let mut all: Vec<(String, String)> = typed.iter().filter_map(one).collect();
+    let epoch = environment.variable(SOURCE_DATE_EPOCH);
+    if let Some(epoch) = epoch.filter(|_| all.iter().all(|(name, _)| name != SOURCE_DATE_EPOCH)) {
+        all.push((SOURCE_DATE_EPOCH.to_owned(), epoch.to_owned()));
+    }
+    all
+}
+
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+fn source_date_epoch(build_args: &[(String, String)]) -> Result<Option<i64>, UsageError> {
+    let given = build_args.iter().rev().find(|(name, value)| name == SOURCE_DATE_EPOCH && !value.is_empty());
+    let Some((_, value)) = given else { return Ok(None) };
+    let complain = |_| UsageError::malformed(SOURCE_DATE_EPOCH, value, format!("invalid SOURCE_DATE_EPOCH: {value}"));
+    value.parse().map(Some).map_err(complain)
+}
+
+fn labels(typed: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
+    let one = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let complain = || UsageError::malformed("--label", text, "expected NAME=VALUE");
+        if name.is_empty() { Err(complain()) } else { Ok((name.to_owned(), value.to_owned())) }
+    };
+    typed.iter().map(one).collect()
+}
+
+fn network(typed: Option<&str>) -> Result<Network, UsageError> {
+    match typed {
+        None | Some("" | "default") => Ok(Network::Default),
+        Some("none") => Ok(Network::None),
+        Some("host") => Ok(Network::Host),
+        Some(other) => Err(UsageError::malformed("--network", other, "expected default, none or host")),
+    }
+}
+
+/// Who asks for the host's network on the command line also allows it to the Dockerfile.
+fn entitlements(typed: &[String], network: Network) -> Result<BTreeSet<Entitlement>, UsageError> {
+    let one = |text: &String| match text.as_str() {
+        "network.host" => Ok(Entitlement::NetworkHost),
+        "security.insecure" => Ok(Entitlement::SecurityInsecure),
+        other => Err(UsageError::malformed("--allow", other, "expected network.host or security.insecure")),
+    };
+    let mut all: BTreeSet<Entitlement> = typed.iter().map(one).collect::<Result<_, _>>()?;
+    if network == Network::Host {
+        all.insert(Entitlement::NetworkHost);
+    }
+    Ok(all)
+}
+
+/// `HOST=IP` or `HOST:IP`; an IPv6 address may stand in brackets; `host-gateway` is kept as it is.
+fn add_host(text: &str) -> Result<(String, String), UsageError> {
+    let malformed = |expected: String| UsageError::malformed("--add-host", text, expected);
+    let (host, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .filter(|(host, _)| !host.is_empty())
+        .ok_or_else(|| malformed("bad format for add-host: expected HOST:IP".to_owned()))?;
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if bare != "host-gateway" && bare.parse::<IpAddr>().is_err() {
+        return Err(malformed(format!("invalid IP address in add-host: `{address}`")));
+    }
+    Ok((host.to_owned(), bare.to_owned()))
+}
+
+fn no_cache(typed: &BuildArguments) -> Result<NoCache, UsageError> {
+    match (typed.no_cache, typed.no_cache_filter.is_empty()) {
+        (true, false) => Err(UsageError::Conflict { one: "--no-cache", other: "--no-cache-filter" }),
+        (true, true) => Ok(NoCache::All),
+        (false, true) => Ok(NoCache::Never),
+        (false, false) => Ok(NoCache::Stages(typed.no_cache_filter.clone())),
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

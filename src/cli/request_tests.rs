@@ -1,0 +1,147 @@
+//! Command lines in, requests out.
+
+use clap::Parser;
+
+use super::super::args::{Arguments, Verb};
+use super::*;
+use crate::fsutil::Timestamp;
+
+fn environment(directory: &std::path::Path) -> Environment {
+    let pairs = [("HOME", "/home/u"), ("FROM_ENV", "seen")];
+    Environment {
+        variables: pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        directory: directory.to_owned(),
+        now: Timestamp::from_seconds(1_700_000_000),
+        resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
+        ..Environment::default()
+    }
+}
+
+fn typed(line: &str) -> BuildArguments {
+    let words = ["kiln", "build"].into_iter().chain(line.split(' ')).chain(["."]);
+    match Arguments::try_parse_from(words).expect("it parses").verb {
+        Verb::Build(arguments) => *arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `pick` shows of the request of `line`, or the error.
+fn shown(line: &str, pick: impl Fn(&BuildRequest) -> String) -> String {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    match build_request(&typed(line), &environment(scratch.path())) {
+        Ok(request) => pick(&request),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_whole_request() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let line = "-t a:1 --tag b --tag a:1 -f D --target t --build-arg A=1=2 --build-arg FROM_ENV --build-arg UNSET \
+                --label l=v --label m --platform linux/amd64,linux/arm64 --pull --jobs 3 --insecure localhost:5000";
+    let request = build_request(&typed(line), &environment(scratch.path())).expect("a request");
+    let text = format!("{request:#?}\n").replace(&scratch.path().display().to_string(), "/w");
+    let golden = "testdata/cli/request.txt";
+    if std::env::vars_os().any(|(name, _)| name == "UPDATE") {
+        std::fs::write(golden, &text).expect("the golden is written");
+    }
+    assert_eq!(text, std::fs::read_to_string(golden).expect("the golden is there"));
+}
+
+#[test]
+fn hosts() {
+    let hosts = |line: &str| shown(line, |request| format!("{:?}", request.add_hosts));
+    for (line, want) in [
+        ("--add-host a:10.0.0.1", r#"[("a", "10.0.0.1")]"#),
+        ("--add-host a=10.0.0.1", r#"[("a", "10.0.0.1")]"#),
+        ("--add-host a:::1", r#"[("a", "::1")]"#),
+        ("--add-host a=[::1]", r#"[("a", "::1")]"#),
+        ("--add-host a:host-gateway", r#"[("a", "host-gateway")]"#),
+        ("--add-host a", "invalid value `a` for --add-host: bad format for add-host: expected HOST:IP"),
+        ("--add-host a:b", "invalid value `a:b` for --add-host: invalid IP address in add-host: `b`"),
+    ] {
+        assert_eq!(hosts(line), want, "{line}");
+    }
+}
+
+#[test]
+fn networks_and_privileges() {
+    let allowed = |line: &str| shown(line, |request| format!("{:?} {:?}", request.network, request.allow));
+    for (line, want) in [
+        ("--pull", "Default {}"),
+        ("--network none", "None {}"),
+        ("--network host", "Host {NetworkHost}"),
+        ("--allow network.host,security.insecure", "Default {NetworkHost, SecurityInsecure}"),
+        ("--network bridge", "invalid value `bridge` for --network: expected default, none or host"),
+        ("--allow device", "invalid value `device` for --allow: expected network.host or security.insecure"),
+    ] {
+        assert_eq!(allowed(line), want, "{line}");
+    }
+}
+
+#[test]
+fn cache_flags() {
+    let cache = |line: &str| shown(line, |request| format!("{:?}", request.no_cache));
+    for (line, want) in [
+        ("--no-cache", "All"),
+        ("--no-cache=false", "Never"),
+        ("--no-cache-filter a,b", r#"Stages(["a", "b"])"#),
+        ("--no-cache --no-cache-filter a", "--no-cache and --no-cache-filter cannot be used together"),
+    ] {
+        assert_eq!(cache(line), want, "{line}");
+    }
+}
+
+#[test]
+fn times() {
+    let epoch = |line: &str| shown(line, |request| format!("{:?}", request.source_date_epoch));
+    assert_eq!(epoch("--build-arg SOURCE_DATE_EPOCH=1"), "Some(1)");
+    assert!(epoch("--build-arg SOURCE_DATE_EPOCH=abc").contains("invalid SOURCE_DATE_EPOCH: abc"));
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let mut environment = environment(scratch.path());
+    environment.variables.insert("SOURCE_DATE_EPOCH".to_owned(), "7".to_owned());
+    let from_environment = build_request(&typed("--pull"), &environment).expect("a request");
+    assert_eq!(from_environment.source_date_epoch, Some(7));
+    assert_eq!(from_environment.build_args, [("SOURCE_DATE_EPOCH".to_owned(), "7".to_owned())]);
+    let typed_wins = build_request(&typed("--build-arg SOURCE_DATE_EPOCH=9"), &environment).expect("a request");
+    assert_eq!(typed_wins.source_date_epoch, Some(9));
+}
+
+#[test]
+fn calls() {
+    let call = |line: &str| match call::call(&typed(line)) {
+        Ok(options) => format!("{:?} {} {}", options.call, options.json, options.ignore_status),
+        Err(error) => error.to_string(),
+    };
+    for (line, want) in [
+        ("--pull", "Build false false"),
+        ("--check", "Check false false"),
+        ("--call lint", "Check false false"),
+        ("--call check,format=json,ignorestatus=true", "Check true true"),
+        ("--call targets", "Targets false false"),
+        ("--check --call outline", "--check and --call cannot be used together"),
+        ("--call x", "invalid value `x` for --call: expected build, check, outline or targets"),
+    ] {
+        assert_eq!(call(line), want, "{line}");
+    }
+    assert_eq!(shown("--check", |request| request.outputs.len().to_string()), "0");
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let refused = |line: &str| shown(line, |_| "accepted".to_owned());
+    for (line, want) in [
+        ("--cache-to type=local,dest=d", "--cache-to is not supported yet: leave it out, the cache of the store is always written"),
+        ("--shm-size 1g", "--shm-size is not supported yet"),
+        ("--ulimit nofile=1", "--ulimit is not supported yet"),
+        ("--sbom=true", "--sbom is not supported yet: use --sbom=false"),
+        ("--provenance=mode=max", "--provenance is not supported yet: use --provenance=false"),
+        ("--sbom=false --provenance=false", "accepted"),
+        ("--attest type=sbom", "--attest is not supported yet"),
+        ("--attest type=sbom,disabled=true", "accepted"),
+        ("--rm --force-rm=true --compress", "accepted"),
+        ("--squash=false", "accepted"),
+    ] {
+        assert_eq!(refused(line), want, "{line}");
+    }
+}

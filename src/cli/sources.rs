@@ -1,0 +1,202 @@
+//! Where files come from: the positional argument, `--file` and `--build-context`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::environment::{self, Environment, PathKind, StdinContext};
+use super::usage::UsageError;
+use crate::builder::{ContextSource, DockerfileSource, NamedContext};
+
+/// The name of a Dockerfile that has no other.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// Resolves the positional argument and `--file`.
+pub(super) fn context_and_dockerfile(
+    context: &str,
+    file: Option<&str>,
+    environment: &Environment,
+) -> Result<(ContextSource, DockerfileSource), UsageError> {
+    match (context, file) {
+        ("-", Some("-")) => Err(UsageError::StdinTwice),
+        ("-", _) => from_stdin(file),
+        (_, Some("-")) => {
+            let context = located(context, environment)?;
+            Ok((context, DockerfileSource::Text { name: DOCKERFILE.to_owned(), text: environment::stdin_text()? }))
+        }
+        _ => {
+            let context = located(context, environment)?;
+            let dockerfile = dockerfile(file, &context, environment);
+            Ok((context, dockerfile))
+        }
+    }
+}
+
+fn from_stdin(file: Option<&str>) -> Result<(ContextSource, DockerfileSource), UsageError> {
+    match (environment::stdin_context()?, file) {
+        (StdinContext::Tar(tar), _) => Ok((ContextSource::Tar(tar), in_context(file.unwrap_or(DOCKERFILE)))),
+        (StdinContext::Dockerfile(_), Some(_)) => Err(UsageError::TwoDockerfiles),
+        (StdinContext::Dockerfile(text), None) => {
+            Ok((ContextSource::Empty, DockerfileSource::Text { name: DOCKERFILE.to_owned(), text }))
+        }
+    }
+}
+
+/// A directory comes before a URL of the same spelling, as with docker.
+fn located(context: &str, environment: &Environment) -> Result<ContextSource, UsageError> {
+    let path = environment.absolute(context);
+    if !context.is_empty() && matches!(environment::kind_of(&path), Ok(PathKind::Directory)) {
+        return Ok(ContextSource::Directory(path));
+    }
+    if is_git(context) {
+        return Ok(ContextSource::Git(context.to_owned()));
+    }
+    if is_http(context) {
+        return Ok(ContextSource::Http(context.to_owned()));
+    }
+    Err(UsageError::NoContext { path: context.to_owned() })
+}
+
+/// `--file` is looked up from the working directory for a local context, else inside the context.
+fn dockerfile(file: Option<&str>, context: &ContextSource, environment: &Environment) -> DockerfileSource {
+    match (file, context) {
+        (None, _) => in_context(DOCKERFILE),
+        (Some(url), _) if is_http(url) => DockerfileSource::Http(url.to_owned()),
+        (Some(path), ContextSource::Directory(_)) => DockerfileSource::File(environment.absolute(path)),
+        (Some(path), _) => in_context(path),
+    }
+}
+
+fn in_context(path: &str) -> DockerfileSource {
+    DockerfileSource::InContext(PathBuf::from(path))
+}
+
+fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Says whether `text` names a git repository: by its scheme, by `.git`, or as `user@host:path`.
+fn is_git(text: &str) -> bool {
+    let address = text.split(['#', '?']).next().unwrap_or(text);
+    let by_scheme = ["git://", "ssh://", "git@", "github.com/"].iter().any(|prefix| text.starts_with(prefix));
+    by_scheme || (address.ends_with(".git") && (is_http(text) || is_scp_like(address)))
+}
+
+/// `user@host:path`, without a scheme.
+fn is_scp_like(address: &str) -> bool {
+    let Some((user, rest)) = address.split_once('@') else { return false };
+    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    rest.split_once(':').is_some_and(|(host, path)| word(user) && word(host) && !path.is_empty())
+}
+
+/// Reads all `--build-context NAME=SOURCE`.
+pub(super) fn named_contexts(
+    typed: &[String],
+    environment: &Environment,
+) -> Result<BTreeMap<String, NamedContext>, UsageError> {
+    typed.iter().map(|text| named_context(text, environment)).collect()
+}
+
+const BUILD_CONTEXT: &str = "--build-context";
+
+fn named_context(text: &str, environment: &Environment) -> Result<(String, NamedContext), UsageError> {
+    let malformed = |expected: &str| UsageError::malformed(BUILD_CONTEXT, text, expected);
+    let (name, source) = text.split_once('=').ok_or_else(|| malformed("expected NAME=SOURCE"))?;
+    if name.is_empty() || source.is_empty() {
+        return Err(malformed("expected NAME=SOURCE"));
+    }
+    let context = if let Some(reference) = source.strip_prefix("docker-image://") {
+        NamedContext::Image(reference.to_owned())
+    } else if let Some(layout) = source.strip_prefix("oci-layout://") {
+        oci_layout(layout, environment)
+    } else if is_git(source) {
+        NamedContext::Git(source.to_owned())
+    } else if is_http(source) {
+        NamedContext::Http(source.to_owned())
+    } else {
+        let path = environment.absolute(source);
+        let kind = environment::kind_of(&path)
+            .map_err(|source| UsageError::Unreadable { flag: BUILD_CONTEXT, path: path.clone(), source })?;
+        if kind != PathKind::Directory {
+            return Err(malformed("not a directory"));
+        }
+        NamedContext::Directory(path)
+    };
+    Ok((name.to_owned(), context))
+}
+
+/// `DIR`, `DIR:TAG`, `DIR@DIGEST` or `DIR:TAG@DIGEST`.
+fn oci_layout(layout: &str, environment: &Environment) -> NamedContext {
+    let (rest, digest) = match layout.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (layout, None),
+    };
+    // A colon before a slash is part of a directory's name.
+    let (directory, tag) = match rest.rsplit_once(':') {
+        Some((directory, tag)) if !tag.contains('/') => (directory, Some(tag)),
+        _ => (rest, None),
+    };
+    let reference = match (tag, digest) {
+        (None, None) => None,
+        (tag, Some(digest)) => Some(format!("{}@{digest}", tag.unwrap_or(""))),
+        (Some(tag), None) => Some(tag.to_owned()),
+    };
+    NamedContext::OciLayout { path: environment.absolute(directory), reference }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_told_from_a_file() {
+        for git in [
+            "https://example.com/r.git",
+            "https://example.com/r.git#main:sub",
+            "https://example.com/r.git?ref=main",
+            "git@example.com:r.git",
+            "git://example.com/r",
+            "ssh://git@example.com/r",
+            "github.com/a/b",
+            "deploy@example.com:r.git#v1",
+        ] {
+            assert!(is_git(git), "{git}");
+        }
+        for other in ["https://example.com/r.tar.gz", "dir.git", "a@b", "https://example.com/r.github"] {
+            assert!(!is_git(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn sources_are_resolved() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("ctx")).unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let environment = Environment { directory: scratch.path().to_owned(), ..Environment::default() };
+        let shown = |context: &str, file: Option<&str>| match context_and_dockerfile(context, file, &environment) {
+            Ok((context, dockerfile)) => format!("{context:?} {dockerfile:?}"),
+            Err(error) => error.to_string(),
+        };
+        let base = scratch.path().display().to_string();
+        assert_eq!(shown("ctx", None), format!("Directory(\"{base}/ctx\") InContext(\"Dockerfile\")"));
+        assert_eq!(shown("ctx", Some("D")), format!("Directory(\"{base}/ctx\") File(\"{base}/D\")"));
+        assert_eq!(shown("ctx", Some("http://h/D")), format!("Directory(\"{base}/ctx\") Http(\"http://h/D\")"));
+        assert_eq!(shown("http://h/c.tar", Some("D")), "Http(\"http://h/c.tar\") InContext(\"D\")");
+        assert_eq!(shown("git@h:r.git#x", None), "Git(\"git@h:r.git#x\") InContext(\"Dockerfile\")");
+        assert_eq!(shown("nowhere", None), "unable to prepare context: path `nowhere` not found");
+        assert_eq!(shown("-", Some("-")), UsageError::StdinTwice.to_string());
+
+        let named = |text: &str| match named_context(text, &environment) {
+            Ok((name, context)) => format!("{name} {context:?}").replace(&base, "."),
+            Err(error) => error.to_string().replace(&base, "."),
+        };
+        assert_eq!(named("a=ctx"), "a Directory(\"./ctx\")");
+        assert_eq!(named("a=docker-image://alpine"), "a Image(\"alpine\")");
+        assert_eq!(named("a=oci-layout://l"), "a OciLayout { path: \"./l\", reference: None }");
+        assert_eq!(named("a=oci-layout:///x:1/l:t"), "a OciLayout { path: \"/x:1/l\", reference: Some(\"t\") }");
+        assert_eq!(named("a=oci-layout://l@sha256:0"), "a OciLayout { path: \"./l\", reference: Some(\"@sha256:0\") }");
+        assert_eq!(named("a=http://h/c.tar"), "a Http(\"http://h/c.tar\")");
+        assert_eq!(named("a=file"), "invalid value `a=file` for --build-context: not a directory");
+        assert_eq!(named("a"), "invalid value `a` for --build-context: expected NAME=SOURCE");
+        assert_eq!(named("a=none"), "cannot read `./none` for --build-context");
+    }
+}

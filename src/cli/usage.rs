@@ -1,0 +1,78 @@
+//! What can be wrong with a command line that parsed.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A command line that asks for something impossible; found before anything is built.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// A value does not have the shape its flag wants.
+    #[error("invalid value `{value}` for {flag}: {expected}")]
+    Malformed {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong, or what was expected.
+        expected: String,
+    },
+    /// A flag that other builders know and kiln does not.
+    #[error("{flag} is not supported yet{detail}")]
+    NotYet {
+        /// The flag, with the part of its value that is meant.
+        flag: String,
+        /// What to do without it, or empty.
+        detail: &'static str,
+    },
+    /// Two flags that exclude each other.
+    #[error("{one} and {other} cannot be used together")]
+    Conflict {
+        /// One.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// Standard input was asked to be two things.
+    #[error("invalid argument: can't use stdin for both build context and dockerfile")]
+    StdinTwice,
+    /// A Dockerfile came on standard input as the context, and `--file` names another.
+    #[error("ambiguous Dockerfile source: both stdin and --file name a Dockerfile")]
+    TwoDockerfiles,
+    /// The build context is neither a directory nor a URL.
+    #[error("unable to prepare context: path `{path}` not found")]
+    NoContext {
+        /// What was given.
+        path: String,
+    },
+    /// A file that a flag names cannot be used.
+    #[error("cannot read `{}` for {flag}", path.display())]
+    Unreadable {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Stdin(#[source] io::Error),
+    /// A binary output would go to a terminal.
+    #[error("{flag} would write an archive to the terminal: name a file with dest=FILE")]
+    Terminal {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// There is nowhere to keep the store.
+    #[error("no place for the store: neither KILN_ROOT nor HOME is set: use --store DIR")]
+    NoStore,
+    /// The working directory is gone.
+    #[error("the working directory cannot be found")]
+    NoWorkingDirectory(#[source] io::Error),
+}
+
+impl UsageError {
+    pub(super) fn malformed(flag: &'static str, value: &str, expected: impl Into<String>) -> Self {
+        Self::Malformed { flag, value: value.to_owned(), expected: expected.into() }
+    }
+}
