@@ -1,7 +1,9 @@
 //! `--annotation [LEVEL[,LEVEL]:]KEY=VALUE`, and `annotation-LEVEL.KEY=VALUE` of `--output`.
 
+use super::names;
 use super::usage::UsageError;
 use crate::builder::{Annotation, AnnotationLevel};
+use crate::oci::Platform;
 
 const ANNOTATION: &str = "--annotation";
 
@@ -38,9 +40,9 @@ pub(super) fn of_output(flag: &'static str, key: &str, value: &str) -> Result<An
 }
 
 /// Reads `LEVEL` or `LEVEL[PLATFORM]`.
-fn level(flag: &'static str, text: &str, part: &str) -> Result<(AnnotationLevel, Option<String>), UsageError> {
+fn level(flag: &'static str, text: &str, part: &str) -> Result<(AnnotationLevel, Option<Platform>), UsageError> {
     let (word, platform) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
-        Some((word, platform)) => (word, Some(platform.to_owned())),
+        Some((word, platform)) => (word, Some(names::platform(flag, platform)?)),
         None => (part, None),
     };
     let level = match word {
@@ -66,7 +68,10 @@ mod tests {
     fn shown(text: &str) -> String {
         match annotations(&[text.to_owned()]) {
             Ok(all) => {
-                let one = |a: &Annotation| format!("{:?} {:?} {}={}", a.level, a.platform, a.key, a.value);
+                let one = |a: &Annotation| {
+                    let platform = a.platform.as_ref().map(ToString::to_string);
+                    format!("{:?} {platform:?} {}={}", a.level, a.key, a.value)
+                };
                 all.iter().map(one).collect::<Vec<_>>().join("; ")
             }
             Err(error) => error.to_string(),
@@ -83,6 +88,6 @@ mod tests {
         let one = of_output("--output", "annotation-index.a.b", "v").unwrap();
         assert_eq!((one.level, one.key.as_str()), (AnnotationLevel::Index, "a.b"));
         let one = of_output("--output", "annotation[linux/arm64].a", "v").unwrap();
-        assert_eq!((one.level, one.platform.as_deref()), (AnnotationLevel::Manifest, Some("linux/arm64")));
+        assert_eq!((one.level, one.platform), (AnnotationLevel::Manifest, Some(Platform::new("linux", "arm64", None))));
     }
 }

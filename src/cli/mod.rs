@@ -13,6 +13,7 @@ mod args;
 mod call;
 mod environment;
 mod fields;
+mod names;
 mod outputs;
 mod request;
 mod secrets;

@@ -1,9 +1,9 @@
 //! What becomes of the result: `--output`, `--push` and `--load`.
 
-use super::annotations;
 use super::environment::Environment;
 use super::fields::{self, Field};
 use super::usage::UsageError;
+use super::{annotations, names};
 use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, Output};
 use crate::diag::nearest;
 
@@ -108,8 +108,18 @@ fn output(text: &str, environment: &Environment) -> Result<(Output, Vec<Annotati
 
 const TYPES: [&str; 7] = ["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
 const KEYS: [&str; 12] = [
-    "type", "dest", "tar", "push", "name", "push-by-digest", "compression", "compression-level", "force-compression",
-    "oci-mediatypes", "rewrite-timestamp", "annotation.",
+    "type",
+    "dest",
+    "tar",
+    "push",
+    "name",
+    "push-by-digest",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "annotation.",
 ];
 
 fn unknown(text: &str, what: &str, word: &str, known: &[&str]) -> UsageError {
@@ -163,7 +173,7 @@ impl<'a> Spec<'a> {
         let names = names.unwrap_or_default();
         let oci_media_types = self.take("oci-mediatypes").map(|field| field.truth(OUTPUT)).transpose()?;
         Ok(ImageAttributes {
-            names: names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            names: names::tags(OUTPUT, names.split(',').filter(|name| !name.is_empty()))?,
             compression: self.compression()?,
             compression_level: self.compression_level()?,
             force_compression: self.truth("force-compression", false)?,
@@ -263,7 +273,8 @@ mod tests {
         let (Output::Image { push: false, attributes }, annotations) = output(text, &environment).unwrap() else {
             panic!("not an image")
         };
-        assert_eq!(attributes.names, ["a:1", "b"]);
+        let names: Vec<String> = attributes.names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["docker.io/library/a:1", "docker.io/library/b:latest"]);
         assert_eq!((attributes.compression, attributes.compression_level), (Some(LayerCompression::Zstd), Some(9)));
         assert_eq!((attributes.force_compression, attributes.oci_media_types), (true, Some(false)));
         assert_eq!((attributes.rewrite_timestamp, attributes.push_by_digest), (true, true));

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
-use super::{annotations, call, outputs, secrets, sources};
+use super::{annotations, call, names, outputs, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 
 /// Resolves `typed` against the machine.
@@ -21,13 +21,12 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
     let mut annotations = annotations::annotations(&typed.annotation)?;
     annotations.extend(outputs.annotations);
     let network = network(typed.network.as_deref())?;
-    let (context, dockerfile) =
-        sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
+    let (context, dockerfile) = sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
     Ok(BuildRequest {
         store: environment.store(typed.store.store.as_deref())?,
         context,
         dockerfile,
-        tags: tags(&typed.tag)?,
+        tags: names::tags("--tag", typed.tag.iter().map(String::as_str))?,
         target: typed.target.clone().filter(|target| !target.is_empty()),
         source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
@@ -39,7 +38,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         network,
         allow: entitlements(&typed.allow, network)?,
         add_hosts: typed.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
-        platforms: typed.platform.iter().filter(|platform| !platform.is_empty()).cloned().collect(),
+        platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
         pull: typed.pull,
         outputs: if call == Call::Build { outputs.outputs } else { Vec::new() },
@@ -82,19 +81,6 @@ fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
         Some((flag, _, detail)) => Err(UsageError::NotYet { flag: flag.to_owned(), detail }),
         None => Ok(()),
     }
-}
-
-fn tags(typed: &[String]) -> Result<Vec<String>, UsageError> {
-    let mut all: Vec<String> = Vec::new();
-    for tag in typed {
-        if tag.is_empty() {
-            return Err(UsageError::malformed("--tag", tag, "expected NAME[:TAG]"));
-        }
-        if !all.contains(tag) {
-            all.push(tag.clone());
-        }
-    }
-    Ok(all)
 }
 
 /// A name alone takes the environment's value, and is left out when there is none. The environment's

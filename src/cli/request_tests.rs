@@ -131,7 +131,10 @@ fn calls() {
 fn what_is_not_there_is_refused_by_name() {
     let refused = |line: &str| shown(line, |_| "accepted".to_owned());
     for (line, want) in [
-        ("--cache-to type=local,dest=d", "--cache-to is not supported yet: leave it out, the cache of the store is always written"),
+        (
+            "--cache-to type=local,dest=d",
+            "--cache-to is not supported yet: leave it out, the cache of the store is always written",
+        ),
         ("--shm-size 1g", "--shm-size is not supported yet"),
         ("--ulimit nofile=1", "--ulimit is not supported yet"),
         ("--sbom=true", "--sbom is not supported yet: use --sbom=false"),

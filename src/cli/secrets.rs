@@ -61,7 +61,9 @@ fn value_of(environment: &Environment, name: &str) -> SecretSource {
 fn from_file(path: PathBuf, text: &str) -> Result<SecretSource, UsageError> {
     match environment::length_of(&path) {
         Err(source) => Err(UsageError::Unreadable { flag: SECRET, path, source }),
-        Ok(length) if length > SECRET_LIMIT => Err(UsageError::malformed(SECRET, text, "secret too big: max size 500KB")),
+        Ok(length) if length > SECRET_LIMIT => {
+            Err(UsageError::malformed(SECRET, text, "secret too big: max size 500KB"))
+        }
         Ok(_) => Ok(SecretSource::File(path)),
     }
 }
@@ -77,7 +79,8 @@ fn agent(text: &str, environment: &Environment) -> Result<SshAgent, UsageError> 
     let malformed = |expected: &str| UsageError::malformed(SSH, text, expected);
     let (id, paths) = text.split_once('=').unwrap_or((text, ""));
     let id = if id.is_empty() { "default" } else { id }.to_owned();
-    let paths: Vec<PathBuf> = paths.split(',').filter(|path| !path.is_empty()).map(|p| environment.absolute(p)).collect();
+    let paths: Vec<PathBuf> =
+        paths.split(',').filter(|path| !path.is_empty()).map(|p| environment.absolute(p)).collect();
     if paths.is_empty() {
         let socket = environment.variable("SSH_AUTH_SOCK");
         let complain = || malformed("no ssh agent: make sure SSH_AUTH_SOCK is set");

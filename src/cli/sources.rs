@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::environment::{self, Environment, PathKind, StdinContext};
+use super::names;
 use super::usage::UsageError;
 use crate::builder::{ContextSource, DockerfileSource, NamedContext};
 
@@ -105,7 +106,7 @@ fn named_context(text: &str, environment: &Environment) -> Result<(String, Named
         return Err(malformed("expected NAME=SOURCE"));
     }
     let context = if let Some(reference) = source.strip_prefix("docker-image://") {
-        NamedContext::Image(reference.to_owned())
+        NamedContext::Image(names::reference(BUILD_CONTEXT, reference)?)
     } else if let Some(layout) = source.strip_prefix("oci-layout://") {
         oci_layout(layout, environment)
     } else if is_git(source) {
@@ -114,14 +115,17 @@ fn named_context(text: &str, environment: &Environment) -> Result<(String, Named
         NamedContext::Http(source.to_owned())
     } else {
         let path = environment.absolute(source);
-        let kind = environment::kind_of(&path)
-            .map_err(|source| UsageError::Unreadable { flag: BUILD_CONTEXT, path: path.clone(), source })?;
+        let kind = environment::kind_of(&path).map_err(|source| UsageError::Unreadable {
+            flag: BUILD_CONTEXT,
+            path: path.clone(),
+            source,
+        })?;
         if kind != PathKind::Directory {
             return Err(malformed("not a directory"));
         }
         NamedContext::Directory(path)
     };
-    Ok((name.to_owned(), context))
+    Ok((names::context_name(name), context))
 }
 
 /// `DIR`, `DIR:TAG`, `DIR@DIGEST` or `DIR:TAG@DIGEST`.
@@ -190,7 +194,8 @@ mod tests {
             Err(error) => error.to_string().replace(&base, "."),
         };
         assert_eq!(named("a=ctx"), "a Directory(\"./ctx\")");
-        assert_eq!(named("a=docker-image://alpine"), "a Image(\"alpine\")");
+        assert!(named("a=docker-image://alpine").starts_with("a Image(Reference { domain: \"docker.io\""));
+        assert!(named("docker.io/library/alpine:latest=ctx").starts_with("alpine Directory("));
         assert_eq!(named("a=oci-layout://l"), "a OciLayout { path: \"./l\", reference: None }");
         assert_eq!(named("a=oci-layout:///x:1/l:t"), "a OciLayout { path: \"/x:1/l\", reference: Some(\"t\") }");
         assert_eq!(named("a=oci-layout://l@sha256:0"), "a OciLayout { path: \"./l\", reference: Some(\"@sha256:0\") }");
