@@ -16,3 +16,15 @@ pub use request::{
     ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,
     SecretSource, SshAgent, SshSource,
 };
+
+use crate::executor::CancelFlag;
+use crate::progress::SharedSink;
+
+/// Builds.
+pub fn build(
+    _request: BuildRequest,
+    _progress: SharedSink,
+    _cancel: &CancelFlag,
+) -> Result<BuildOutcome, Box<BuildFailure>> {
+    Err(Box::new(BuildFailure::new(FailureKind::Internal, "the builder is not written yet")))
+}

@@ -62,6 +62,8 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// Whether to build, or only to describe.
     pub call: Call,
+    /// Whether this process is in a user namespace: overlay marks are then `user.overlay.*`.
+    pub user_namespace: bool,
     /// The text of this machine's `/etc/resolv.conf`; empty when there is none.
     pub host_resolv_conf: String,
 }

@@ -6,263 +6,223 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 /// Builds OCI images from Dockerfiles: no daemon, no root.
 #[derive(Parser, Debug)]
 #[command(name = "kiln", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true, infer_subcommands = false)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(super) verb: Verb,
 }
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub(super) enum Verb {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
-    /// List the images of the store
-    Images(ImagesArguments),
-    /// Remove what no image of the store needs
-    Prune(PruneArguments),
-    /// Say what this machine offers to a build, and what it lacks
-    Doctor(StoreArguments),
 }
 
 /// Which store to work on.
 #[derive(Args, Debug, Clone, Default)]
-pub struct StoreArguments {
+pub(super) struct StoreArguments {
     /// Directory of images, layers and cache [default: $KILN_ROOT, else per user]
     #[arg(long = "store", alias = "root", value_name = "DIR")]
-    pub store: Option<PathBuf>,
-}
-
-/// `kiln images`.
-#[derive(Args, Debug)]
-pub struct ImagesArguments {
-    /// Print the image ids only
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = ListFormat::Table, value_name = "FORMAT")]
-    pub format: ListFormat,
-    /// Which store.
-    #[command(flatten)]
-    pub store: StoreArguments,
-}
-
-/// How a list is printed.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ListFormat {
-    /// Columns
-    Table,
-    /// One JSON object per line
-    Json,
-}
-
-/// `kiln prune`.
-#[derive(Args, Debug)]
-pub struct PruneArguments {
-    /// Remove the images too
-    #[arg(short, long)]
-    pub all: bool,
-    /// Which store.
-    #[command(flatten)]
-    pub store: StoreArguments,
+    pub(super) store: Option<PathBuf>,
 }
 
 /// `kiln build`.
 #[derive(Args, Debug, Default)]
 #[command(override_usage = "kiln build [OPTIONS] PATH | URL | -")]
-pub struct BuildArguments {
+pub(super) struct BuildArguments {
     /// The build context: a directory, a git or HTTP URL, or `-` for a tar archive or a Dockerfile on standard input
     #[arg(value_name = "PATH | URL | -")]
-    pub context: String,
+    pub(super) context: String,
 
     /// Dockerfile to build, `-` for standard input [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
-    pub file: Option<String>,
+    pub(super) file: Option<String>,
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
+    pub(super) target: Option<String>,
     /// Value of an ARG; without a value, that of the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
-    pub build_arg: Vec<String>,
+    pub(super) build_arg: Vec<String>,
     /// Another context: a directory, git or HTTP URL, docker-image://REF or oci-layout://DIR
     #[arg(long, value_name = "NAME=SOURCE")]
-    pub build_context: Vec<String>,
+    pub(super) build_context: Vec<String>,
     /// Platforms to build for
     #[arg(long, value_name = "OS/ARCH[,..]", value_delimiter = ',')]
-    pub platform: Vec<String>,
+    pub(super) platform: Vec<String>,
 
     /// Name of the image
     #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Result")]
-    pub tag: Vec<String>,
+    pub(super) tag: Vec<String>,
     /// Where the result goes: DIR, or type=image|oci|docker|local|tar|cacheonly[,dest=..][,..]
     #[arg(short, long, value_name = "SPEC", help_heading = "Result")]
-    pub output: Vec<String>,
+    pub(super) output: Vec<String>,
     /// Push the image (type=registry)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Result")]
-    pub push: bool,
+    pub(super) push: bool,
     /// Keep the image in the store, as a build without --output does
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Result")]
-    pub load: bool,
+    pub(super) load: bool,
     /// Label for the image's config
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Result")]
-    pub label: Vec<String>,
+    pub(super) label: Vec<String>,
     /// Annotation for manifest or index
     #[arg(long, value_name = "[LEVEL:]NAME=VALUE", help_heading = "Result")]
-    pub annotation: Vec<String>,
+    pub(super) annotation: Vec<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    pub iidfile: Option<PathBuf>,
+    pub(super) iidfile: Option<PathBuf>,
     /// Write digests and names of the result to a file, as JSON
     #[arg(long, value_name = "FILE", help_heading = "Result")]
-    pub metadata_file: Option<PathBuf>,
+    pub(super) metadata_file: Option<PathBuf>,
 
     /// Run every step, whatever the cache holds
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Cache")]
-    pub no_cache: bool,
+    pub(super) no_cache: bool,
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE[,..]", value_delimiter = ',', help_heading = "Cache")]
-    pub no_cache_filter: Vec<String>,
+    pub(super) no_cache_filter: Vec<String>,
     /// Resolve base images anew
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Cache")]
-    pub pull: bool,
+    pub(super) pull: bool,
 
     /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC", help_heading = "Steps")]
-    pub secret: Vec<String>,
+    pub(super) secret: Vec<String>,
     /// Agent socket or keys for RUN --mount=type=ssh
     #[arg(long, value_name = "default|ID[=SOCKET|KEY[,..]]", help_heading = "Steps")]
-    pub ssh: Vec<String>,
+    pub(super) ssh: Vec<String>,
     /// Network of RUN: default, none or host
     #[arg(long, value_name = "MODE", help_heading = "Steps")]
-    pub network: Option<String>,
+    pub(super) network: Option<String>,
     /// Line for /etc/hosts
     #[arg(long, value_name = "HOST:IP", help_heading = "Steps")]
-    pub add_host: Vec<String>,
+    pub(super) add_host: Vec<String>,
     /// Privilege the Dockerfile may use: network.host or security.insecure
     #[arg(long, value_name = "PRIVILEGE", value_delimiter = ',', help_heading = "Steps")]
-    pub allow: Vec<String>,
+    pub(super) allow: Vec<String>,
     /// How many steps may run at once
     #[arg(long, value_name = "NUMBER", help_heading = "Steps")]
-    pub jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
 
     /// Describe in place of building: check, outline or targets
     #[arg(long, value_name = "METHOD", help_heading = "Output on the terminal")]
-    pub call: Option<String>,
+    pub(super) call: Option<String>,
     /// Run the lint rules (--call=check)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Output on the terminal")]
-    pub check: bool,
+    pub(super) check: bool,
     /// How progress looks: auto, plain, tty, rawjson or quiet
     #[arg(long, value_name = "TYPE", help_heading = "Output on the terminal")]
-    pub progress: Option<String>,
+    pub(super) progress: Option<String>,
     /// Print the image id only
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value = "false", action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true)]
     #[arg(hide_default_value = true, help_heading = "Output on the terminal")]
-    pub quiet: bool,
+    pub(super) quiet: bool,
     /// Say more about failures
     #[arg(short = 'D', long, help_heading = "Output on the terminal")]
-    pub debug: bool,
+    pub(super) debug: bool,
 
     /// Which store.
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub(super) store: StoreArguments,
     /// Registry to talk to by plain HTTP, or whose certificate is not checked
     #[arg(long, value_name = "HOST[:PORT]")]
-    pub insecure: Vec<String>,
+    pub(super) insecure: Vec<String>,
 
     /// Flags that are known and refused, or known and without a meaning here.
     #[command(flatten)]
-    pub foreign: ForeignArguments,
+    pub(super) foreign: ForeignArguments,
 }
 
 /// Flags of `docker build` and `docker buildx build` that kiln knows only by name.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = None)]
-pub struct ForeignArguments {
+pub(super) struct ForeignArguments {
     /// Read a cache of another place.
     #[arg(long, hide = true)]
-    pub cache_from: Vec<String>,
+    pub(super) cache_from: Vec<String>,
     /// Write the cache to another place.
     #[arg(long, hide = true)]
-    pub cache_to: Vec<String>,
+    pub(super) cache_to: Vec<String>,
     /// Size of /dev/shm.
     #[arg(long, hide = true)]
-    pub shm_size: Option<String>,
+    pub(super) shm_size: Option<String>,
     /// Limits of processes.
     #[arg(long, hide = true)]
-    pub ulimit: Vec<String>,
+    pub(super) ulimit: Vec<String>,
     /// Memory of steps.
     #[arg(short, long, hide = true)]
-    pub memory: Option<String>,
+    pub(super) memory: Option<String>,
     /// Memory and swap of steps.
     #[arg(long, hide = true)]
-    pub memory_swap: Option<String>,
+    pub(super) memory_swap: Option<String>,
     /// Processor share of steps.
     #[arg(short, long, hide = true)]
-    pub cpu_shares: Option<String>,
+    pub(super) cpu_shares: Option<String>,
     /// Processor period of steps.
     #[arg(long, hide = true)]
-    pub cpu_period: Option<String>,
+    pub(super) cpu_period: Option<String>,
     /// Processor quota of steps.
     #[arg(long, hide = true)]
-    pub cpu_quota: Option<String>,
+    pub(super) cpu_quota: Option<String>,
     /// Processors of steps.
     #[arg(long, hide = true)]
-    pub cpuset_cpus: Option<String>,
+    pub(super) cpuset_cpus: Option<String>,
     /// Memory nodes of steps.
     #[arg(long, hide = true)]
-    pub cpuset_mems: Option<String>,
+    pub(super) cpuset_mems: Option<String>,
     /// Control group of steps.
     #[arg(long, hide = true)]
-    pub cgroup_parent: Option<String>,
+    pub(super) cgroup_parent: Option<String>,
     /// Security options of steps.
     #[arg(long, hide = true)]
-    pub security_opt: Vec<String>,
+    pub(super) security_opt: Vec<String>,
     /// Isolation technology.
     #[arg(long, hide = true)]
-    pub isolation: Option<String>,
+    pub(super) isolation: Option<String>,
     /// One layer out of many.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub squash: Option<String>,
+    pub(super) squash: Option<String>,
     /// Bill of materials.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub sbom: Option<String>,
+    pub(super) sbom: Option<String>,
     /// Provenance attestation.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub provenance: Option<String>,
+    pub(super) provenance: Option<String>,
     /// Attestations.
     #[arg(long, hide = true)]
-    pub attest: Vec<String>,
+    pub(super) attest: Vec<String>,
     /// Which of several builders; there is one.
     #[arg(long, hide = true)]
-    pub builder: Option<String>,
+    pub(super) builder: Option<String>,
     /// Meaningless without intermediate containers.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub rm: Option<String>,
+    pub(super) rm: Option<String>,
     /// Meaningless without intermediate containers.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub force_rm: Option<String>,
+    pub(super) force_rm: Option<String>,
     /// Meaningless without a daemon.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub compress: Option<String>,
+    pub(super) compress: Option<String>,
     /// Meaningless: content is always verified.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub disable_content_trust: Option<String>,
+    pub(super) disable_content_trust: Option<String>,
 }

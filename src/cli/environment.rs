@@ -19,7 +19,7 @@ pub(super) struct Environment {
     pub(super) variables: BTreeMap<String, String>,
     /// The working directory, absolute.
     pub(super) directory: PathBuf,
-    /// Whether the process has all privileges.
+    /// Whether the process is root of the machine (or of a container), and not of a user namespace of its own.
     pub(super) is_root: bool,
     /// The time.
     pub(super) now: Timestamp,
@@ -40,7 +40,7 @@ impl Environment {
         Ok(Self {
             variables: std::env::vars_os().filter_map(text).collect(),
             directory: std::env::current_dir().map_err(UsageError::NoWorkingDirectory)?,
-            is_root: rustix::process::geteuid().is_root(),
+            is_root: rustix::process::geteuid().is_root() && root_is_root(),
             now: now(),
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             stdout_is_terminal: io::stdout().is_terminal(),
@@ -55,7 +55,8 @@ impl Environment {
 
     /// Returns `path` joined to the working directory.
     pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.directory.join(path)
+        // Without the dots: `/work/.` is `/work`.
+        self.directory.join(path).components().collect()
     }
 
     /// Returns where the store is: as typed, `$KILN_ROOT`, `/var/lib/kiln` for root, else the XDG data directory.
@@ -80,6 +81,16 @@ impl Environment {
         let home = || self.variable("HOME").map(|home| Path::new(home).join(".docker"));
         directory.or_else(home).map(|directory| self.absolute(directory).join("config.json"))
     }
+}
+
+/// Whether uid 0 here is uid 0 outside too: an ordinary user is uid 0 only of a user namespace.
+fn root_is_root() -> bool {
+    // A kernel without user namespaces has no such file.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().all(|line| {
+        let mut numbers = line.split_ascii_whitespace();
+        numbers.next() != Some("0") || numbers.next() == Some("0")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one look at the clock of a build")]

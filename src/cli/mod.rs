@@ -10,12 +10,61 @@
 
 mod annotations;
 mod args;
+mod build;
 mod call;
+mod describe;
 mod environment;
 mod fields;
+mod interrupt;
+mod metadata;
 mod names;
 mod outputs;
+mod progress;
+mod report;
 mod request;
 mod secrets;
 mod sources;
+mod table;
+mod terminal;
 mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Verb};
+use report::Exit;
+
+use crate::sandbox::idmap;
+
+/// Does what `arguments` (the program's name first) ask for.
+///
+/// Must be called while the process has one thread: a verb that builds enters its namespaces here, which may start
+/// the program anew.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Success };
+            // Help that nobody reads to its end is no failure.
+            let _ = answer.print();
+            return exit.into();
+        }
+    };
+    let exit = match arguments.verb {
+        Verb::Build(typed) => in_namespaces(|user_namespace| build::run(&typed, user_namespace)),
+    };
+    exit.into()
+}
+
+/// Enters the namespaces a build needs and goes on there.
+fn in_namespaces(verb: impl FnOnce(bool) -> Exit) -> Exit {
+    match idmap::enter() {
+        Ok(entered) => verb(entered.user_namespace),
+        Err(error) => {
+            terminal::print_error(&format!("ERROR: {}\n", report::chain(&error)));
+            Exit::Environment
+        }
+    }
+}

@@ -49,6 +49,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         },
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         call,
+        user_namespace: false,
         host_resolv_conf: environment.resolv_conf.clone(),
     })
 }

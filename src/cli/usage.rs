@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// A command line that asks for something impossible; found before anything is built.
 #[derive(Debug, thiserror::Error)]
-pub enum UsageError {
+pub(super) enum UsageError {
     /// A value does not have the shape its flag wants.
     #[error("invalid value `{value}` for {flag}: {expected}")]
     Malformed {

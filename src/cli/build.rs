@@ -1,0 +1,115 @@
+//! `kiln build`.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::args::BuildArguments;
+use super::call::{self, CallOptions};
+use super::environment::Environment;
+use super::progress::{Mode, Progress};
+use super::report::{self, Exit};
+use super::request::build_request;
+use super::usage::UsageError;
+use super::{describe, interrupt, metadata, terminal};
+use crate::builder::{self, BuildOutcome, BuildRequest, Call, FailureKind};
+
+/// Builds, reports, and says how to exit. The process must have entered its namespaces.
+pub(super) fn run(typed: &BuildArguments, user_namespace: bool) -> Exit {
+    match Job::prepare(typed, user_namespace) {
+        Ok(job) => job.run(),
+        Err(error) => {
+            terminal::print_error(&report::usage(&error));
+            Exit::Usage
+        }
+    }
+}
+
+/// A build that is ready to start, and what is to be said of it at its end.
+struct Job {
+    request: BuildRequest,
+    call: CallOptions,
+    mode: Mode,
+    color: bool,
+    image_id_on_stdout: bool,
+    image_id_file: Option<PathBuf>,
+    metadata_file: Option<PathBuf>,
+}
+
+impl Job {
+    fn prepare(typed: &BuildArguments, user_namespace: bool) -> Result<Self, UsageError> {
+        let environment = Environment::read()?;
+        let mode = Mode::choose(typed.progress.as_deref(), typed.quiet, &environment)?;
+        let mut request = build_request(typed, &environment)?;
+        request.user_namespace = user_namespace;
+        Ok(Self {
+            call: call::call(typed)?,
+            mode,
+            color: environment.stderr_is_terminal && environment.variable("NO_COLOR").is_none(),
+            image_id_on_stdout: typed.quiet,
+            image_id_file: typed.iidfile.as_ref().map(|path| environment.absolute(path)),
+            metadata_file: typed.metadata_file.as_ref().map(|path| environment.absolute(path)),
+            request,
+        })
+    }
+
+    fn run(self) -> Exit {
+        let cancel = match interrupt::cancel_on_signals() {
+            Ok(cancel) => cancel,
+            Err(error) => {
+                terminal::print_error(&format!("ERROR: cannot watch for signals: {error}\n"));
+                return Exit::Environment;
+            }
+        };
+        // A call prints its finding, which progress would only surround.
+        let mode = if self.call.call == Call::Build { self.mode } else { Mode::Quiet };
+        let progress = Progress::start(mode, self.request.now);
+        let ended = builder::build(self.request.clone(), progress.sink(), &cancel);
+        progress.finish();
+        match ended {
+            Ok(outcome) => self.succeed(&outcome),
+            Err(mut failure) => {
+                if cancel.is_cancelled() {
+                    failure.kind = FailureKind::Canceled;
+                }
+                terminal::print_error(&report::failure(&failure, self.color));
+                Exit::of(failure.kind)
+            }
+        }
+    }
+
+    fn succeed(&self, outcome: &BuildOutcome) -> Exit {
+        if let Some(report) = &outcome.report {
+            let description = describe::describe(report, &outcome.sources, self.call.json);
+            if let Err(error) = terminal::print(&description.text) {
+                return cannot("print the report", &error);
+            }
+            let fails = description.found_something && !self.call.ignore_status;
+            return if fails { Exit::Failed } else { Exit::Success };
+        }
+        match self.write_results(outcome) {
+            Ok(()) => Exit::Success,
+            Err(exit) => exit,
+        }
+    }
+
+    fn write_results(&self, outcome: &BuildOutcome) -> Result<(), Exit> {
+        let image = outcome.image.as_ref();
+        if let (Some(path), Some(image)) = (&self.image_id_file, image) {
+            metadata::write_image_id(path, image).map_err(|error| cannot("write the file of --iidfile", &error))?;
+        }
+        if let Some(path) = &self.metadata_file {
+            metadata::write_metadata(path, image)
+                .map_err(|error| cannot("write the file of --metadata-file", &error))?;
+        }
+        if let (true, Some(image)) = (self.image_id_on_stdout, image) {
+            terminal::print(&format!("{}\n", image.config_digest))
+                .map_err(|error| cannot("print the image id", &error))?;
+        }
+        Ok(())
+    }
+}
+
+fn cannot(what: &str, error: &io::Error) -> Exit {
+    terminal::print_error(&format!("ERROR: cannot {what}: {error}\n"));
+    Exit::Environment
+}

@@ -1,0 +1,164 @@
+//! Printers: the stream of [`Event`]s made visible.
+//!
+//! A [`Printer`] is a function of events and times, so a recorded stream gives the same text each time; the
+//! clock, the thread and the terminal are here. Events cross a bounded channel to one printing thread: a build that
+//! logs faster than the terminal takes is slowed down, not buffered.
+//!
+//! Progress goes to standard error in every form.
+
+mod plain;
+mod rawjson;
+mod screen;
+mod text;
+mod tty;
+mod vertices;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::environment::Environment;
+use super::usage::UsageError;
+use crate::diag::nearest;
+use crate::fsutil::Timestamp;
+use crate::progress::{Event, SharedSink, Silent, Sink};
+
+/// How progress looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// Lines, never taken back.
+    Plain,
+    /// A live display.
+    Tty,
+    /// BuildKit's status objects, one JSON text per line.
+    RawJson,
+    /// Nothing.
+    Quiet,
+}
+
+impl Mode {
+    /// Chooses by `--progress`, `--quiet`, `$BUILDKIT_PROGRESS`, and whether standard error is a terminal.
+    pub(super) fn choose(typed: Option<&str>, quiet: bool, environment: &Environment) -> Result<Self, UsageError> {
+        if quiet && typed.is_some_and(|word| word != "auto" && word != "quiet") {
+            return Err(UsageError::Conflict { one: "--progress", other: "--quiet" });
+        }
+        if quiet {
+            return Ok(Self::Quiet);
+        }
+        let word = typed.or_else(|| environment.variable("BUILDKIT_PROGRESS")).unwrap_or("auto");
+        match word {
+            "auto" | "tty" if environment.stderr_is_terminal => Ok(Self::Tty),
+            // Without a terminal there is nothing live to draw on.
+            "auto" | "tty" | "plain" => Ok(Self::Plain),
+            "rawjson" => Ok(Self::RawJson),
+            "quiet" | "none" => Ok(Self::Quiet),
+            other => {
+                let near = nearest(other, ["auto", "plain", "tty", "rawjson", "quiet"]);
+                let hint = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+                let expected = format!("expected auto, plain, tty, rawjson or quiet{hint}");
+                Err(UsageError::malformed("--progress", other, expected))
+            }
+        }
+    }
+}
+
+/// Shows events. Times are counted from the start of the build.
+trait Printer: Send {
+    /// Takes an event that happened `at`.
+    fn event(&mut self, at: Duration, event: Event) -> io::Result<()>;
+    /// Time has passed; called about ten times a second.
+    fn tick(&mut self, at: Duration) -> io::Result<()>;
+    /// The build ended; what is shown now stays.
+    fn finish(&mut self, at: Duration) -> io::Result<()>;
+}
+
+/// How often a printer is told that time passes.
+const TICK: Duration = Duration::from_millis(100);
+/// How many events may wait for the printer before the build waits.
+const QUEUE: usize = 1024;
+
+/// The progress of one build, from its start to [`Progress::finish`].
+pub(super) struct Progress {
+    sink: SharedSink,
+    printing: Option<(SyncSender<Message>, JoinHandle<()>)>,
+}
+
+/// What goes to the printing thread.
+enum Message {
+    /// Something happened then.
+    Event(Duration, Event),
+    /// Nothing more will. Not left to the end of the channel, because a sink may outlive its build.
+    Finish,
+}
+
+impl Progress {
+    /// Starts showing; `now` is the time of day at which the build began.
+    pub(super) fn start(mode: Mode, now: Timestamp) -> Self {
+        let printer: Box<dyn Printer> = match mode {
+            Mode::Quiet => return Self { sink: Arc::new(Silent), printing: None },
+            Mode::Plain => Box::new(plain::Plain::new(Box::new(io::stderr()))),
+            Mode::RawJson => Box::new(rawjson::RawJson::new(Box::new(io::stderr()), now)),
+            Mode::Tty => Box::new(tty::Tty::new()),
+        };
+        let start = Instant::now();
+        let (sender, receiver) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("progress".to_owned());
+        let thread = thread.spawn(move || print(printer, &receiver, start));
+        match thread {
+            Ok(thread) => {
+                let sink = Channel { sender: sender.clone(), start };
+                Self { sink: Arc::new(sink), printing: Some((sender, thread)) }
+            }
+            // A machine without a thread to spare can build, unseen.
+            Err(_) => Self { sink: Arc::new(Silent), printing: None },
+        }
+    }
+
+    /// Returns where the build reports to.
+    pub(super) fn sink(&self) -> SharedSink {
+        Arc::clone(&self.sink)
+    }
+
+    /// Shows the last state and waits until it is shown.
+    pub(super) fn finish(self) {
+        if let Some((sender, thread)) = self.printing {
+            let _ = sender.send(Message::Finish);
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Channel {
+    sender: SyncSender<Message>,
+    start: Instant,
+}
+
+impl Sink for Channel {
+    fn event(&self, event: Event) {
+        // The receiver is gone only when nothing can be shown any more; the build goes on unseen.
+        let _ = self.sender.send(Message::Event(self.start.elapsed(), event));
+    }
+}
+
+fn print(mut printer: Box<dyn Printer>, messages: &Receiver<Message>, start: Instant) {
+    loop {
+        let shown = match messages.recv_timeout(TICK) {
+            Ok(Message::Event(at, event)) => printer.event(at, event),
+            Err(RecvTimeoutError::Timeout) => printer.tick(start.elapsed()),
+            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if shown.is_err() {
+            // Standard error is closed: the build goes on unseen, its messages go nowhere.
+            return;
+        }
+    }
+    let _ = printer.finish(start.elapsed());
+}
+
+/// Where a printer writes.
+type Writer = Box<dyn Write + Send>;
+
+#[cfg(test)]
+mod tests;

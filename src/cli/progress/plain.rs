@@ -1,0 +1,199 @@
+//! `--progress=plain`: numbered lines, never taken back, in the words of `docker buildx build`.
+//!
+//! ```text
+//! #5 [builder 2/5] RUN make
+//! #5 0.123 a line that the command wrote
+//! #5 DONE 0.3s
+//! ```
+//!
+//! One vertex speaks at a time, under its heading. The others' lines are held until it ends, or until it has
+//! been silent, or has spoken alone for long enough; a vertex that ends is shown at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use super::text::{self, Lines};
+use super::vertices::{Vertices, seconds};
+use super::{Printer, Writer};
+use crate::progress::{Event, Outcome, VertexId};
+
+/// How long the speaker may be silent before another one that has something to say takes over.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long the speaker may go on while others wait.
+const TURN: Duration = Duration::from_secs(5);
+/// How often an unfinished part is shown again.
+const PART_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The printer.
+pub(super) struct Plain {
+    out: Writer,
+    vertices: Vertices,
+    lines: BTreeMap<VertexId, Lines>,
+    /// Lines of vertices that do not speak now.
+    held: BTreeMap<VertexId, Vec<String>>,
+    /// When a part of a vertex began, and was last shown.
+    parts: BTreeMap<(VertexId, String), (Duration, Duration)>,
+    speaker: Option<Speaker>,
+    anything_shown: bool,
+}
+
+struct Speaker {
+    id: VertexId,
+    since: Duration,
+    last: Duration,
+}
+
+impl Plain {
+    pub(super) fn new(out: Writer) -> Self {
+        Self {
+            out,
+            vertices: Vertices::default(),
+            lines: BTreeMap::new(),
+            held: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            speaker: None,
+            anything_shown: false,
+        }
+    }
+
+    /// Shows `lines` of a vertex now or, while another one speaks, later.
+    fn say(&mut self, at: Duration, id: VertexId, lines: Vec<String>) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        match &self.speaker {
+            Some(speaker) if speaker.id != id => {
+                self.held.entry(id).or_default().extend(lines);
+                self.take_turns(at)
+            }
+            _ => {
+                self.speak(at, id)?;
+                self.write(id, &lines)
+            }
+        }
+    }
+
+    /// Makes `id` the speaker: closes the one before, writes the heading and what was held.
+    fn speak(&mut self, at: Duration, id: VertexId) -> io::Result<()> {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.last = at;
+            if speaker.id == id {
+                return Ok(());
+            }
+            let number = self.vertices.number(speaker.id);
+            writeln!(self.out, "#{number} ...")?;
+        }
+        let number = self.vertices.number(id);
+        if self.anything_shown {
+            writeln!(self.out)?;
+        }
+        self.anything_shown = true;
+        writeln!(self.out, "#{number} {}", self.vertices.get(id).name)?;
+        self.speaker = Some(Speaker { id, since: at, last: at });
+        let held = self.held.remove(&id).unwrap_or_default();
+        self.write(id, &held)
+    }
+
+    fn write(&mut self, id: VertexId, lines: &[String]) -> io::Result<()> {
+        let number = self.vertices.number(id);
+        for line in lines {
+            writeln!(self.out, "#{number} {line}")?;
+        }
+        self.out.flush()
+    }
+
+    /// Lets one that waits speak, if the speaker has had its turn.
+    fn take_turns(&mut self, at: Duration) -> io::Result<()> {
+        let over = |speaker: &Speaker| at - speaker.last >= SILENCE || at - speaker.since >= TURN;
+        if self.speaker.as_ref().is_none_or(over)
+            && let Some(id) = self.held.keys().next().copied()
+        {
+            self.speak(at, id)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, at: Duration, id: VertexId, outcome: Outcome) -> io::Result<()> {
+        let last = self.lines.remove(&id).and_then(|mut lines| lines.finish());
+        let started = self.vertices.get(id).started.is_some();
+        self.vertices.get(id).ended = Some((at, outcome.clone()));
+        let elapsed = self.vertices.get(id).elapsed(at);
+        if outcome == Outcome::Canceled && !started {
+            // It never came to do anything, and nobody was told of it.
+            return Ok(());
+        }
+        self.speak(at, id)?;
+        let word = match outcome {
+            Outcome::Done => format!("DONE {}", seconds(elapsed)),
+            Outcome::Cached => "CACHED".to_owned(),
+            Outcome::Failed(why) => format!("ERROR: {}", text::sanitize(why.replace('\n', " ").as_bytes())),
+            Outcome::Canceled => "CANCELED".to_owned(),
+        };
+        let stamp = |line| format!("{:.3} {line}", elapsed.as_secs_f64());
+        let lines: Vec<String> = last.map(stamp).into_iter().chain([word]).collect();
+        self.write(id, &lines)?;
+        self.speaker = None;
+        self.take_turns(at)
+    }
+
+    fn part(&mut self, at: Duration, id: VertexId, part: &str, current: u64, total: u64, done: bool) -> io::Result<()> {
+        let key = (id, part.to_owned());
+        let known = self.parts.get(&key).copied();
+        if !done && known.is_some_and(|(_, shown)| at - shown < PART_INTERVAL) {
+            return Ok(());
+        }
+        let begun = known.map_or(at, |(begun, _)| begun);
+        self.parts.insert(key, (begun, at));
+        let amount = match (current, total) {
+            (0, 0) => String::new(),
+            (current, 0) => format!(" {}", text::bytes(current)),
+            (current, total) => format!(" {} / {}", text::bytes(current), text::bytes(total)),
+        };
+        let elapsed = if at > begun { format!(" {}", seconds(at - begun)) } else { String::new() };
+        let done = if done { " done" } else { "" };
+        let part = text::sanitize(part.as_bytes());
+        self.say(at, id, vec![format!("{part}{amount}{elapsed}{done}")])
+    }
+}
+
+impl Printer for Plain {
+    fn event(&mut self, at: Duration, event: Event) -> io::Result<()> {
+        match event {
+            Event::Added { id, name, inputs } => {
+                self.vertices.add(id, text::sanitize(name.replace('\n', " ").as_bytes()), inputs);
+                Ok(())
+            }
+            Event::Started(id) => {
+                self.vertices.get(id).started = Some(at);
+                // The heading of one that starts is worth showing when nobody speaks.
+                if self.speaker.is_none() { self.speak(at, id) } else { Ok(()) }
+            }
+            Event::Log { id, data, .. } => {
+                let elapsed = self.vertices.get(id).elapsed(at);
+                let lines = self.lines.entry(id).or_default().feed(&data);
+                let stamp = |line: String| format!("{:.3} {line}", elapsed.as_secs_f64());
+                self.say(at, id, lines.into_iter().map(stamp).collect())
+            }
+            Event::Status { id, part, current, total, done } => self.part(at, id, &part, current, total, done),
+            Event::Ended { id, outcome } => self.end(at, id, outcome),
+            // Diagnostics need the sources, which only the report has.
+            Event::Warning(_) => Ok(()),
+            Event::Notice(remark) => writeln!(self.out, "{}", text::sanitize(remark.as_bytes())),
+        }
+    }
+
+    fn tick(&mut self, at: Duration) -> io::Result<()> {
+        self.take_turns(at)
+    }
+
+    fn finish(&mut self, at: Duration) -> io::Result<()> {
+        for id in self.held.keys().copied().collect::<Vec<_>>() {
+            self.speak(at, id)?;
+        }
+        if self.anything_shown {
+            writeln!(self.out)?;
+        }
+        self.out.flush()
+    }
+}

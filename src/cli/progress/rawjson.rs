@@ -1,0 +1,192 @@
+//! `--progress=rawjson`: BuildKit's `SolveStatus` objects, one JSON text per line.
+//!
+//! ```text
+//! {"vertexes":[{"digest":"sha256:..","name":"[1/2] RUN make","started":"2026-01-01T00:00:00Z"}]}
+//! {"logs":[{"vertex":"sha256:..","stream":1,"data":"<base64>","timestamp":".."}]}
+//! ```
+//!
+//! Shapes and field names are those of `client.SolveStatus` of moby/buildkit. Logs are the raw bytes: what reads
+//! this is a program.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::vertices::Vertices;
+use super::{Printer, Writer};
+use crate::digest::Digest;
+use crate::fsutil::Timestamp;
+use crate::oci::rfc3339;
+use crate::progress::{Event, Outcome, Stream, VertexId};
+
+/// One line of output; empty parts are left out.
+#[derive(Serialize, Default)]
+struct SolveStatus {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vertexes: Vec<VertexJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    statuses: Vec<StatusJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logs: Vec<LogJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<WarningJson>,
+}
+
+#[derive(Serialize)]
+struct VertexJson {
+    digest: Digest,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<Digest>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cached: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+#[derive(Serialize)]
+struct StatusJson {
+    id: String,
+    vertex: Digest,
+    #[serde(skip_serializing_if = "is_zero")]
+    total: u64,
+    current: u64,
+    timestamp: String,
+    started: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LogJson {
+    vertex: Digest,
+    stream: u8,
+    data: String,
+    timestamp: String,
+}
+
+#[derive(Serialize)]
+struct WarningJson {
+    level: u8,
+    short: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    detail: Vec<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The printer.
+pub(super) struct RawJson {
+    out: Writer,
+    start: Timestamp,
+    vertices: Vertices,
+    digests: BTreeMap<VertexId, Digest>,
+    parts: BTreeMap<(VertexId, String), Duration>,
+}
+
+impl RawJson {
+    /// Times of events are counted from `start`.
+    pub(super) fn new(out: Writer, start: Timestamp) -> Self {
+        Self { out, start, vertices: Vertices::default(), digests: BTreeMap::new(), parts: BTreeMap::new() }
+    }
+
+    fn time(&self, at: Duration) -> String {
+        let nanoseconds = self.start.nanoseconds + at.subsec_nanos();
+        let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX) + i64::from(nanoseconds / 1_000_000_000);
+        let time = Timestamp {
+            seconds: self.start.seconds.saturating_add(seconds),
+            nanoseconds: nanoseconds % 1_000_000_000,
+        };
+        rfc3339(time)
+    }
+
+    /// Number and name together are unique in a build and the same in the next.
+    fn digest(&mut self, id: VertexId) -> Digest {
+        let name = self.vertices.get(id).name.clone();
+        *self.digests.entry(id).or_insert_with(|| Digest::of(format!("{} {name}", id.0).as_bytes()))
+    }
+
+    fn vertex(&mut self, id: VertexId) -> VertexJson {
+        let digest = self.digest(id);
+        let inputs = self.vertices.get(id).inputs.clone();
+        let inputs = inputs.into_iter().map(|input| self.digest(input)).collect();
+        let vertex = self.vertices.get(id);
+        let (name, started, ended) = (vertex.name.clone(), vertex.started, vertex.ended.clone());
+        let (completed, outcome) = ended.unzip();
+        // A cached vertex began and ended at once: BuildKit's readers take one without a beginning for one to come.
+        let started = started.or(completed).map(|at| self.time(at));
+        let completed = completed.map(|at| self.time(at));
+        let error = match &outcome {
+            Some(Outcome::Failed(why)) => why.clone(),
+            Some(Outcome::Canceled) => "context canceled".to_owned(),
+            _ => String::new(),
+        };
+        VertexJson { digest, inputs, name, started, completed, cached: outcome == Some(Outcome::Cached), error }
+    }
+
+    fn status(&mut self, at: Duration, event: Event) -> SolveStatus {
+        let mut status = SolveStatus::default();
+        match event {
+            Event::Added { id, name, inputs } => {
+                self.vertices.add(id, name, inputs);
+                status.vertexes.push(self.vertex(id));
+            }
+            Event::Started(id) => {
+                self.vertices.get(id).started = Some(at);
+                status.vertexes.push(self.vertex(id));
+            }
+            Event::Ended { id, outcome } => {
+                self.vertices.get(id).ended = Some((at, outcome));
+                status.vertexes.push(self.vertex(id));
+            }
+            Event::Log { id, stream, data } => {
+                let stream = if stream == Stream::Stdout { 1 } else { 2 };
+                let data = STANDARD.encode(data);
+                status.logs.push(LogJson { vertex: self.digest(id), stream, data, timestamp: self.time(at) });
+            }
+            Event::Status { id, part, current, total, done } => {
+                let begun = *self.parts.entry((id, part.clone())).or_insert(at);
+                let timestamp = self.time(at);
+                let (started, completed) = (self.time(begun), done.then(|| timestamp.clone()));
+                let vertex = self.digest(id);
+                status.statuses.push(StatusJson { id: part, vertex, total, current, timestamp, started, completed });
+            }
+            Event::Warning(diagnostic) => {
+                let short = STANDARD.encode(format!("{}: {}", diagnostic.code, diagnostic.message));
+                let detail = diagnostic.help.iter().map(|line| STANDARD.encode(line)).collect();
+                status.warnings.push(WarningJson { level: 1, short, detail });
+            }
+            Event::Notice(remark) => {
+                status.warnings.push(WarningJson { level: 1, short: STANDARD.encode(remark), detail: Vec::new() });
+            }
+        }
+        status
+    }
+}
+
+impl Printer for RawJson {
+    fn event(&mut self, at: Duration, event: Event) -> io::Result<()> {
+        let status = self.status(at, event);
+        let mut line = serde_json::to_vec(&status)?;
+        line.push(b'\n');
+        self.out.write_all(&line)
+    }
+
+    fn tick(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: Duration) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,41 @@
+//! Columns of text.
+
+use std::fmt;
+
+/// Rows under headings; each column is as wide as its widest cell, three blanks apart.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: usize,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Makes a table of headings only.
+    pub(super) fn new(headings: &[&str]) -> Self {
+        Self { columns: headings.len(), rows: vec![headings.iter().map(ToString::to_string).collect()] }
+    }
+
+    /// Adds a row; a cell that is missing is empty, one too many is dropped.
+    pub(super) fn row<Cell: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        let cells = cells.into_iter().take(self.columns).map(|cell| cell.as_ref().to_owned());
+        self.rows.push(cells.collect());
+    }
+
+    /// Whether there is nothing under the headings.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width_of = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..self.columns).map(|column| width_of(column).unwrap_or(0)).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            let line = cells.collect::<Vec<_>>().join("   ");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
