@@ -14,6 +14,8 @@ pub struct BuildOutcome {
     pub report: Option<CallReport>,
     /// How much work was done.
     pub steps: StepCounts,
+    /// What the lint rules and the steps warned of, in the order of the Dockerfile; shown after the build.
+    pub warnings: Vec<Diagnostic>,
     /// The texts that diagnostics point into.
     pub sources: Sources,
 }

@@ -22,7 +22,6 @@ pub(super) struct Arguments {
 #[derive(Subcommand, Debug)]
 pub(super) enum Verb {
     /// Build an image from a Dockerfile
-    #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
 }
 
@@ -136,9 +135,6 @@ pub(super) struct BuildArguments {
     #[arg(default_value = "false", action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true)]
     #[arg(hide_default_value = true, help_heading = "Output on the terminal")]
     pub(super) quiet: bool,
-    /// Say more about failures
-    #[arg(short = 'D', long, help_heading = "Output on the terminal")]
-    pub(super) debug: bool,
 
     /// Which store.
     #[command(flatten)]
@@ -210,6 +206,9 @@ pub(super) struct ForeignArguments {
     /// Attestations.
     #[arg(long, hide = true)]
     pub(super) attest: Vec<String>,
+    /// Meaningless without a daemon to debug.
+    #[arg(short = 'D', long, hide = true)]
+    pub(super) debug: bool,
     /// Which of several builders; there is one.
     #[arg(long, hide = true)]
     pub(super) builder: Option<String>,

@@ -86,6 +86,10 @@ impl Job {
             let fails = description.found_something && !self.call.ignore_status;
             return if fails { Exit::Failed } else { Exit::Success };
         }
+        if self.mode != Mode::Quiet {
+            let warnings = report::warnings(&outcome.warnings, &outcome.sources, self.color);
+            terminal::print_error(&warnings);
+        }
         match self.write_results(outcome) {
             Ok(()) => Exit::Success,
             Err(exit) => exit,
@@ -102,7 +106,7 @@ impl Job {
                 .map_err(|error| cannot("write the file of --metadata-file", &error))?;
         }
         if let (true, Some(image)) = (self.image_id_on_stdout, image) {
-            terminal::print(&format!("{}\n", image.config_digest))
+            terminal::print(&format!("{}\n", metadata::id_of(image)))
                 .map_err(|error| cannot("print the image id", &error))?;
         }
         Ok(())

@@ -207,11 +207,9 @@ impl<'a> Spec<'a> {
     }
 
     fn nothing_left(&self) -> Result<(), UsageError> {
-        match self.fields.first() {
-            None => Ok(()),
-            Some(field) if field.value.is_none() => Err(field.required(OUTPUT).map(|_| ()).unwrap_err()),
-            Some(field) => Err(unknown(self.text, "attribute", &field.key, &KEYS)),
-        }
+        let Some(field) = self.fields.first() else { return Ok(()) };
+        field.required(OUTPUT)?;
+        Err(unknown(self.text, "attribute", &field.key, &KEYS))
     }
 }
 

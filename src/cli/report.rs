@@ -99,14 +99,14 @@ pub(super) fn failure(failure: &BuildFailure, color: bool) -> String {
         let _ = writeln!(out, "help: {help}");
     }
     if failure.kind == FailureKind::Internal {
-        out.push_str("help: this is a bug of kiln; run again with --debug and report what it says\n");
+        out.push_str("help: this is a bug of kiln, please report it\n");
     }
     out
 }
 
 /// Returns warnings as frames.
-pub(super) fn warnings<'a>(all: impl Iterator<Item = &'a Diagnostic>, sources: &Sources, color: bool) -> String {
-    all.map(|diagnostic| render(diagnostic, sources, color) + "\n").collect()
+pub(super) fn warnings(all: &[Diagnostic], sources: &Sources, color: bool) -> String {
+    all.iter().map(|diagnostic| render(diagnostic, sources, color) + "\n").collect()
 }
 
 /// How many lines are shown before and after those that are meant.

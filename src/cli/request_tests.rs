@@ -19,10 +19,8 @@ fn environment(directory: &std::path::Path) -> Environment {
 
 fn typed(line: &str) -> BuildArguments {
     let words = ["kiln", "build"].into_iter().chain(line.split(' ')).chain(["."]);
-    match Arguments::try_parse_from(words).expect("it parses").verb {
-        Verb::Build(arguments) => *arguments,
-        other => panic!("{other:?}"),
-    }
+    let Verb::Build(arguments) = Arguments::try_parse_from(words).expect("it parses").verb;
+    *arguments
 }
 
 /// What `pick` shows of the request of `line`, or the error.
@@ -116,7 +114,8 @@ fn calls() {
     for (line, want) in [
         ("--pull", "Build false false"),
         ("--check", "Check false false"),
-        ("--call lint", "Check false false"),
+        ("--call lint", "Check false true"),
+        ("--call check", "Check false false"),
         ("--call check,format=json,ignorestatus=true", "Check true true"),
         ("--call targets", "Targets false false"),
         ("--check --call outline", "--check and --call cannot be used together"),

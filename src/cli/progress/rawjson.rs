@@ -103,10 +103,8 @@ impl RawJson {
     fn time(&self, at: Duration) -> String {
         let nanoseconds = self.start.nanoseconds + at.subsec_nanos();
         let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX) + i64::from(nanoseconds / 1_000_000_000);
-        let time = Timestamp {
-            seconds: self.start.seconds.saturating_add(seconds),
-            nanoseconds: nanoseconds % 1_000_000_000,
-        };
+        let time =
+            Timestamp { seconds: self.start.seconds.saturating_add(seconds), nanoseconds: nanoseconds % 1_000_000_000 };
         rfc3339(time)
     }
 
