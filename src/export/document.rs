@@ -23,4 +23,17 @@ impl Document {
         let digest = Digest::of(&bytes);
         Self { descriptor: oci::descriptor(media_type, &digest, bytes.len() as u64), digest, bytes }
     }
+
+    /// Adds annotations to the descriptor; the document itself stays as it is. They show where the descriptor does: in
+    /// an index, and in the `index.json` of a layout.
+    pub fn annotate<K: Into<String>>(&mut self, with: impl IntoIterator<Item = (K, String)>) {
+        annotate(&mut self.descriptor, with);
+    }
+}
+
+/// Adds annotations to those a descriptor has.
+pub(super) fn annotate<K: Into<String>>(descriptor: &mut Descriptor, with: impl IntoIterator<Item = (K, String)>) {
+    let mut all = descriptor.annotations().clone().unwrap_or_default();
+    all.extend(with.into_iter().map(|(key, value)| (key.into(), value)));
+    descriptor.set_annotations((!all.is_empty()).then_some(all));
 }

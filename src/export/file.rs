@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-use super::parts::ArchiveError;
+use super::parts::{ArchiveError, BUFFER};
 use crate::fsutil::random_name;
 
 /// Lets `write` write the file at `path`; what was there stays until the new file is complete, and for good if `write` fails.
@@ -19,13 +19,14 @@ pub fn to_file(
     let in_place = std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     if in_place {
         let file = File::options().write(true).open(&path).map_err(failed)?;
-        return write(BufWriter::new(file)).map(|_| ());
+        return write(BufWriter::with_capacity(BUFFER, file)).map(|_| ());
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", random_name()));
     let temporary = path.with_file_name(name);
     let file = File::create_new(&temporary).map_err(failed)?;
-    let written = write(BufWriter::new(file)).and_then(|_| std::fs::rename(&temporary, &path).map_err(failed));
+    let written =
+        write(BufWriter::with_capacity(BUFFER, file)).and_then(|_| std::fs::rename(&temporary, &path).map_err(failed));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }

@@ -118,23 +118,13 @@ pub fn assemble(
     Image { platform, created, config, manifest: Document::of(media.manifest(), &manifest), layers }
 }
 
-/// Makes the index over `images`; `descriptor_annotations` are those of each manifest's descriptor, in the same order
-/// (may be shorter).
-pub fn index(
-    images: &[Image],
-    descriptor_annotations: &[BTreeMap<String, String>],
-    media: MediaTypes,
-    annotations: &BTreeMap<String, String>,
-) -> Document {
-    let annotated = !annotations.is_empty() || descriptor_annotations.iter().any(|a| !a.is_empty());
-    let oci_manifest = |image: &Image| image.manifest.descriptor.media_type().as_ref() == media_type::OCI_MANIFEST;
-    let media = if annotated || images.iter().any(oci_manifest) { MediaTypes::Oci } else { media };
-    let entries = images.iter().enumerate().map(|(i, image)| {
-        let mut entry = platform_descriptor(image);
-        annotate(&mut entry, descriptor_annotations.get(i).cloned().unwrap_or_default().into_iter());
-        entry
-    });
-    let mut index = oci::index(media.index(), entries.collect());
+/// Makes the index over `images`. Annotations of a manifest's descriptor ([`Document::annotate`]) are listed with it.
+pub fn index(images: &[Image], media: MediaTypes, annotations: &BTreeMap<String, String>) -> Document {
+    let is_oci =
+        |entry: &Descriptor| entry.media_type().as_ref() == media_type::OCI_MANIFEST || entry.annotations().is_some();
+    let entries: Vec<Descriptor> = images.iter().map(platform_descriptor).collect();
+    let media = if !annotations.is_empty() || entries.iter().any(is_oci) { MediaTypes::Oci } else { media };
+    let mut index = oci::index(media.index(), entries);
     index.set_annotations(unless_empty(annotations));
     Document::of(media.index(), &index)
 }
@@ -148,13 +138,6 @@ pub fn platform_descriptor(image: &Image) -> Descriptor {
     let mut descriptor = image.manifest.descriptor.clone();
     descriptor.set_platform(Some(image.platform.to_spec()));
     descriptor
-}
-
-/// Adds annotations to those a descriptor has.
-pub(super) fn annotate<K: Into<String>>(descriptor: &mut Descriptor, with: impl Iterator<Item = (K, String)>) {
-    let mut all = descriptor.annotations().clone().unwrap_or_default();
-    all.extend(with.map(|(key, value)| (key.into(), value)));
-    descriptor.set_annotations((!all.is_empty()).then_some(all));
 }
 
 /// Docker and OCI layers are the same bytes under two names. Layers a registry need not hold keep theirs.
@@ -244,21 +227,25 @@ mod tests {
         let with: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
         let make = || assemble(config(), &[], MediaTypes::Oci, &annotations(&with));
         assert_eq!(make(), make());
-        let list = |image| index(&[image], &[annotations(&with)], MediaTypes::Oci, &annotations(&with));
-        assert_eq!(list(make()), list(make()));
+        let list = || {
+            let mut image = make();
+            image.manifest.annotate(with.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            index(&[image], MediaTypes::Oci, &annotations(&with))
+        };
+        assert_eq!(list(), list());
     }
 
     #[test]
     fn the_index_lists_platforms() {
         let other = ImageConfig { architecture: "amd64".into(), os: "linux".into(), ..Default::default() };
         let image = |config| assemble(config, &[], MediaTypes::Docker, &annotations(&[]));
-        let list =
-            |with: &[_]| index(&[image(config()), image(other.clone())], with, MediaTypes::Docker, &annotations(&[]));
-        let plain = list(&[]);
+        let mut images = [image(config()), image(other)];
+        let plain = index(&images, MediaTypes::Docker, &annotations(&[]));
         assert_eq!(plain.descriptor.media_type().as_ref(), media_type::DOCKER_INDEX);
         assert!(text(&plain).contains(r#""platform":{"architecture":"arm","os":"linux","variant":"v6"}}"#));
         assert!(text(&plain).contains(r#""platform":{"architecture":"amd64","os":"linux"}}"#));
-        let annotated = list(&[annotations(&[]), annotations(&[("k", "v")])]);
+        images[1].manifest.annotate([("k", "v".to_owned())]);
+        let annotated = index(&images, MediaTypes::Docker, &annotations(&[]));
         assert_eq!(annotated.descriptor.media_type().as_ref(), media_type::OCI_INDEX);
         assert!(text(&annotated).contains(r#""annotations":{"k":"v"},"platform":{"architecture":"amd64""#));
     }

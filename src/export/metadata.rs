@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::image::{ImageSet, annotate, platform_descriptor};
+use super::document::annotate;
+use super::image::{ImageSet, platform_descriptor};
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Reference, media_type};
 
@@ -61,7 +62,7 @@ mod tests {
     fn one_image_is_reported_as_buildx_does() {
         let (manifest, config) = (Digest::of(b"manifest"), Digest::of(b"config"));
         let mut image = descriptor(media_type::OCI_MANIFEST, &manifest, 8);
-        annotate(&mut image, [("config.digest", config.to_string()), ("a", "b".to_owned())].into_iter());
+        annotate(&mut image, [("config.digest", config.to_string()), ("a", "b".to_owned())]);
         let names = ["a:latest", "example.com/b:1"].map(|name| Reference::parse(name).unwrap());
         let expected = format!(
             r#"{{

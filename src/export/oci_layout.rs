@@ -6,7 +6,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::image::{ImageSet, annotate, platform_descriptor};
+use super::document::annotate;
+use super::image::{ImageSet, platform_descriptor};
 use super::parts::{self, ArchiveError, Content, Part};
 use super::report::Report;
 use crate::content::Store;
@@ -68,7 +69,7 @@ pub(super) fn entries(set: &ImageSet, names: &[Reference]) -> Vec<Descriptor> {
     }
     let named = |name: &Reference| {
         let mut entry = base.clone();
-        annotate(&mut entry, [(REF_NAME, name.tag_or_latest().to_owned()), (IMAGE_NAME, name.to_string())].into_iter());
+        annotate(&mut entry, [(REF_NAME, name.tag_or_latest().to_owned()), (IMAGE_NAME, name.to_string())]);
         entry
     };
     names.iter().map(named).collect()

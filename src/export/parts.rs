@@ -3,7 +3,7 @@
 //! The list is sorted by path and complete before the first byte is written, so the same images give the same tar.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::image::ImageSet;
@@ -11,6 +11,9 @@ use super::report::Report;
 use crate::content::{BlobReader, ContentError, Store};
 use crate::digest::{Digest, DigestError};
 use crate::fsutil::random_name;
+
+/// Bytes read or written at once.
+pub(super) const BUFFER: usize = 256 << 10;
 
 /// One file of a layout.
 #[derive(PartialEq, Debug)]
@@ -206,10 +209,10 @@ fn copy_to(path: &Path, digest: &Digest, mut blob: impl Read) -> Result<(), Arch
 }
 
 /// The length is written before the bytes are read, so it must be known to be right.
-fn open(store: &Store, digest: &Digest, expected: u64) -> Result<BlobReader, ArchiveError> {
+fn open(store: &Store, digest: &Digest, expected: u64) -> Result<BufReader<BlobReader>, ArchiveError> {
     let blob = store.open_blob(digest).map_err(|source| ArchiveError::Blob { digest: *digest, source })?;
     match blob.length() {
-        actual if actual == expected => Ok(blob),
+        actual if actual == expected => Ok(BufReader::with_capacity(BUFFER, blob)),
         actual => Err(ArchiveError::Length { digest: *digest, expected, actual }),
     }
 }
