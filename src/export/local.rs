@@ -176,11 +176,16 @@ impl Copy<'_> {
     }
 }
 
-/// Opens the directory of that name; what else has the name makes room for it.
+/// Opens the directory of that name; what else has the name makes room for it. A directory that denies writing (of an earlier
+/// export) is opened up; in the end it gets the mode of the result.
 fn directory(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
-    if !parent.child_metadata(name)?.is_some_and(|found| found.is_dir()) {
-        parent.remove_tree(name)?;
-        fs::mkdirat(parent, name, Mode::RWXU)?;
+    match parent.child_metadata(name)? {
+        Some(found) if found.is_dir() && found.mode & 0o700 == 0o700 => {}
+        Some(found) if found.is_dir() => fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?,
+        _ => {
+            parent.remove_tree(name)?;
+            fs::mkdirat(parent, name, Mode::RWXU)?;
+        }
     }
     parent.child_dir(name)
 }
