@@ -70,6 +70,7 @@ pub mod builder;
 pub mod cache;
 pub mod cli;
 pub mod content;
+pub mod context;
 pub mod diag;
 pub mod digest;
 pub mod dockerfile;

@@ -1,0 +1,75 @@
+//! Compressed streams, known by their first bytes and never by a name.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+
+/// Bytes that are enough to tell every format.
+const MAGIC: usize = 6;
+
+/// Returns what `reader` holds once decompressed, whether it was gzip, bzip2, xz, zstd or none of them.
+/// Members that follow each other are read as one.
+pub fn decompressed<'r>(mut reader: impl Read + 'r) -> io::Result<Decompressed<'r>> {
+    let mut magic = Vec::with_capacity(MAGIC);
+    reader.by_ref().take(MAGIC as u64).read_to_end(&mut magic)?;
+    let whole = BufReader::with_capacity(64 * 1024, Cursor::new(magic.clone()).chain(reader));
+    Ok(match magic.as_slice() {
+        [0x1f, 0x8b, ..] => {
+            Decompressed { was_compressed: true, reader: Box::new(flate2::bufread::MultiGzDecoder::new(whole)) }
+        }
+        [b'B', b'Z', b'h', ..] => {
+            Decompressed { was_compressed: true, reader: Box::new(bzip2::bufread::MultiBzDecoder::new(whole)) }
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            let decoder = liblzma::bufread::XzDecoder::new_multi_decoder(whole);
+            Decompressed { was_compressed: true, reader: Box::new(decoder) }
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd_decoder(whole)?,
+        _ => Decompressed { was_compressed: false, reader: Box::new(whole) },
+    })
+}
+
+fn zstd_decoder<'r>(reader: impl BufRead + 'r) -> io::Result<Decompressed<'r>> {
+    let decoder = zstd::Decoder::with_buffer(reader)?;
+    Ok(Decompressed { was_compressed: true, reader: Box::new(decoder) })
+}
+
+/// A stream after decompression.
+pub struct Decompressed<'r> {
+    /// Whether it was compressed at all.
+    pub was_compressed: bool,
+    /// The plain bytes.
+    pub reader: Box<dyn Read + 'r>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn plain(bytes: &[u8]) -> (bool, Vec<u8>) {
+        let mut found = decompressed(bytes).unwrap();
+        let mut out = Vec::new();
+        found.reader.read_to_end(&mut out).unwrap();
+        (found.was_compressed, out)
+    }
+
+    #[test]
+    fn formats_are_told_by_their_first_bytes() {
+        let text = b"some text, some text, some text".as_slice();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(text).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(text).unwrap();
+        let zstd = zstd::encode_all(text, 1).unwrap();
+        for compressed in [gzip.clone(), bzip2.finish().unwrap(), xz.finish().unwrap(), zstd] {
+            assert_eq!(plain(&compressed), (true, text.to_vec()));
+        }
+        assert_eq!(plain(&gzip.repeat(2)), (true, text.repeat(2)));
+        for other in [text, b"", b"BZ"] {
+            assert_eq!(plain(other), (false, other.to_vec()));
+        }
+    }
+}

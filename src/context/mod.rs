@@ -1,0 +1,23 @@
+//! Build contexts: the trees a build reads its files from, and what of them is left out.
+//!
+//! A context is a local directory, a tar stream unpacked into a scratch directory, or nothing but a
+//! Dockerfile. All become a [`Source`]: an open directory, an [`Ignore`] and a [`StatCache`]. Which files
+//! a COPY takes from it is decided in `ops::copy`.
+//!
+//! Not here: fetching (git and http contexts are handed over as local files), Dockerfile text, layers.
+//!
+//! On disk: only the stat cache (see `stat_cache.rs`), one file per context, replaced by rename.
+//! Callers: `ops`, `builder`. Locking: none between processes; a [`StatCache`] may be shared between threads.
+
+mod compression;
+pub mod glob;
+mod hash;
+mod ignore;
+mod source;
+mod stat_cache;
+
+pub use compression::{Decompressed, decompressed};
+pub use hash::{ContentHash, hash_bytes, hash_reader};
+pub use ignore::{Ignore, IgnoreError, Rule, Verdict};
+pub use source::{Origin, Source};
+pub use stat_cache::StatCache;

@@ -1,0 +1,171 @@
+//! The stat cache: content hashes of files that have not changed since they were last read.
+//!
+//! A record says: the file at this path, with this size, mtime, ctime, inode and device, had this content.
+//! ctime cannot be set back by a program, so a changed file is seen even if its mtime was restored.
+//!
+//! **Racy-clean rule.** A file that is changed twice within one tick of the file system's clock looks the
+//! same after both changes. So a record is only kept when the file's last change lies more than a tick before
+//! the start of the build that read it: any later change then shows in its ctime.
+//!
+//! **On disk**: 16 bytes of header, then records of [`RECORD`] bytes sorted by their first 16 (a hash of
+//! the path), all numbers little-endian, and a blake3 of it all at the end. A file that does not add up is
+//! taken as empty. It is written by rename and only when there is something new. Of several processes writing
+//! at once the last wins; what is lost that way is hashed again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, io};
+
+use super::hash::ContentHash;
+use crate::fsutil::{Metadata, Timestamp, write_atomically};
+
+const HEADER: &[u8; 16] = b"kiln stat 1\n\0\0\0\0";
+/// Path 16, size 8, mtime 12, ctime 12, inode 8, device 8, content 32, age 1.
+const RECORD: usize = 97;
+const FACTS: std::ops::Range<usize> = 0..64;
+const CONTENT: std::ops::Range<usize> = 64..96;
+const AGE: usize = 96;
+/// A record is dropped after the cache was written this many times without anybody asking for it.
+const OLDEST: u8 = 16;
+
+/// Content hashes by path and stat, shared between the threads of a build.
+#[derive(Debug)]
+pub struct StatCache {
+    path: PathBuf,
+    started: Timestamp,
+    records: Vec<u8>,
+    /// One flag per record: whether it was asked for.
+    seen: Vec<AtomicBool>,
+    added: Mutex<BTreeMap<[u8; 64], ContentHash>>,
+}
+
+impl StatCache {
+    /// Reads the cache at `path`; one that is missing or damaged is empty.
+    ///
+    /// `started` is the time of day before any file is read in this build.
+    pub fn open(path: &Path, started: Timestamp) -> Self {
+        let records = fs::read(path).ok().and_then(checked).unwrap_or_default();
+        let seen = (0..records.len() / RECORD).map(|_| AtomicBool::new(false)).collect();
+        Self { path: path.to_owned(), started, records, seen, added: Mutex::default() }
+    }
+
+    /// Returns the name of the cache file for the context whose absolute path is `context`.
+    pub fn file_name(context: &Path) -> String {
+        use std::os::unix::ffi::OsStrExt;
+        blake3::hash(context.as_os_str().as_bytes()).to_hex().to_string()
+    }
+
+    /// Returns the hash of the file at `path` (relative to the context) if it is known and the file unchanged.
+    pub fn find(&self, path: &[u8], metadata: &Metadata) -> Option<ContentHash> {
+        let facts = facts(path, metadata);
+        let at = self.search(&facts)?;
+        let record = self.record(at);
+        if record[FACTS] != facts {
+            return None;
+        }
+        self.seen[at].store(true, Ordering::Relaxed);
+        record[CONTENT].try_into().ok()
+    }
+
+    /// Remembers the hash of a file read in this build. `metadata` is from *before* it was read.
+    pub fn add(&self, path: &[u8], metadata: &Metadata, content: ContentHash) {
+        if settled(metadata.ctime, self.started) {
+            let mut added = self.added.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            added.insert(facts(path, metadata), content);
+        }
+    }
+
+    /// Writes the cache if anything was added.
+    pub fn save(&self) -> io::Result<()> {
+        let added = self.added.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if added.is_empty() {
+            return Ok(());
+        }
+        let mut records: BTreeMap<[u8; 16], [u8; RECORD]> = BTreeMap::new();
+        for (at, old) in self.records.chunks_exact(RECORD).enumerate() {
+            let seen = self.seen[at].load(Ordering::Relaxed);
+            let age = if seen { 0 } else { old[AGE].saturating_add(1) };
+            if age <= OLDEST
+                && let Ok(mut record) = <[u8; RECORD]>::try_from(old)
+            {
+                record[AGE] = age;
+                records.insert(key(old), record);
+            }
+        }
+        for (facts, content) in &*added {
+            let mut record = [0; RECORD];
+            record[FACTS].copy_from_slice(facts);
+            record[CONTENT].copy_from_slice(content);
+            records.insert(key(facts), record);
+        }
+        let mut bytes = HEADER.to_vec();
+        bytes.extend(records.values().flatten());
+        let check = blake3::hash(&bytes);
+        bytes.extend(check.as_bytes());
+        write_atomically(&self.path, &bytes)
+    }
+
+    fn record(&self, at: usize) -> &[u8] {
+        &self.records[at * RECORD..(at + 1) * RECORD]
+    }
+
+    fn search(&self, facts: &[u8; 64]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.seen.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match self.record(middle)[..16].cmp(&facts[..16]) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+/// Returns the records of a file's bytes, if they add up.
+fn checked(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let end = bytes.len().checked_sub(32)?;
+    let whole = bytes.starts_with(HEADER) && (end.checked_sub(HEADER.len())?).is_multiple_of(RECORD);
+    if !whole || blake3::hash(&bytes[..end]).as_bytes() != &bytes[end..] {
+        return None;
+    }
+    bytes.truncate(end);
+    bytes.drain(..HEADER.len());
+    Some(bytes)
+}
+
+fn key(record: &[u8]) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.copy_from_slice(&record[..16]);
+    key
+}
+
+/// Everything that must be equal for a file to be the same: the first 64 bytes of a record.
+fn facts(path: &[u8], metadata: &Metadata) -> [u8; 64] {
+    let mut facts = [0; 64];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        facts[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(&blake3::hash(path).as_bytes()[..16]);
+    put(&metadata.size.to_le_bytes());
+    for time in [metadata.mtime, metadata.ctime] {
+        put(&time.seconds.to_le_bytes());
+        put(&time.nanoseconds.to_le_bytes());
+    }
+    put(&metadata.inode.to_le_bytes());
+    put(&metadata.device.to_le_bytes());
+    facts
+}
+
+/// Whether a change at or after `started` is bound to show a ctime later than `changed`.
+fn settled(changed: Timestamp, started: Timestamp) -> bool {
+    // Whole seconds come from a file system with a coarse clock (FAT: 2 s); else a tick is at most 10 ms.
+    let tick = if changed.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
+    let nanoseconds = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+    nanoseconds(changed) + tick < nanoseconds(started)
+}
