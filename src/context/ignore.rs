@@ -195,3 +195,132 @@ fn tidy(pattern: &str) -> Vec<u8> {
     }
     if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_cases_hold() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ignore");
+        let entries = crate::fsutil::Dir::open(&directory).unwrap().entries().unwrap();
+        let cases = entries.iter().filter(|entry| entry.name.to_string_lossy().ends_with(".txt"));
+        assert!(cases.clone().count() > 5);
+        for case in cases {
+            let text = std::fs::read_to_string(directory.join(&case.name)).unwrap();
+            let (rules, paths) = text.split_once("---\n").unwrap();
+            let ignore = Ignore::parse(rules).unwrap();
+            for line in paths.lines() {
+                let (sign, path) = line.split_once(' ').unwrap();
+                assert_eq!(ignore.excludes(path.as_bytes()), sign == "-", "{:?}: {path}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn bom_and_carriage_returns_do_not_matter() {
+        let ignore = Ignore::parse("\u{feff}a\r\n# c\r\nb\r\n").unwrap();
+        assert!(ignore.excludes(b"a") && ignore.excludes(b"b"));
+        assert_eq!(ignore.rules.len(), 2);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_with_their_lines() {
+        let errors = Ignore::parse("ok\n!\n[a-\n! \n").unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.line(), error.to_string())).collect();
+        let lone = "illegal exclusion pattern: \"!\"".to_owned();
+        assert_eq!(found, [(2, lone.clone()), (3, "`[a-`: syntax error in pattern".to_owned()), (4, lone)]);
+    }
+
+    #[test]
+    fn the_deciding_rule_is_named() {
+        let ignore = Ignore::parse("# c\n*.txt\n!b.txt\n").unwrap();
+        assert_eq!(ignore.rule_for(b"a.txt").map(|rule| (rule.line, rule.text.as_str())), Some((2, "*.txt")));
+        assert!(ignore.rule_for(b"b.txt").is_none());
+    }
+
+    #[test]
+    fn only_directories_that_nothing_can_come_back_from_are_pruned() {
+        let ignore = Ignore::parse("target\nvendor\n!vendor/*/keep\nold\n!*.md\n").unwrap();
+        let prunes = |path: &str| ignore.can_prune(&ignore.verdict(path.as_bytes()), path.as_bytes());
+        assert!(prunes("target") && prunes("target/debug") && prunes("old"));
+        assert!(!prunes("vendor") && !prunes("vendor/a") && !prunes("src"));
+        assert!(prunes("vendor/a/b"));
+    }
+
+    /// Straight from the definition: characters and stars tried one after the other.
+    fn naive_match(pattern: &[u8], path: &[u8]) -> bool {
+        match pattern {
+            [] => path.is_empty(),
+            [b'*', b'*', rest @ ..] => {
+                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                let ends = (0..path.len()).filter(|at| path[*at] == b'/').map(|at| at + 1);
+                rest.is_empty() || std::iter::once(0).chain(ends).any(|at| naive_match(rest, &path[at..]))
+            }
+            [b'*', rest @ ..] => {
+                let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+                (0..=end).any(|at| naive_match(rest, &path[at..]))
+            }
+            [b'?', rest @ ..] => path.first().is_some_and(|byte| *byte != b'/') && naive_match(rest, &path[1..]),
+            [byte, rest @ ..] => path.first() == Some(byte) && naive_match(rest, &path[1..]),
+        }
+    }
+
+    /// Which rules apply to a path, by the rules' definition.
+    fn naive_applied(rules: &[String], path: &str) -> (bool, Vec<bool>) {
+        let above = match path.rsplit_once('/') {
+            Some((above, _)) => naive_applied(rules, above).1,
+            None => vec![false; rules.len()],
+        };
+        let mut excluded = false;
+        let mut applied = Vec::new();
+        for (rule, above) in rules.iter().zip(above) {
+            let pattern = rule.strip_prefix('!').unwrap_or(rule);
+            let negated = pattern.len() < rule.len();
+            let applies = above || (negated == excluded && naive_match(pattern.as_bytes(), path.as_bytes()));
+            applied.push(applies);
+            if applies {
+                excluded = !negated;
+            }
+        }
+        (excluded, applied)
+    }
+
+    fn part() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec!["a", "b", "ab", "*", "a*", "?", "**", "*b"])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_matcher_agrees_with_the_definition(
+            rules in prop::collection::vec((any::<bool>(), prop::collection::vec(part(), 1..4)), 1..5),
+            path in prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "aab", "c"]), 1..5),
+        ) {
+            let rules: Vec<String> =
+                rules.iter().map(|(not, parts)| format!("{}{}", if *not { "!" } else { "" }, parts.join("/"))).collect();
+            let ignore = Ignore::parse(&rules.join("\n")).unwrap();
+            let path = path.join("/");
+            prop_assert_eq!(ignore.excludes(path.as_bytes()), naive_applied(&rules, &path).0, "{:?} {}", rules, path);
+        }
+
+        #[test]
+        fn nothing_comes_back_below_what_is_pruned(
+            rules in prop::collection::vec((any::<bool>(), prop::collection::vec(part(), 1..4)), 1..5),
+            path in prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "c"]), 2..5),
+        ) {
+            let rules: Vec<String> =
+                rules.iter().map(|(not, parts)| format!("{}{}", if *not { "!" } else { "" }, parts.join("/"))).collect();
+            let ignore = Ignore::parse(&rules.join("\n")).unwrap();
+            let path = path.join("/");
+            if parents(path.as_bytes()).any(|above| ignore.can_prune(&ignore.verdict(above), above)) {
+                prop_assert!(ignore.excludes(path.as_bytes()), "{:?} {}", rules, path);
+            }
+        }
+    }
+}

@@ -169,3 +169,107 @@ fn settled(changed: Timestamp, started: Timestamp) -> bool {
     let nanoseconds = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
     nanoseconds(changed) + tick < nanoseconds(started)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsutil::Kind;
+
+    const NOW: Timestamp = Timestamp { seconds: 1000, nanoseconds: 0 };
+
+    fn metadata() -> Metadata {
+        let time = |seconds| Timestamp { seconds, nanoseconds: 5 };
+        Metadata {
+            kind: Kind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 3,
+            mtime: time(10),
+            ctime: time(20),
+            inode: 7,
+            device: 8,
+            links: 1,
+            device_node: (0, 0),
+        }
+    }
+
+    #[test]
+    fn a_file_is_known_again_only_if_nothing_about_it_changed() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("cache");
+        let cache = StatCache::open(&path, NOW);
+        assert_eq!(cache.find(b"a", &metadata()), None);
+        for name in [&b"a"[..], b"b", b"c"] {
+            cache.add(name, &metadata(), [name[0]; 32]);
+        }
+        cache.save().unwrap();
+        let cache = StatCache::open(&path, NOW);
+        assert_eq!(cache.find(b"b", &metadata()), Some([b'b'; 32]));
+        assert_eq!(cache.find(b"d", &metadata()), None);
+        let later = Timestamp { seconds: 10, nanoseconds: 6 };
+        let changes: [fn(&mut Metadata, Timestamp); 5] = [
+            |metadata, _| metadata.size = 4,
+            |metadata, later| metadata.mtime = later,
+            |metadata, later| metadata.ctime = later,
+            |metadata, _| metadata.inode = 9,
+            |metadata, _| metadata.device = 9,
+        ];
+        for change in changes {
+            let mut changed = metadata();
+            change(&mut changed, later);
+            assert_eq!(cache.find(b"b", &changed), None, "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_changed_just_before_the_build_is_not_remembered() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("cache");
+        let cache = StatCache::open(&path, NOW);
+        let at = |seconds, nanoseconds| Metadata { ctime: Timestamp { seconds, nanoseconds }, ..metadata() };
+        for (ctime, kept) in [((999, 1), true), ((999, 990_000_000), false), ((1000, 1), false), ((999, 0), false)] {
+            let metadata = at(ctime.0, ctime.1);
+            cache.add(b"a", &metadata, [1; 32]);
+            cache.save().unwrap();
+            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata).is_some(), kept, "{ctime:?}");
+            let _ = fs::remove_file(&path);
+            cache.added.lock().unwrap().clear();
+        }
+    }
+
+    #[test]
+    fn a_damaged_cache_is_empty() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("cache");
+        let cache = StatCache::open(&path, NOW);
+        cache.add(b"a", &metadata(), [1; 32]);
+        cache.save().unwrap();
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 20, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata()), None);
+        }
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata()), None);
+        }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten_in_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("cache");
+        let first = StatCache::open(&path, NOW);
+        first.add(b"old", &metadata(), [1; 32]);
+        first.save().unwrap();
+        for round in 0..=OLDEST {
+            let cache = StatCache::open(&path, NOW);
+            cache.add(&[round], &metadata(), [2; 32]);
+            cache.save().unwrap();
+        }
+        assert_eq!(StatCache::open(&path, NOW).find(b"old", &metadata()), None);
+    }
+}
