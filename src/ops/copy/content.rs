@@ -1,0 +1,150 @@
+//! The bytes of a selected file: where they are, and their hash.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::error::CopyError;
+use crate::context::{ContentHash, Source, hash_reader};
+use crate::fsutil::{Dir, Metadata};
+
+/// Where the bytes of an entry are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// It has none.
+    Nothing,
+    /// A file below an open directory.
+    Tree {
+        /// The top of the tree.
+        root: Arc<Dir>,
+        /// Path from there.
+        path: Vec<u8>,
+    },
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// A part of an open file, up to the length the entry says.
+    Part {
+        /// The file.
+        file: Arc<File>,
+        /// Where the part begins, in bytes.
+        offset: u64,
+    },
+}
+
+impl Content {
+    /// Opens the bytes for reading.
+    pub(super) fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Nothing => Box::new(io::empty()),
+            Self::Tree { root, path } => Box::new(root.open_file_in_root(as_path(path))?),
+            Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
+            Self::Part { file, offset } => Box::new(PartReader { file: file.clone(), offset: *offset }),
+        })
+    }
+}
+
+/// Reads at its own place: the file's position is shared with every other handle.
+struct PartReader {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for PartReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+/// Hashes what passes through.
+pub(super) struct HashedReader<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> HashedReader<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, hasher: blake3::Hasher::new() }
+    }
+
+    pub(super) fn finish(&self) -> ContentHash {
+        self.hasher.finalize().into()
+    }
+}
+
+impl<R: Read> Read for HashedReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// A file whose hash is wanted.
+pub(super) struct Wanted {
+    /// Path from the top of the source.
+    pub path: Vec<u8>,
+    /// As it was when the path was walked.
+    pub metadata: Metadata,
+}
+
+/// Below this many files to read, starting threads costs more than it saves.
+const WORTH_A_THREAD: usize = 32;
+
+/// Returns the hashes of files, from the source's cache or by reading them on as many threads as there are cores.
+pub(super) fn hashes(source: &Source, wanted: &[Wanted]) -> Result<Vec<ContentHash>, CopyError> {
+    let known: Vec<_> = wanted
+        .iter()
+        .map(|file| source.cache.as_ref().and_then(|cache| cache.find(&file.path, &file.metadata)))
+        .collect();
+    let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
+    let mut found = vec![[0; 32]; wanted.len()];
+    for (at, hash) in known.into_iter().enumerate() {
+        found[at] = hash.unwrap_or_default();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(at) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((*at, read_hash(source, &wanted[*at])?));
+        }
+        Ok(done)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len().div_ceil(WORTH_A_THREAD));
+    let results: Vec<Result<_, CopyError>> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut results = vec![work()];
+        results.extend(others.into_iter().map(|other| other.join().expect("hashing does not panic")));
+        results
+    });
+    for result in results {
+        for (at, hash) in result? {
+            found[at] = hash;
+        }
+    }
+    Ok(found)
+}
+
+fn read_hash(source: &Source, wanted: &Wanted) -> Result<ContentHash, CopyError> {
+    let file = source.root.open_file_in_root(as_path(&wanted.path)).map_err(CopyError::io("read", &wanted.path))?;
+    let (hash, length) = hash_reader(file).map_err(CopyError::io("read", &wanted.path))?;
+    if length != wanted.metadata.size {
+        return Err(CopyError::Changed { path: super::error::shown(&wanted.path) });
+    }
+    if let Some(cache) = &source.cache {
+        cache.add(&wanted.path, &wanted.metadata, hash);
+    }
+    Ok(hash)
+}
+
+/// Returns bytes as a path; the top itself is `.`.
+pub(super) fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(if path.is_empty() { b"." } else { path }))
+}

@@ -1,0 +1,36 @@
+//! COPY and ADD: which files are taken, and the layer they make.
+//!
+//! Nothing is copied into a filesystem. [`select`] walks the source and returns what it takes, with content
+//! hashes; [`content_key`] is the part of the step's cache key that stands for these files; [`write_layer`] looks at
+//! the destination through a read-only view, decides where every entry lands, and streams the layer's tar.
+//!
+//! * `select`, `resolve`, `walk`: from paths as written to entries.
+//! * `content`: the bytes of an entry, and their hashes.
+//! * `key`: the facts of a selection.
+//! * `destination`: the tree as it will be: the view, and what this step puts over it.
+//! * `land`: where entries go, and what may replace what.
+//! * `archive`: the entries of an archive that ADD unpacks.
+//! * `write`: the layer.
+//!
+//! Not here: expansion of variables, fetching of URLs and git trees, the cache, the order of steps. Callers: the
+//! COPY, ADD and WORKDIR steps. Numbers like 11.6 in comments are sections of the language reference.
+
+mod archive;
+mod content;
+mod destination;
+mod error;
+mod key;
+mod land;
+mod resolve;
+mod select;
+mod walk;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use content::Content;
+pub use error::CopyError;
+pub use key::content_key;
+pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select};
+pub use write::{LayerOptions, ModeChange, Owner, Summary, Unpack, write_directory_layer, write_layer};

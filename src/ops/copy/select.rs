@@ -1,0 +1,188 @@
+//! What a COPY takes: sources as written become lists of entries with content hashes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::content::{Content, Wanted, hashes};
+use super::error::CopyError;
+use super::resolve::{Place, follow, join, not_found, resolve};
+use super::walk::{Found, Rules, describe, walk, xattrs_in_root};
+use crate::context::glob::{clean, has_wildcard};
+use crate::context::{ContentHash, Ignore, Origin, Source, hash_bytes, hash_reader};
+use crate::fsutil::{Kind, Timestamp, Xattrs};
+use crate::layer::{EntryKind, TarEntry};
+
+/// What a COPY or ADD asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// The source paths as written, expanded; without heredocs and URLs.
+    pub sources: &'a [String],
+    /// `--exclude`, in order.
+    pub exclude: &'a [String],
+    /// `--parents`.
+    pub parents: bool,
+}
+
+/// What one source path gave.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// How its entries are laid out at the destination.
+    pub shape: Shape,
+    /// Sorted in the order of a layer, paths relative to the source.
+    pub entries: Vec<SelectedEntry>,
+}
+
+/// How the entries of a source are laid out at the destination.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// One file, whose entry has an empty path.
+    File {
+        /// The name it gets in a directory: the last part of the source as written.
+        name: Vec<u8>,
+        /// Whether it may be an archive for ADD to unpack: a local file or a download, not a heredoc.
+        from: Provenance,
+    },
+    /// The content of a directory.
+    Directory {
+        /// The directory's own time, which the destination takes over.
+        mtime: Timestamp,
+    },
+    /// `--parents`: paths kept as they are below the destination.
+    Parents,
+}
+
+/// Where a single file comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provenance {
+    /// A tree.
+    Local,
+    /// A URL.
+    Download,
+    /// The Dockerfile.
+    Heredoc,
+}
+
+/// One entry of a selection.
+#[derive(Clone, Debug)]
+pub struct SelectedEntry {
+    /// Type, mode, owner, time and attributes; the path is relative to the source.
+    pub entry: TarEntry,
+    /// Where its bytes are.
+    pub content: Content,
+    /// The hash of its bytes; `None` for what is no regular file.
+    pub hash: Option<ContentHash>,
+    /// Equal for names of one file within one source (device and inode); `None` if it has one name.
+    pub identity: Option<(u64, u64)>,
+}
+
+impl SelectedEntry {
+    pub(super) fn new(entry: TarEntry) -> Self {
+        Self { entry, content: Content::Nothing, hash: None, identity: None }
+    }
+}
+
+impl Selected {
+    /// A heredoc: mode 0644, of root (3.11). `time` is the build's time for what has none of its own.
+    pub fn heredoc(name: &str, body: &[u8], time: Timestamp) -> Self {
+        let kind = EntryKind::File { size: body.len() as u64 };
+        let entry = TarEntry { kind, mode: 0o644, mtime: time, ..TarEntry::plain_directory(Vec::new()) };
+        let content = Content::Bytes(body.into());
+        Self::file(
+            name.as_bytes(),
+            Provenance::Heredoc,
+            SelectedEntry { entry, content, hash: Some(hash_bytes(body)), identity: None },
+        )
+    }
+
+    /// A downloaded file: mode 0600, of root (12.4). `mtime` is the server's `Last-Modified`.
+    pub fn download(name: &str, file: File, mtime: Timestamp) -> io::Result<Self> {
+        let size = file.metadata()?.size();
+        let (file, kind) = (Arc::new(file), EntryKind::File { size });
+        let content = Content::Part { file, offset: 0 };
+        let (hash, _) = hash_reader(content.open()?)?;
+        let entry = TarEntry { kind, mode: 0o600, mtime, ..TarEntry::plain_directory(Vec::new()) };
+        let entry = SelectedEntry { entry, content, hash: Some(hash), identity: None };
+        Ok(Self::file(name.as_bytes(), Provenance::Download, entry))
+    }
+
+    fn file(name: &[u8], from: Provenance, entry: SelectedEntry) -> Self {
+        Self { shape: Shape::File { name: name.to_vec(), from }, entries: vec![entry] }
+    }
+}
+
+/// Returns what the request takes from `source`, one item per source path or wildcard match, in order.
+pub fn select(source: &Source, request: &Request) -> Result<Vec<Selected>, CopyError> {
+    let exclude = Ignore::of_patterns(request.exclude).map_err(first_exclude_error)?;
+    let exclude = (!exclude.is_empty()).then_some(exclude);
+    let mut selected = Vec::new();
+    for written in request.sources {
+        if request.parents {
+            selected.extend(with_parents(source, written, exclude.as_ref())?);
+        } else {
+            for place in resolve(source, written)? {
+                selected.push(take(source, place, exclude.as_ref())?);
+            }
+        }
+    }
+    Ok(selected)
+}
+
+fn first_exclude_error(errors: Vec<crate::context::IgnoreError>) -> CopyError {
+    let first = errors.into_iter().next();
+    CopyError::Exclude(first.expect("a failed list of patterns has an error"))
+}
+
+fn take(source: &Source, place: Place, exclude: Option<&Ignore>) -> Result<Selected, CopyError> {
+    if place.metadata.is_dir() {
+        let found = walk(source, &place.path, Rules { exclude, include: None })?;
+        let shape = Shape::Directory { mtime: place.metadata.mtime };
+        return Ok(Selected { shape, entries: hashed(source, found)? });
+    }
+    let xattrs = match source.origin {
+        Origin::Filesystem if place.metadata.kind == Kind::File => xattrs_in_root(source, &place.path)?,
+        _ => Xattrs::new(),
+    };
+    let Place { name, path, metadata } = place;
+    let entry = describe(source, Vec::new(), path.clone(), &metadata, Vec::new(), xattrs);
+    let mut found = Found { entries: vec![entry], wanted: Vec::new() };
+    if metadata.kind == Kind::File {
+        found.wanted.push((0, Wanted { path, metadata }));
+    }
+    Ok(Selected { shape: Shape::File { name, from: Provenance::Local }, entries: hashed(source, found)? })
+}
+
+/// Takes one source of `COPY --parents` (11.17): what follows `/./` is kept below the destination.
+fn with_parents(source: &Source, written: &str, exclude: Option<&Ignore>) -> Result<Vec<Selected>, CopyError> {
+    let (pivot, pattern) = written.split_once("/./").unwrap_or(("/", written));
+    let pattern = clean(pattern.as_bytes());
+    let tops = resolve(source, pivot)?;
+    let mut selected = Vec::new();
+    for top in tops.into_iter().filter(|top| top.metadata.is_dir()) {
+        let wanted = join(&top.path, &pattern);
+        if !has_wildcard(&pattern) && follow(source, &wanted)?.is_none() {
+            return Err(not_found(source, &wanted));
+        }
+        let include = match pattern.as_slice() {
+            b"" => None,
+            pattern => Some(
+                Ignore::of_patterns(&[String::from_utf8_lossy(pattern)])
+                    .map_err(|_| CopyError::Pattern { pattern: written.to_owned() })?,
+            ),
+        };
+        let found = walk(source, &top.path, Rules { exclude, include: include.as_ref() })?;
+        selected.push(Selected { shape: Shape::Parents, entries: hashed(source, found)? });
+    }
+    Ok(selected)
+}
+
+/// Puts the hashes of all files into the entries.
+fn hashed(source: &Source, found: Found) -> Result<Vec<SelectedEntry>, CopyError> {
+    let Found { mut entries, wanted } = found;
+    let (places, wanted): (Vec<usize>, Vec<Wanted>) = wanted.into_iter().unzip();
+    for (at, hash) in places.into_iter().zip(hashes(source, &wanted)?) {
+        entries[at].hash = Some(hash);
+    }
+    Ok(entries)
+}

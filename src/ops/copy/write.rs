@@ -1,0 +1,179 @@
+//! The layer of a COPY, ADD or WORKDIR.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::archive;
+use super::content::{Content, HashedReader};
+use super::destination::{Destination, Node};
+use super::error::{CopyError, shown};
+use super::land::{Changes, Target, land};
+use super::select::{Provenance, Selected, Shape};
+use crate::fsutil::{Dir, Timestamp};
+use crate::layer::{EntryKind, TarEntry, Writer};
+
+/// `--chmod`: (mode, is a directory) to new mode.
+pub type ModeChange<'a> = &'a (dyn Fn(u32, bool) -> u32 + Sync);
+
+/// Numbers of a user and a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Which single files are unpacked if they are archives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unpack {
+    /// None: COPY, `ADD --unpack=false`.
+    #[default]
+    Never,
+    /// Local files but not downloads: ADD.
+    Local,
+    /// Downloads too: `ADD --unpack=true`.
+    All,
+}
+
+/// How a selection becomes a layer.
+#[derive(Clone, Copy)]
+pub struct LayerOptions<'a> {
+    /// Where relative destinations start.
+    pub working_directory: &'a str,
+    /// The destination as written, expanded.
+    pub destination: &'a str,
+    /// `--chown`, resolved by [`crate::ops::users::resolve_owner`].
+    pub owner: Option<Owner>,
+    /// `--chmod`.
+    pub mode: Option<ModeChange<'a>>,
+    /// What becomes of archives.
+    pub unpack: Unpack,
+    /// The time of directories that are made.
+    pub time: Timestamp,
+    /// An existing directory for files without a name.
+    pub scratch: &'a Path,
+}
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Entries of the layer.
+    pub entries: u64,
+    /// Bytes of the tar.
+    pub bytes: u64,
+}
+
+/// Writes the layer that puts `selected` over `view` to `out` (not flushed). `view` is `None` for an
+/// empty filesystem, which is also what `--link` copies to (11.19).
+pub fn write_layer(
+    selected: &[Selected],
+    view: Option<&Dir>,
+    options: &LayerOptions,
+    out: impl Write,
+) -> Result<Summary, CopyError> {
+    let target = Target::new(options.working_directory, options.destination);
+    let changes = Changes { owner: options.owner, mode: options.mode };
+    let without_mode = Changes { mode: None, ..changes };
+    let mut destination = Destination::new(view, made(changes, options.time));
+    for (number, source) in selected.iter().enumerate() {
+        if let Some(archive) = unpacked(source, options)? {
+            destination.made = made(without_mode, options.time);
+            archive::land(&mut destination, number, &archive, &target, without_mode)?;
+            destination.made = made(changes, options.time);
+        } else {
+            land(&mut destination, number, source, &target, changes)?;
+        }
+    }
+    write_nodes(destination, out)
+}
+
+/// Writes the layer that makes the directory `path` (absolute), with all above it, where it is missing:
+/// WORKDIR (13.2). Links are followed.
+pub fn write_directory_layer(
+    path: &str,
+    view: Option<&Dir>,
+    owner: Owner,
+    time: Timestamp,
+    out: impl Write,
+) -> Result<Summary, CopyError> {
+    let changes = Changes { owner: Some(owner), mode: None };
+    let mut destination = Destination::new(view, made(changes, time));
+    let path = destination.follow(b"", &Target::new("/", path).path)?;
+    destination.make_directories(&path)?;
+    write_nodes(destination, out)
+}
+
+/// What a directory looks like that is made on the way (11.2).
+fn made(changes: Changes, time: Timestamp) -> TarEntry {
+    let mut entry = TarEntry { mtime: time, ..TarEntry::plain_directory(Vec::new()) };
+    changes.apply(&mut entry);
+    entry
+}
+
+fn unpacked(source: &Selected, options: &LayerOptions) -> Result<Option<archive::Archive>, CopyError> {
+    let Shape::File { name, from } = &source.shape else { return Ok(None) };
+    let wanted = match from {
+        Provenance::Local => options.unpack != Unpack::Never,
+        Provenance::Download => options.unpack == Unpack::All,
+        Provenance::Heredoc => false,
+    };
+    match source.entries.as_slice() {
+        [entry] if wanted => archive::Archive::open(name, entry, options.scratch),
+        _ => Ok(None),
+    }
+}
+
+fn write_nodes(destination: Destination, out: impl Write) -> Result<Summary, CopyError> {
+    let mut writer = Writer::new(out);
+    let mut first_names: BTreeMap<(usize, u64, u64), Vec<u8>> = BTreeMap::new();
+    for node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
+        let first = node.identity.and_then(|identity| first_names.get(&identity));
+        if let Some(first) = first {
+            let kind = EntryKind::Hardlink(first.clone());
+            writer.append(&TarEntry { kind, ..node.entry }, &mut io::empty())?;
+            continue;
+        }
+        write_node(&mut writer, &node)?;
+        if let Some(identity) = node.identity {
+            first_names.insert(identity, node.entry.path);
+        }
+    }
+    let (entries, bytes) = writer.written();
+    writer.finish()?;
+    // The end of the tar: two empty blocks.
+    Ok(Summary { entries, bytes: bytes + 1024 })
+}
+
+fn write_node<W: Write>(writer: &mut Writer<W>, node: &Node) -> Result<(), CopyError> {
+    let path = &node.entry.path;
+    match (&node.content, node.hash) {
+        (Content::Nothing, _) => writer.append(&node.entry, &mut io::empty())?,
+        (content, None) => {
+            let mut data = content.open().map_err(CopyError::io("read", path))?;
+            writer.append(&node.entry, &mut data)?;
+        }
+        (content, Some(hash)) => {
+            // What is copied must be what the key was made of, or later builds would be given the wrong layer.
+            let mut data = HashedReader::new(content.open().map_err(CopyError::io("read", path))?);
+            writer.append(&node.entry, &mut data)?;
+            if data.finish() != hash {
+                return Err(CopyError::Changed { path: shown(path) });
+            }
+        }
+    }
+    if node.is_opaque() {
+        writer.opaque(path)?;
+    }
+    Ok(())
+}
+
+/// Whether an entry says no more of the root than its absence would.
+fn is_plain_root(node: &Node) -> bool {
+    let entry = &node.entry;
+    entry.path.is_empty()
+        && node.taken_over
+        && (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0)
+        && entry.xattrs.is_empty()
+}
