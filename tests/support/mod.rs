@@ -10,8 +10,10 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod bases;
+pub mod bundle;
 pub mod image;
 pub mod kiln;
+pub mod leftovers;
 pub mod registry;
 pub mod tool;
 pub mod user;
@@ -50,4 +52,14 @@ pub fn scratch() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("kiln-test-").tempdir().expect("a scratch directory");
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("mode of the scratch");
     directory
+}
+
+/// A copy of a directory that any user can read; removed when dropped.
+pub fn copy_of(directory: &Path) -> tempfile::TempDir {
+    let copy = scratch();
+    let mut from = directory.as_os_str().to_owned();
+    from.push("/.");
+    tool::run(tool::tool("cp").args(["-rT", "--preserve=mode,timestamps"]).arg(from).arg(copy.path()));
+    tool::run(tool::tool("chmod").args(["-R", "a+rX"]).arg(copy.path()));
+    copy
 }
