@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use support::bases::Base;
@@ -63,7 +63,9 @@ fn kilns_that_build_the_same_at_once_all_succeed_with_one_result() {
         write(context.path(), &format!("tree/{number}"), format!("{number}\n"));
     }
     let all = at_once(&kiln, |number| (context.path().to_owned(), vec!["-t".to_owned(), format!("same:{number}")]));
-    all.iter().for_each(|output| drop(output.succeeded()));
+    for output in &all {
+        output.succeeded();
+    }
     // After the dust has settled every name builds to the same, out of the cache.
     let archives: Vec<_> = (0..PROCESSES)
         .map(|number| kiln.build_archive(context.path(), &format!("{number}.tar"), &[]))
@@ -85,7 +87,9 @@ fn kilns_that_build_different_things_share_a_store() {
     let all = at_once(&kiln, |number| {
         (contexts[number].path().to_owned(), vec!["-t".to_owned(), format!("different:{number}")])
     });
-    all.iter().for_each(|output| drop(output.succeeded()));
+    for output in &all {
+        output.succeeded();
+    }
     let listed = kiln.run(["images"]);
     for (number, context) in contexts.iter().enumerate() {
         let archive = kiln.build_archive(context.path(), "own.tar", &[]);
@@ -122,14 +126,14 @@ fn pruning_beside_builds_breaks_none() {
 }
 
 /// Runs [`PROCESSES`] builds at once on one store.
-fn at_once(kiln: &Kiln, build: impl Fn(usize) -> (std::path::PathBuf, Vec<String>) + Sync) -> Vec<Output> {
+fn at_once(kiln: &Kiln, build: impl Fn(usize) -> (PathBuf, Vec<String>) + Sync) -> Vec<Output> {
+    let run = |number: usize| {
+        let (context, arguments) = build(number);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        kiln.build(&context, &arguments)
+    };
+    let run = &run;
     std::thread::scope(|scope| {
-        let run = |number: usize| {
-            let (context, arguments) = build(number);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            kiln.build(Path::new(&context), &arguments)
-        };
-        let run = &run;
         let threads: Vec<_> = (0..PROCESSES).map(|number| scope.spawn(move || run(number))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a build that ends")).collect()
     })
