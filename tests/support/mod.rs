@@ -6,8 +6,8 @@
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports)]
-// Tests are the edge: they read the environment, list directories and look at the clock.
-#![allow(clippy::disallowed_methods)]
+// Tests are the edge: they read the environment, list directories, look at the clock and print.
+#![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 pub mod bases;
 pub mod bundle;
@@ -33,9 +33,13 @@ pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Whether the tests run as root.
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// Whether a test that needs root (to make users, mounts, containers) can run; says so when it cannot.
+pub fn has_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        skip("needs root");
+    }
+    is_root
 }
 
 /// Writes `contents` to `directory/name`, making the directories in between.
