@@ -5,10 +5,13 @@
 //! place. Like BuildKit, a stage nobody builds is free to hold a wrong mount. Only `from` is never expanded:
 //! it is checked when the file is read, since it links stages.
 
+mod resolve;
+
 use crate::diag::Diagnostic;
 use crate::source::Span;
 
 use super::instruction::Text;
+use super::parse;
 
 /// One `--mount`, not yet expanded.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -141,6 +144,42 @@ pub struct SshMount {
 }
 
 impl Mount {
+    /// Cuts the value of a `--mount` flag into fields. Only `from` is judged now: it takes no variables.
+    pub(super) fn parse(value: &Text) -> Result<Self, Diagnostic> {
+        let fields = parse::comma_separated(&value.text).ok_or_else(|| {
+            Diagnostic::error("mount", value.span, "invalid --mount: a quote must begin and end its field")
+        })?;
+        // With quotes or continuations inside the value, positions in it are not positions in the source.
+        let is_plain = value.span.range().len() == value.text.len();
+        let base = value.span.start as usize;
+        let span = |start: usize, end: usize| match is_plain {
+            true => Span::new(value.span.source, base + start..base + end),
+            false => value.span,
+        };
+        let field = |word: parse::Word| {
+            let whole = span(word.range.start, word.range.end);
+            let (key, rest) = match word.text.split_once('=') {
+                Some((key, rest)) => (key, Some(rest)),
+                None => (word.text.as_str(), None),
+            };
+            let value_span = span(word.range.end - rest.map_or(0, str::len).min(word.range.len()), word.range.end);
+            MountField {
+                key: Text::new(key.to_lowercase(), whole),
+                value: rest.map(|rest| Text::new(rest, value_span)),
+            }
+        };
+        let mount = Self { span: value.span, fields: fields.into_iter().map(field).collect() };
+        for from in
+            mount.fields.iter().filter(|field| field.key.text == "from").filter_map(|field| field.value.as_ref())
+        {
+            if super::may_expand(&from.text) {
+                let message = "'from' doesn't support variable expansion, define alias stage instead";
+                return Err(Diagnostic::error("mount", from.span, message));
+            }
+        }
+        Ok(mount)
+    }
+
     /// Returns `from` as written, if given: the one value known before expansion.
     pub fn from(&self) -> Option<&Text> {
         let named = self.fields.iter().rev().find(|field| field.key.text == "from");
@@ -155,7 +194,6 @@ impl Mount {
         workdir: &str,
         expand: &mut dyn FnMut(&Text) -> Result<String, Diagnostic>,
     ) -> Result<ResolvedMount, Diagnostic> {
-        let _ = (workdir, expand);
-        Err(Diagnostic::error("invalid-mount", self.span, "mounts are not read yet"))
+        resolve::resolve(self, workdir, expand)
     }
 }
