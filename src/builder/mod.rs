@@ -6,11 +6,15 @@
 //!
 //! Not here: argument syntax (`cli`), the order of steps (`solver`), what a step does (`ops`).
 
+mod lock;
 mod outcome;
+mod prune;
 mod request;
 
+pub use lock::{LockError, StoreLock};
 pub use outcome::{ArgumentDescription, OutlineDescription};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts, TargetDescription};
+pub use prune::{PruneError, Pruned, prune};
 pub use request::{
     Annotation, AnnotationLevel, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
     ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Key;
 use crate::digest::DiffId;
-use crate::fsutil::write_atomically;
+use crate::fsutil::{Dir, write_atomically};
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,25 @@ impl LocalCache {
         let path = self.path_of(key);
         let bytes = serde_json::to_vec(record).expect("a record is strings and numbers");
         write_atomically(&path, &bytes).map_err(|source| CacheError { doing: "write the record", path, source })
+    }
+
+    /// Removes the records that `keep` does not want, and damaged ones; returns how many.
+    pub fn retain(&self, keep: impl Fn(&Record) -> bool) -> Result<usize, CacheError> {
+        let failed = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| CacheError { doing, path, source }
+        };
+        let entries = Dir::open(&self.steps).and_then(|dir| dir.entries()).map_err(failed("list", &self.steps))?;
+        let mut removed = 0;
+        for entry in entries {
+            let path = self.steps.join(&entry.name);
+            let bytes = std::fs::read(&path).map_err(failed("read the record", &path))?;
+            if !serde_json::from_slice(&bytes).is_ok_and(|record| keep(&record)) {
+                std::fs::remove_file(&path).map_err(failed("remove the record", &path))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     fn path_of(&self, key: &Key) -> PathBuf {

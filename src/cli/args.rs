@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Builds OCI images from Dockerfiles: no daemon, no root.
 #[derive(Parser, Debug)]
@@ -23,6 +23,10 @@ pub(super) struct Arguments {
 pub(super) enum Verb {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// List the images of the store
+    Images(ImagesArguments),
+    /// Remove what no image of the store needs
+    Prune(PruneArguments),
 }
 
 /// Which store to work on.
@@ -31,6 +35,40 @@ pub(super) struct StoreArguments {
     /// Directory of images, layers and cache [default: $KILN_ROOT, else per user]
     #[arg(long = "store", alias = "root", value_name = "DIR")]
     pub(super) store: Option<PathBuf>,
+}
+
+/// `kiln images`.
+#[derive(Args, Debug)]
+pub(super) struct ImagesArguments {
+    /// Print the image ids only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = ListFormat::Table, value_name = "FORMAT")]
+    pub(super) format: ListFormat,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// How a list is printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ListFormat {
+    /// Columns
+    Table,
+    /// One JSON object per line
+    Json,
+}
+
+/// `kiln prune`.
+#[derive(Args, Debug)]
+pub(super) struct PruneArguments {
+    /// Remove the images and the cache mounts too: everything
+    #[arg(short, long)]
+    pub(super) all: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
 }
 
 /// `kiln build`.

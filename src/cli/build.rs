@@ -1,6 +1,5 @@
 //! `kiln build`.
 
-use std::io;
 use std::path::PathBuf;
 
 use super::args::BuildArguments;
@@ -11,16 +10,14 @@ use super::report::{self, Exit};
 use super::request::build_request;
 use super::usage::UsageError;
 use super::{describe, interrupt, metadata, terminal};
-use crate::builder::{self, BuildOutcome, BuildRequest, Call, FailureKind};
+use crate::builder::{self, BuildOutcome, BuildRequest, Call, CallReport, FailureKind};
+use crate::source::Sources;
 
 /// Builds, reports, and says how to exit. The process must have entered its namespaces.
 pub(super) fn run(typed: &BuildArguments, user_namespace: bool) -> Exit {
     match Job::prepare(typed, user_namespace) {
         Ok(job) => job.run(),
-        Err(error) => {
-            terminal::print_error(&report::usage(&error));
-            Exit::Usage
-        }
+        Err(error) => report::refused(&error),
     }
 }
 
@@ -55,10 +52,7 @@ impl Job {
     fn run(self) -> Exit {
         let cancel = match interrupt::cancel_on_signals() {
             Ok(cancel) => cancel,
-            Err(error) => {
-                terminal::print_error(&format!("ERROR: cannot watch for signals: {error}\n"));
-                return Exit::Environment;
-            }
+            Err(error) => return report::failed("cannot watch for signals", &error),
         };
         // A call prints its finding, which progress would only surround.
         let mode = if self.call.call == Call::Build { self.mode } else { Mode::Quiet };
@@ -78,42 +72,35 @@ impl Job {
     }
 
     fn succeed(&self, outcome: &BuildOutcome) -> Exit {
-        if let Some(report) = &outcome.report {
-            let description = describe::describe(report, &outcome.sources, self.call.json);
-            if let Err(error) = terminal::print(&description.text) {
-                return cannot("print the report", &error);
-            }
-            let fails = description.found_something && !self.call.ignore_status;
-            return if fails { Exit::Failed } else { Exit::Success };
+        if let Some(found) = &outcome.report {
+            return self.print_report(found, &outcome.sources);
         }
         if self.mode != Mode::Quiet {
             let warnings = report::warnings(&outcome.warnings, &outcome.sources, self.color);
             terminal::print_error(&warnings);
         }
-        match self.write_results(outcome) {
-            Ok(()) => Exit::Success,
-            Err(exit) => exit,
-        }
-    }
-
-    fn write_results(&self, outcome: &BuildOutcome) -> Result<(), Exit> {
         let image = outcome.image.as_ref();
-        if let (Some(path), Some(image)) = (&self.image_id_file, image) {
-            metadata::write_image_id(path, image).map_err(|error| cannot("write the file of --iidfile", &error))?;
+        if let (Some(path), Some(image)) = (&self.image_id_file, image)
+            && let Err(error) = metadata::write_image_id(path, image)
+        {
+            return report::failed("cannot write the file of --iidfile", &error);
         }
-        if let Some(path) = &self.metadata_file {
-            metadata::write_metadata(path, image)
-                .map_err(|error| cannot("write the file of --metadata-file", &error))?;
+        if let Some(path) = &self.metadata_file
+            && let Err(error) = metadata::write_metadata(path, image)
+        {
+            return report::failed("cannot write the file of --metadata-file", &error);
         }
-        if let (true, Some(image)) = (self.image_id_on_stdout, image) {
-            terminal::print(&format!("{}\n", metadata::id_of(image)))
-                .map_err(|error| cannot("print the image id", &error))?;
+        match image.filter(|_| self.image_id_on_stdout) {
+            Some(image) => report::printed(terminal::print(&format!("{}\n", metadata::id_of(image)))),
+            None => Exit::Success,
         }
-        Ok(())
     }
-}
 
-fn cannot(what: &str, error: &io::Error) -> Exit {
-    terminal::print_error(&format!("ERROR: cannot {what}: {error}\n"));
-    Exit::Environment
+    fn print_report(&self, found: &CallReport, sources: &Sources) -> Exit {
+        let description = describe::describe(found, sources, self.call.json);
+        match report::printed(terminal::print(&description.text)) {
+            Exit::Success if description.found_something && !self.call.ignore_status => Exit::Failed,
+            exit => exit,
+        }
+    }
 }

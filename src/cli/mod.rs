@@ -15,14 +15,17 @@ mod call;
 mod describe;
 mod environment;
 mod fields;
+mod images;
 mod interrupt;
 mod metadata;
 mod names;
 mod outputs;
 mod progress;
+mod prune;
 mod report;
 mod request;
 mod secrets;
+mod size;
 mod sources;
 mod table;
 mod terminal;
@@ -54,6 +57,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let exit = match arguments.verb {
         Verb::Build(typed) => in_namespaces(|user_namespace| build::run(&typed, user_namespace)),
+        Verb::Images(typed) => images::run(&typed),
+        // Layers of an ordinary user's builds hold files of other users, which only the namespace may remove.
+        Verb::Prune(typed) => in_namespaces(|_| prune::run(&typed)),
     };
     exit.into()
 }

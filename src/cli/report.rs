@@ -1,8 +1,10 @@
 //! How a run ends: the exit codes, and the words for a failure.
 
 use std::fmt::Write as _;
+use std::io;
 use std::process::ExitCode;
 
+use super::terminal;
 use super::usage::UsageError;
 use crate::builder::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity, render};
@@ -59,9 +61,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Returns the words for a command line that makes no sense.
-pub(super) fn usage(error: &UsageError) -> String {
-    format!("ERROR: {}\n", chain(error))
+/// Says that a command line makes no sense.
+pub(super) fn refused(error: &UsageError) -> Exit {
+    terminal::print_error(&format!("ERROR: {}\n", chain(error)));
+    Exit::Usage
+}
+
+/// Says that the system did not let something be done.
+pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Exit {
+    terminal::print_error(&format!("ERROR: {what}: {}\n", chain(error)));
+    Exit::Environment
+}
+
+/// Says so when a result could not be printed.
+pub(super) fn printed(result: io::Result<()>) -> Exit {
+    match result {
+        Ok(()) => Exit::Success,
+        Err(error) => failed("cannot write to standard output", &error),
+    }
 }
 
 /// Returns an error and those below it in one line.

@@ -2,8 +2,8 @@
 
 use clap::Parser;
 
-use super::super::args::{Arguments, Verb};
 use super::*;
+use crate::cli::args::{Arguments, Verb};
 use crate::fsutil::Timestamp;
 
 fn environment(directory: &std::path::Path) -> Environment {
@@ -19,8 +19,10 @@ fn environment(directory: &std::path::Path) -> Environment {
 
 fn typed(line: &str) -> BuildArguments {
     let words = ["kiln", "build"].into_iter().chain(line.split(' ')).chain(["."]);
-    let Verb::Build(arguments) = Arguments::try_parse_from(words).expect("it parses").verb;
-    *arguments
+    match Arguments::try_parse_from(words).expect("it parses").verb {
+        Verb::Build(arguments) => *arguments,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// What `pick` shows of the request of `line`, or the error.

@@ -149,6 +149,28 @@ impl Dir {
     pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
         remove_tree(&self.0, name)
     }
+
+    /// Returns the bytes of all regular files at and below the name; links are not followed, and a file with two
+    /// names counts twice. A directory that denies access counts as empty.
+    pub fn tree_size(&self, name: &OsStr) -> io::Result<u64> {
+        let mut bytes = 0;
+        let mut waiting: Vec<Dir> = Vec::new();
+        let mut look = |dir: &Dir, name: &OsStr, waiting: &mut Vec<Dir>| -> io::Result<()> {
+            match dir.child_metadata(name)? {
+                Some(metadata) if metadata.kind == Kind::File => bytes += metadata.size,
+                Some(metadata) if metadata.is_dir() => waiting.extend(dir.child_dir(name).ok()),
+                _ => {}
+            }
+            Ok(())
+        };
+        look(self, name, &mut waiting)?;
+        while let Some(dir) = waiting.pop() {
+            for entry in dir.entries()? {
+                look(&dir, &entry.name, &mut waiting)?;
+            }
+        }
+        Ok(bytes)
+    }
 }
 
 impl AsFd for Dir {

@@ -32,4 +32,4 @@ pub use media_type::Compression;
 pub use oci_spec::image::{Descriptor, ImageIndex as Index, ImageManifest as Manifest};
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_DOMAIN, DEFAULT_TAG, Reference, ReferenceError};
-pub use time::rfc3339;
+pub use time::{parse_rfc3339, rfc3339};

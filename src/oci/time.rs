@@ -21,6 +21,50 @@ pub fn rfc3339(time: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
+/// Reads a time as [`rfc3339`] and other tools write it, with `Z` or an offset; `None` when it is none.
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let (date, time) = (text.get(..10)?, text.get(11..)?);
+    let zone = time.rfind(['Z', 'z', '+', '-'])?;
+    let (clock, fraction) = time[..zone].split_once('.').unwrap_or((&time[..zone], ""));
+    let [year, month, day] = numbers(date, '-')?;
+    let [hour, minute, second] = numbers(clock, ':')?;
+    let offset = match time[zone..].split_at_checked(1)? {
+        ("Z" | "z", "") => 0,
+        (sign @ ("+" | "-"), offset) => {
+            let [hours, minutes] = numbers(offset, ':')?;
+            (hours * 3600 + minutes * 60) * if sign == "-" { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    let nanoseconds = match fraction.get(..9.min(fraction.len()))? {
+        "" => 0,
+        digits => digits.parse::<u32>().ok()? * 10u32.pow(9 - u32::try_from(digits.len()).ok()?),
+    };
+    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    let seconds = days_since_1970(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - offset;
+    in_range.then_some(Timestamp { seconds, nanoseconds })
+}
+
+/// Reads `COUNT` numbers without signs, separated by `separator`.
+fn numbers<const COUNT: usize>(text: &str, separator: char) -> Option<[i64; COUNT]> {
+    let mut all = [0; COUNT];
+    let mut parts = text.split(separator);
+    for number in &mut all {
+        let part = parts.next().filter(|part| part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *number = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(all)
+}
+
+/// The reverse of [`civil_date`].
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let month_from_march = (month + 9) % 12;
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day = (153 * month_from_march + 2) / 5 + day - 1;
+    era * DAYS_PER_ERA + 365 * year + year / 4 - year / 100 + day - DAYS_TO_1970
+}
+
 /// Year, month and day of a count of days since 1970-01-01. Years are counted from March, so that the leap day is the
 /// last one of its year and months have lengths of a fixed pattern (153 days per five).
 fn civil_date(days: i64) -> (i64, i64, i64) {
@@ -53,5 +97,26 @@ mod tests {
         check(1_709_208_000, 500_000_000, "2024-02-29T12:00:00.5Z");
         check(1_700_000_000, 1, "2023-11-14T22:13:20.000000001Z");
         check(-62_135_596_800, 0, "0001-01-01T00:00:00Z");
+    }
+    #[test]
+    fn what_is_printed_is_read_back() {
+        for seconds in (-62_135_596_800..253_402_300_799).step_by(86_400 * 97 + 12_345) {
+            for nanoseconds in [0, 1, 500_000_000] {
+                let time = Timestamp { seconds, nanoseconds };
+                assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time));
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_are_taken_off() {
+        let seconds = |text| parse_rfc3339(text).map(|time| time.seconds);
+        assert_eq!(seconds("2023-11-14T23:13:20.5+01:00"), Some(1_700_000_000));
+        assert_eq!(seconds("2023-11-14 21:43:20-00:30"), Some(1_700_000_000));
+        for wrong in
+            ["", "2023-11-14", "2023-13-14T00:00:00Z", "2023-11-14T22:13Z", "2023-11-14T22:13:20", "éééééééééééé"]
+        {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
     }
 }

@@ -20,11 +20,12 @@
 mod scratch;
 mod view;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::digest::{ChainId, DiffId};
-use crate::fsutil::Dir;
+use crate::digest::{ChainId, DiffId, Digest};
+use crate::fsutil::{Dir, Entry};
 
 pub use scratch::Scratch;
 
@@ -129,6 +130,25 @@ impl Snapshots {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),
             Err(error) => Err(SnapshotError::io("publish the snapshot", &path)(error)),
         }
+    }
+
+    /// Returns the names of all finished snapshots.
+    pub fn all(&self) -> Result<Vec<ChainId>, SnapshotError> {
+        let entries = Dir::open(&self.finished).and_then(|dir| dir.entries());
+        let entries = entries.map_err(SnapshotError::io("list", &self.finished))?;
+        let named = |entry: &Entry| Digest::from_hex(entry.name.to_str()?).ok().map(ChainId);
+        Ok(entries.iter().filter_map(named).collect())
+    }
+
+    /// Removes a snapshot that nobody uses; returns the bytes of its files. It goes through a scratch directory, so
+    /// that one half removed is never taken for a finished one.
+    pub fn remove(&self, chain: ChainId) -> Result<u64, SnapshotError> {
+        let path = self.path_of(chain);
+        let scratch = self.scratch()?;
+        let failed = || SnapshotError::io("remove the snapshot", &path);
+        std::fs::rename(&path, scratch.fs()).map_err(failed())?;
+        let inside = scratch.fs().parent().map(Dir::open).transpose().map_err(failed())?;
+        inside.map_or(Ok(0), |dir| dir.tree_size(OsStr::new("fs"))).map_err(failed())
     }
 
     fn path_of(&self, chain: ChainId) -> PathBuf {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::text::{self, Lines};
 use super::vertices::{Vertices, seconds};
 use super::{Printer, Writer};
+use crate::cli::size;
 use crate::progress::{Event, Outcome, VertexId};
 
 /// How long the speaker may be silent before another one that has something to say takes over.
@@ -147,8 +148,8 @@ impl Plain {
         self.parts.insert(key, (begun, at));
         let amount = match (current, total) {
             (0, 0) => String::new(),
-            (current, 0) => format!(" {}", text::bytes(current)),
-            (current, total) => format!(" {} / {}", text::bytes(current), text::bytes(total)),
+            (current, 0) => format!(" {}", size::bytes(current)),
+            (current, total) => format!(" {} / {}", size::bytes(current), size::bytes(total)),
         };
         let elapsed = if at > begun { format!(" {}", seconds(at - begun)) } else { String::new() };
         let done = if done { " done" } else { "" };

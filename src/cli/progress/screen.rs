@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::text::{self, Lines};
 use super::vertices::{Vertex, Vertices, seconds};
+use crate::cli::size;
 use crate::progress::{Event, Outcome, VertexId};
 
 /// How many lines of a running command are shown.
@@ -155,8 +156,8 @@ fn step_line(vertex: &Vertex, at: Duration, width: usize) -> String {
 fn part_line(part: &Part, at: Duration, width: usize) -> String {
     let amount = match (part.current, part.total) {
         (0, 0) => String::new(),
-        (current, 0) => format!(" {}", text::bytes(current)),
-        (current, total) => format!(" {} / {}", text::bytes(current), text::bytes(total)),
+        (current, 0) => format!(" {}", size::bytes(current)),
+        (current, total) => format!(" {} / {}", size::bytes(current), size::bytes(total)),
     };
     let name = text::sanitize(part.name.as_bytes());
     justify(&format!(" => => {name}{amount}"), &seconds(at.saturating_sub(part.begun)), width)
