@@ -51,6 +51,25 @@ impl Dir {
         Ok(Self(self.open_in_root(path, DIRECTORY)?))
     }
 
+    /// Opens a directory below this one by a path without links: one on the way is `ELOOP`, a step out of this
+    /// directory `EXDEV`. The path may be longer than the kernel takes at once.
+    pub fn open_dir_without_links(&self, path: &[u8]) -> io::Result<Self> {
+        const PLAIN: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+        let mut rest = if path.is_empty() { b"." } else { path };
+        let mut at: Option<Self> = None;
+        loop {
+            // PATH_MAX is 4096; a single name is at most 255.
+            let cut = if rest.len() < 4096 { None } else { rest[..4096].iter().rposition(|byte| *byte == b'/') };
+            let (piece, after) = cut.map_or((rest, None), |cut| (&rest[..cut], Some(&rest[cut + 1..])));
+            let from = at.as_ref().unwrap_or(self);
+            let next = Self(fs::openat2(from, piece, DIRECTORY, Mode::empty(), PLAIN)?);
+            match after {
+                None => return Ok(next),
+                Some(after) => (at, rest) = (Some(next), after),
+            }
+        }
+    }
+
     /// Opens a file for reading below this directory, following links inside it. Never blocks.
     pub fn open_file_in_root(&self, path: &Path) -> io::Result<File> {
         Ok(File::from(self.open_in_root(path, READ)?))

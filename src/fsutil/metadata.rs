@@ -1,5 +1,8 @@
 //! What `stat` says of a file, as plain data.
 
+use std::io;
+use std::os::fd::AsFd;
+
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
@@ -105,4 +108,9 @@ impl Metadata {
     pub fn is_dir(&self) -> bool {
         self.kind == Kind::Directory
     }
+}
+
+/// Returns the metadata of an open file.
+pub fn metadata_of(file: impl AsFd) -> io::Result<Metadata> {
+    Ok(Metadata::of(&rustix::fs::fstat(file)?))
 }

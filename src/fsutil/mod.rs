@@ -7,10 +7,16 @@
 //!
 //! Not here: what the files mean (layers, contexts), and anything that prints.
 
+mod create;
 mod dir;
 mod metadata;
+mod stack;
 mod temp;
+mod xattr;
 
+pub use create::{set_mode, set_mtime, set_owner};
 pub use dir::{Dir, Entry};
-pub use metadata::{Kind, Metadata, Timestamp};
+pub use metadata::{Kind, Metadata, Timestamp, metadata_of};
+pub use stack::DirStack;
 pub use temp::{random_name, write_atomically};
+pub use xattr::{Xattrs, set_xattr, xattrs_of};

@@ -1,0 +1,84 @@
+//! A tree as a layer: the upper directory of an overlay, or a whole merged tree.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::entry::TarEntry;
+use super::read::clean_path;
+use super::walk::{Sink, Walk};
+use super::write::Writer;
+use super::xattr::OverlayNamespace;
+use super::{LayerError, Warning};
+use crate::fsutil::Dir;
+
+/// How to read an upper directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiffOptions<'a> {
+    /// Files and directories that the builder made for its mounts, as paths in the tree. Each is left out if it is
+    /// still an empty file, or a directory in which nothing else changed.
+    pub skip: &'a [PathBuf],
+    /// The overlay was mounted with `userxattr`: its marks are `user.overlay.*`, not `trusted.overlay.*`.
+    pub userxattr: bool,
+}
+
+/// What a layer holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DiffSummary {
+    /// Entries and deletions. 0: nothing changed.
+    pub entries: u64,
+    /// Length of the tar.
+    pub bytes: u64,
+    /// What was left out.
+    pub warnings: Vec<Warning>,
+}
+
+/// Writes the changes in `upper`, the upper directory of an overlay that nobody writes any more, as a layer.
+///
+/// `lower` is the merged view below: what is the same there is no change, and a deletion of what is not there is
+/// none. Without it everything in `upper` is written. `out` is not flushed.
+pub fn diff(
+    upper: &Dir,
+    lower: Option<&Dir>,
+    options: &DiffOptions,
+    out: impl Write,
+) -> Result<DiffSummary, LayerError> {
+    let skip = options.skip.iter().filter_map(|path| clean_path(path.as_os_str().as_bytes())).collect();
+    write(upper, lower, Some(OverlayNamespace { userxattr: options.userxattr }), skip, out)
+}
+
+/// Writes everything in `root` (a merged view, or any tree) as one tar. The same files give the same bytes.
+/// `out` is not flushed.
+pub fn write_tree(root: &Dir, out: impl Write) -> Result<DiffSummary, LayerError> {
+    write(root, None, None, BTreeSet::new(), out)
+}
+
+fn write(
+    tree: &Dir,
+    lower: Option<&Dir>,
+    overlay: Option<OverlayNamespace>,
+    skip: BTreeSet<Vec<u8>>,
+    out: impl Write,
+) -> Result<DiffSummary, LayerError> {
+    let mut writer = Writer::new(out);
+    let warnings = Walk::new(&mut writer, tree, lower, overlay, skip)?.run()?;
+    let (entries, bytes) = writer.written();
+    writer.finish()?;
+    // The two blocks at the end.
+    Ok(DiffSummary { entries, bytes: bytes + 1024, warnings })
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn entry(&mut self, entry: &TarEntry, data: &mut dyn Read) -> Result<(), LayerError> {
+        Ok(self.append(entry, data)?)
+    }
+
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        Ok(Writer::whiteout(self, path)?)
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        Ok(Writer::opaque(self, path)?)
+    }
+}

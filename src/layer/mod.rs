@@ -1,0 +1,49 @@
+//! Layer tars, in and out: deterministic when written, distrusted when read.
+//!
+//! ```text
+//! tree, overlay upper directory -> walk -> Writer -> tar      diff, write_tree
+//! tar -> Reader -> Unpacker -> overlay lower directory        apply
+//! tree -> walk -> Unpacker -> plain directory                 copy_tree
+//! tar -> gzip, zstd -> stored blob -> decoder -> tar
+//! ```
+//!
+//! **The tar** (image-spec, layer.md): ustar, with pax records for what ustar cannot say; entries in
+//! [`path_order`]; directories end in `/`; numeric owners; whole seconds; of several names of one file the first
+//! has the content; extended attributes `security.capability` and `user.*` only; `.wh.NAME` and `.wh..wh..opq`
+//! for deletions. Same tree, same bytes, on any machine: the digest of the stream is the diff id.
+//!
+//! **On disk** an unpacked layer is an overlayfs lower directory: a deletion is a character device 0:0, an opaque
+//! directory has the attribute `trusted.overlay.opaque` (`user.` in a user namespace).
+//!
+//! Not here: where layers are kept (`content`, `snapshot`), digests of what passes (wrap the reader or writer in
+//! `digest`'s), and when any of it happens. Nothing here is shared or locked: the caller owns the directories, and no
+//! other process writes them meanwhile. Everything blocks.
+
+mod apply;
+mod decode;
+mod diff;
+mod entry;
+mod error;
+pub mod gzip;
+mod header;
+mod pax;
+mod read;
+mod sparse;
+mod tree;
+mod unpack;
+mod walk;
+mod whiteout;
+mod write;
+mod xattr;
+pub mod zstd;
+
+pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree};
+pub use decode::{Decoder, compression_of, decoder};
+pub use diff::{DiffOptions, DiffSummary, diff, write_tree};
+pub use entry::{EntryKind, TarEntry, path_order};
+pub use error::{LayerError, Warning};
+pub use read::{Limits, ReadError, Reader};
+pub use tree::{FileData, Found, directory_entry, read_entry};
+pub use whiteout::is_reserved_name;
+pub use write::{WriteError, Writer};
+pub use xattr::is_carried_xattr;
