@@ -120,9 +120,8 @@ impl Header {
     fn checksums(&self) -> (u32, i32) {
         let with_blank_checksum =
             self.0.iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { b' ' } else { *byte });
-        with_blank_checksum.fold((0, 0), |(unsigned, signed), byte| {
-            (unsigned + u32::from(byte), signed + i32::from(byte as i8))
-        })
+        with_blank_checksum
+            .fold((0, 0), |(unsigned, signed), byte| (unsigned + u32::from(byte), signed + i32::from(byte as i8)))
     }
 
     /// Returns the type flag.

@@ -76,11 +76,13 @@ pub(super) fn time(value: &[u8]) -> Option<crate::fsutil::Timestamp> {
         Some(dot) => (&digits[..dot], &digits[dot + 1..]),
         None => (digits, &b""[..]),
     };
-    if whole.is_empty() || !digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') || fraction.contains(&b'.') {
+    if whole.is_empty() || !digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') || fraction.contains(&b'.')
+    {
         return None;
     }
     let seconds: i64 = std::str::from_utf8(whole).ok()?.parse().unwrap_or(i64::MAX);
-    let nanoseconds = (0..9).fold(0u32, |sum, at| sum * 10 + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
+    let nanoseconds =
+        (0..9).fold(0u32, |sum, at| sum * 10 + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
     Some(match (negative, nanoseconds) {
         (false, nanoseconds) => crate::fsutil::Timestamp { seconds, nanoseconds },
         (true, 0) => crate::fsutil::Timestamp::from_seconds(-seconds),

@@ -223,7 +223,8 @@ impl<R: Read> Reader<R> {
         } else {
             sparse::read_pax(records, stored, &mut self.input)
         };
-        let (map, consumed) = read.map_err(|error| self.input_error(error))?.ok_or_else(|| self.malformed("sparse map"))?;
+        let (map, consumed) =
+            read.map_err(|error| self.input_error(error))?.ok_or_else(|| self.malformed("sparse map"))?;
         self.left -= consumed;
         Ok(map)
     }

@@ -332,7 +332,9 @@ impl<'a> Unpacker<'a> {
         let name = OsStr::from_bytes(name);
         let is_here = match self.find(target_parent, target_name) {
             Ok(found) => found,
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(refused("is behind a symbolic link")),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(refused("is behind a symbolic link"));
+            }
             Err(error) => return Err(LayerError::file("find", target)(error)),
         };
         match is_here.map(|metadata| (metadata.kind, metadata.device_node)) {

@@ -58,8 +58,12 @@ impl<'a, S: Sink> Walk<'a, S> {
         skip: BTreeSet<Vec<u8>>,
     ) -> Result<Self, LayerError> {
         let start = || {
-            let frame =
-                Frame { names: tree.entries()?.into_iter(), path_length: 0, kept_back: None, has_twin: below.is_some() };
+            let frame = Frame {
+                names: tree.entries()?.into_iter(),
+                path_length: 0,
+                kept_back: None,
+                has_twin: below.is_some(),
+            };
             let below = below.map(|below| DirStack::new(below.try_clone()?, ())).transpose()?;
             Ok((DirStack::new(tree.try_clone()?, frame)?, below))
         };

@@ -1,0 +1,107 @@
+//! The hot loops, one by one: reading a Dockerfile, a step key, a layer out of files, and files out of a layer.
+//!
+//! `cargo bench --bench micro`; whole builds are measured by `benches/compare.py`.
+
+use std::io;
+use std::path::Path;
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use kiln::cache::{KeySink, Keyed, key_of};
+use kiln::digest::{HashingReader, HashingWriter};
+use kiln::dockerfile;
+use kiln::fsutil::Dir;
+use kiln::layer::{self, ApplyOptions};
+use kiln::source::{SourceFile, Sources};
+use tempfile::TempDir;
+
+fn main() {
+    divan::main();
+}
+
+/// Files of a small source tree: many, and short.
+const FILES: usize = 2_000;
+
+#[divan::bench(args = [10, 1_000])]
+fn parse_a_dockerfile(bencher: Bencher<'_, '_>, blocks: usize) {
+    let block = "RUN --mount=type=cache,target=/cache apt-get update \\\n  && apt-get install -y one two three\n\
+                 ENV NAME=\"a value\" OTHER=${NAME:-none}\nCOPY --chown=1000:1000 src/ /srv/app/\n\
+                 RUN <<END\necho in a heredoc\nEND\n";
+    let text = format!("# syntax=docker/dockerfile:1\nFROM debian AS base\n{}", block.repeat(blocks));
+    let mut sources = Sources::default();
+    let id = sources.add(SourceFile::new("Dockerfile", text.clone()));
+    bencher.counter(BytesCount::of_str(&text)).bench(|| dockerfile::parse(black_box(&sources), id));
+}
+
+/// A step with as many facts as a RUN of a large image has.
+struct Step;
+
+impl Keyed for Step {
+    fn write_key(&self, sink: &mut dyn KeySink) {
+        sink.field("op", b"run/1");
+        for number in 0..40 {
+            sink.field("env", format!("NAME_{number}=a value of usual length").as_bytes());
+        }
+        sink.field("parent", &[7; 32]);
+    }
+}
+
+#[divan::bench]
+fn key_of_a_step() -> String {
+    key_of(black_box(&Step)).hex()
+}
+
+#[divan::bench]
+fn files_to_a_layer_and_its_digest(bencher: Bencher<'_, '_>) {
+    let tree = source_tree();
+    let root = Dir::open(tree.path()).expect("the source tree");
+    bencher.counter(ItemsCount::new(FILES)).bench(|| {
+        let mut writer = HashingWriter::new(io::sink());
+        layer::write_tree(&root, &mut writer).expect("a layer");
+        writer.finish().1
+    });
+}
+
+#[divan::bench]
+fn a_layer_and_its_digest_to_files(bencher: Bencher<'_, '_>) {
+    let tar = layer_tar();
+    bencher.counter(ItemsCount::new(FILES)).with_inputs(scratch).bench_refs(|target| {
+        let mut reader = HashingReader::new(tar.as_slice());
+        let root = Dir::open(target.path()).expect("a new directory");
+        layer::apply(&mut reader, &root, None, &ApplyOptions::default()).expect("the layer's files");
+        reader.finish().1
+    });
+}
+
+#[divan::bench(args = [1, 2])]
+fn gzip_of_a_layer(bencher: Bencher<'_, '_>, threads: usize) {
+    let tar = layer_tar();
+    bencher.counter(BytesCount::of_slice(&tar)).bench(|| {
+        layer::gzip::compress(tar.as_slice(), io::sink(), 1, threads).expect("a compressed layer");
+    });
+}
+
+fn layer_tar() -> Vec<u8> {
+    let tree = source_tree();
+    let mut tar = Vec::new();
+    layer::write_tree(&Dir::open(tree.path()).expect("the source tree"), &mut tar).expect("a layer");
+    tar
+}
+
+fn source_tree() -> TempDir {
+    let tree = scratch();
+    for number in 0..FILES {
+        let directory = tree.path().join(format!("directory-{}", number % 50));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        write_file(&directory.join(format!("file-{number}.txt")), number);
+    }
+    tree
+}
+
+fn write_file(path: &Path, number: usize) {
+    std::fs::write(path, format!("line {number} of a file\n").repeat(50)).expect("a file");
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a scratch directory")
+}
