@@ -47,7 +47,7 @@ pub enum CallReport {
     Check {
         /// Warnings, or errors where the Dockerfile asks for them.
         diagnostics: Vec<Diagnostic>,
-        /// Whether findings fail the call by the Dockerfile's `# check=error=true`.
+        /// Whether the Dockerfile cannot be built: it has errors, or warnings and `# check=error=true`.
         error: bool,
     },
     /// `--call=outline`.

@@ -27,6 +27,8 @@ pub(super) enum Verb {
     Images(ImagesArguments),
     /// Remove what no image of the store needs
     Prune(PruneArguments),
+    /// Say what this machine offers to a build, and what it lacks
+    Doctor(StoreArguments),
 }
 
 /// Which store to work on.

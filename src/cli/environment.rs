@@ -134,6 +134,11 @@ pub(super) enum StdinContext {
     Dockerfile(String),
 }
 
+/// Returns a text that the machine says of itself, for example below `/proc`.
+pub(super) fn machine_text(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
 /// Reads standard input as a build context.
 pub(super) fn stdin_context() -> Result<StdinContext, UsageError> {
     spool(io::stdin().lock()).map_err(UsageError::Stdin)

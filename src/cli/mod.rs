@@ -13,6 +13,7 @@ mod args;
 mod build;
 mod call;
 mod describe;
+mod doctor;
 mod environment;
 mod fields;
 mod images;
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match arguments.verb {
         Verb::Build(typed) => in_namespaces(|user_namespace| build::run(&typed, user_namespace)),
         Verb::Images(typed) => images::run(&typed),
+        Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
         // Layers of an ordinary user's builds hold files of other users, which only the namespace may remove.
         Verb::Prune(typed) => in_namespaces(|_| prune::run(&typed)),
     };

@@ -1,0 +1,125 @@
+//! `kiln doctor`: what this machine offers to a build, and what it lacks.
+
+use super::args::StoreArguments;
+use super::environment::{self, Environment};
+use super::report::{self, Exit};
+use super::table::Table;
+use super::terminal;
+use crate::sandbox::idmap::{Entered, IdmapError};
+
+/// Looks, prints, and ends with [`Exit::Environment`] when a build cannot work. `entered` is how entering the
+/// namespaces went.
+pub(super) fn run(typed: &StoreArguments, entered: Result<Entered, IdmapError>) -> Exit {
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(error) => return report::refused(&error),
+    };
+    let findings = findings(&environment, typed, entered);
+    let fit = findings.iter().all(|finding| finding.verdict != Verdict::Missing);
+    match report::printed(terminal::print(&text(&findings))) {
+        Exit::Success if !fit => Exit::Environment,
+        exit => exit,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Ok,
+    /// Builds work, with less.
+    Note,
+    /// Builds do not work.
+    Missing,
+}
+
+#[derive(Debug)]
+struct Finding {
+    subject: &'static str,
+    verdict: Verdict,
+    words: String,
+}
+
+fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<Entered, IdmapError>) -> Vec<Finding> {
+    let kernel = environment::machine_text("/proc/sys/kernel/osrelease").unwrap_or_default();
+    vec![
+        Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() },
+        namespaces(environment, entered),
+        overlay(&environment::machine_text("/proc/filesystems").unwrap_or_default()),
+        seccomp(environment::machine_text("/proc/sys/kernel/seccomp/actions_avail").is_some()),
+        store(environment, typed),
+        resolver(&environment.resolv_conf),
+    ]
+}
+
+fn namespaces(environment: &Environment, entered: Result<Entered, IdmapError>) -> Finding {
+    let (verdict, words) = match entered {
+        Ok(_) if environment.is_root => (Verdict::Ok, "builds run as root of the machine".to_owned()),
+        Ok(_) => (Verdict::Ok, "builds run as root of a user namespace".to_owned()),
+        Err(error) => (Verdict::Missing, report::chain(&error)),
+    };
+    Finding { subject: "namespaces", verdict, words }
+}
+
+fn overlay(filesystems: &str) -> Finding {
+    let known = filesystems.lines().any(|line| line.ends_with("\toverlay"));
+    let (verdict, words) = match known {
+        true => (Verdict::Ok, "overlayfs is there"),
+        false => (Verdict::Missing, "overlayfs is not loaded; as root: modprobe overlay"),
+    };
+    Finding { subject: "file system", verdict, words: words.to_owned() }
+}
+
+fn seccomp(known: bool) -> Finding {
+    let (verdict, words) = match known {
+        true => (Verdict::Ok, "system calls can be filtered"),
+        false => (Verdict::Missing, "the kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"),
+    };
+    Finding { subject: "seccomp", verdict, words: words.to_owned() }
+}
+
+fn store(environment: &Environment, typed: &StoreArguments) -> Finding {
+    let (verdict, words) = match environment.store(typed.store.as_deref()) {
+        Ok(path) if path.exists() => (Verdict::Ok, path.display().to_string()),
+        Ok(path) => (Verdict::Ok, format!("{} (made by the first build)", path.display())),
+        Err(error) => (Verdict::Missing, error.to_string()),
+    };
+    Finding { subject: "store", verdict, words }
+}
+
+fn resolver(resolv_conf: &str) -> Finding {
+    let servers: Vec<&str> = resolv_conf.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
+    let (verdict, words) = match servers.as_slice() {
+        [] => (Verdict::Note, "/etc/resolv.conf names no server: steps cannot resolve names".to_owned()),
+        all => (Verdict::Ok, all.join(" ")),
+    };
+    Finding { subject: "name servers", verdict, words }
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut table = Table::new(&["", "SUBJECT", "FOUND"]);
+    for finding in findings {
+        let word = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Note => "note",
+            Verdict::Missing => "MISSING",
+        };
+        table.row([word, finding.subject, &finding.words]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_comes_with_what_to_do() {
+        let findings = [overlay("nodev\tproc\n"), seccomp(true), resolver("search x\n")];
+        let want = "          SUBJECT        FOUND
+MISSING   file system    overlayfs is not loaded; as root: modprobe overlay
+ok        seccomp        system calls can be filtered
+note      name servers   /etc/resolv.conf names no server: steps cannot resolve names
+";
+        assert_eq!(text(&findings), want);
+        assert_eq!(overlay("nodev\tproc\nnodev\toverlay\n").verdict, Verdict::Ok);
+    }
+}
