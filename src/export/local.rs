@@ -63,6 +63,9 @@ pub fn write_local(view: &Dir, dest: &Path, report: &Report) -> Result<LocalSumm
     let root = Dir::open(dest).map_err(destination)?;
     let mut copy = Copy { root: &root, first_links: BTreeMap::new(), summary: LocalSummary::default(), report };
     copy.tree(view).map_err(|(path, source)| LocalError::Entry { path, source })?;
+    for path in &copy.summary.skipped {
+        report.notice(format!("`/{}` is left out: it may not be made here", path.display()));
+    }
     report.status("files", copy.summary.bytes, copy.summary.bytes, true);
     Ok(copy.summary)
 }

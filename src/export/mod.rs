@@ -20,6 +20,7 @@
 //! Not here: how layers come to be (`layer`, `ops`), where bytes are kept (`content`), HTTP (`registry`).
 //! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
 
+mod compress;
 mod docker_archive;
 mod document;
 mod file;
@@ -28,10 +29,15 @@ mod local;
 mod metadata;
 mod oci_layout;
 mod parts;
+mod records;
 mod report;
 mod store;
+mod tar;
+mod timestamps;
+mod validate;
 
 pub use crate::oci::Layer;
+pub use compress::{Codec, CompressError, compressed};
 pub use docker_archive::write_docker_archive;
 pub use document::Document;
 pub use file::to_file;
@@ -42,3 +48,6 @@ pub use oci_layout::{write_oci_directory, write_oci_tar};
 pub use parts::ArchiveError;
 pub use report::Report;
 pub use store::{AbsentError, absent, keep};
+pub use tar::write_files_tar;
+pub use timestamps::{ClampError, clamped};
+pub use validate::{Flaw, validate_layout};

@@ -11,6 +11,7 @@ use super::report::Report;
 use crate::content::{BlobReader, ContentError, Store};
 use crate::digest::{Digest, DigestError};
 use crate::fsutil::random_name;
+use crate::layer::LayerError;
 
 /// Bytes read or written at once.
 pub(super) const BUFFER: usize = 256 << 10;
@@ -81,6 +82,9 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    /// The files of a result cannot be read.
+    #[error(transparent)]
+    Files(#[from] LayerError),
     /// A directory to add to holds an `index.json` that is none.
     #[error("`{}` is no image index; give an empty directory or remove the file", path.display())]
     Index {

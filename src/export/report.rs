@@ -31,6 +31,11 @@ impl Report {
         self.sink.event(Event::Status { id: self.id, part: part.to_owned(), current, total, done });
     }
 
+    /// Says something about the export that the user should know.
+    pub(super) fn notice(&self, text: String) {
+        self.sink.event(Event::Notice(text));
+    }
+
     /// Wraps a reader so that what is read from it is told.
     pub(super) fn reading<R: Read>(&self, part: String, total: u64, inner: R) -> Reading<'_, R> {
         Reading { report: self, part, total, current: 0, told: 0, inner }
