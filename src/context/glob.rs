@@ -230,6 +230,19 @@ pub fn clean(path: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
+/// Like [`clean`], but `None` for a path that leaves the top on its way.
+pub fn clean_inside(path: &[u8]) -> Option<Vec<u8>> {
+    let mut depth = 0usize;
+    for part in path.split(|byte| *byte == b'/') {
+        depth = match part {
+            b"" | b"." => depth,
+            b".." => depth.checked_sub(1)?,
+            _ => depth + 1,
+        };
+    }
+    Some(clean(path))
+}
+
 /// Returns the directories above a clean path, outermost first: `a/b/c` gives `a`, `a/b`.
 pub fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut from = 0;

@@ -17,6 +17,7 @@ mod http_date;
 mod ignore;
 mod source;
 mod stat_cache;
+mod unpack;
 
 pub use compression::{Decompressed, decompressed};
 pub use git::{GitAddress, GitError};
@@ -25,3 +26,4 @@ pub use http_date::http_date;
 pub use ignore::{Ignore, IgnoreError, Rule, Verdict};
 pub use source::{Origin, Source};
 pub use stat_cache::StatCache;
+pub use unpack::{Downloaded, UnpackError, begins_as_tar, unpack, unpack_download};

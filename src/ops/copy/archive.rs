@@ -17,7 +17,8 @@ use super::error::CopyError;
 use super::land::{Changes, Target};
 use super::resolve::join;
 use super::select::SelectedEntry;
-use crate::context::decompressed;
+use crate::context::glob::clean_inside;
+use crate::context::{begins_as_tar, decompressed};
 use crate::fsutil::{Kind, Timestamp, Xattrs, random_name};
 use crate::layer::{EntryKind, TarEntry, is_carried_xattr};
 
@@ -41,7 +42,7 @@ impl Archive {
         let Ok(mut plain) = decompressed(reader) else { return Ok(None) };
         let mut first = [0; BLOCK];
         // What cannot be decompressed, or holds something else, is a file like any other.
-        if plain.reader.read_exact(&mut first).is_err() || !is_tar_header(&first) {
+        if plain.reader.read_exact(&mut first).is_err() || !begins_as_tar(&first) {
             return Ok(None);
         }
         let broken = |error: io::Error| CopyError::Archive { archive: name.clone(), problem: error.to_string() };
@@ -55,15 +56,6 @@ impl Archive {
     fn error(&self, problem: impl Into<String>) -> CopyError {
         CopyError::Archive { archive: self.name.clone(), problem: problem.into() }
     }
-}
-
-/// Whether a block is the header of an entry: its checksum adds up (POSIX pax, "ustar Interchange Format").
-fn is_tar_header(block: &[u8; BLOCK]) -> bool {
-    let stored = block[148..156].iter().skip_while(|byte| **byte == b' ').take_while(|byte| byte.is_ascii_digit());
-    let stored = stored.fold(0u32, |sum, byte| sum.wrapping_mul(8).wrapping_add(u32::from(byte.wrapping_sub(b'0'))));
-    let blank = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
-    let sum: u32 = block.iter().enumerate().map(|(at, byte)| u32::from(blank(at, *byte))).sum();
-    block[0] != 0 && stored == sum
 }
 
 /// Makes a file that is gone when its last handle is closed.
@@ -194,14 +186,9 @@ pub(super) fn land(
 
 /// Returns a name of the archive as a clean path below the destination.
 fn inside(archive: &Archive, name: &[u8]) -> Result<Vec<u8>, CopyError> {
-    let mut depth = 0usize;
-    for part in name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
-        let next = if part == b".." { depth.checked_sub(1) } else { Some(depth + 1) };
-        depth = next.ok_or_else(|| {
-            archive.error(format!("the entry `{}` is outside of it", String::from_utf8_lossy(name).escape_debug()))
-        })?;
-    }
-    Ok(crate::context::glob::clean(name))
+    clean_inside(name).ok_or_else(|| {
+        archive.error(format!("the entry `{}` is outside of it", String::from_utf8_lossy(name).escape_debug()))
+    })
 }
 
 /// Makes another name of a file that is already at its place, or was there before.
