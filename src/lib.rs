@@ -79,6 +79,7 @@ pub mod export;
 pub mod fsutil;
 pub mod layer;
 pub mod oci;
+pub mod ops;
 pub mod plan;
 pub mod progress;
 pub mod sandbox;
