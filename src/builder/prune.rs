@@ -47,17 +47,17 @@ pub enum PruneError {
     /// Unpacked layers.
     #[error("cannot prune snapshots")]
     Snapshot(#[from] SnapshotError),
-    /// Cache mounts.
-    #[error("cannot remove the cache mounts at `{}`", path.display())]
-    CacheMounts {
-        /// Their directory.
+    /// A directory of the store.
+    #[error("cannot remove what is in `{}`", path.display())]
+    Directory {
+        /// The directory.
         path: PathBuf,
         /// The kernel's answer.
         source: io::Error,
     },
 }
 
-/// Removes from the store at `root` what no tag leads to; with `everything`, tags and cache mounts too.
+/// Removes from the store at `root` what no tag leads to; with `everything`, tags, cache and cache mounts too.
 /// Fails when a build uses the store. A store that is not there is pruned already.
 pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
     let mut pruned = Pruned::default();
@@ -70,10 +70,15 @@ pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
         for (name, _) in store.tags()? {
             pruned.tags += usize::from(store.remove_tag(&name)?);
         }
-        (pruned.cache_mounts, pruned.bytes) = remove_cache_mounts(&root.join("mounts"))?;
+        let (mounts, bytes) = empty(&root.join("mounts"))?;
+        (pruned.cache_mounts, pruned.bytes) = (mounts, bytes);
     }
     let needed = Needed::of(&store)?;
     pruned.records = LocalCache::open(root)?.retain(|record| needed.layers.contains(&record.diff_id))?;
+    if everything {
+        // What else the cache remembers is about layers and files that are gone with the images.
+        pruned.bytes += empty(&root.join("cache"))?.1;
+    }
     // Which overlay marks the snapshots have does not matter to who removes them.
     let snapshots = Snapshots::open(root, false)?;
     snapshots.sweep()?;
@@ -130,8 +135,8 @@ impl Needed {
     }
 }
 
-/// Returns how many there were, and their bytes.
-fn remove_cache_mounts(path: &Path) -> Result<(usize, u64), PruneError> {
+/// Removes everything in a directory; returns how many entries there were, and the bytes of their files.
+fn empty(path: &Path) -> Result<(usize, u64), PruneError> {
     let remove = || -> io::Result<(usize, u64)> {
         let directory = match Dir::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
@@ -145,7 +150,7 @@ fn remove_cache_mounts(path: &Path) -> Result<(usize, u64), PruneError> {
         }
         Ok((count, bytes))
     };
-    remove().map_err(|source| PruneError::CacheMounts { path: path.to_owned(), source })
+    remove().map_err(|source| PruneError::Directory { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -214,6 +219,7 @@ mod tests {
         let pruned = prune(&root, true).unwrap();
         assert_eq!((pruned.tags, pruned.records, pruned.snapshots, pruned.cache_mounts), (1, 4, 4, 1));
         assert_eq!(Store::open(&root).unwrap().blobs().unwrap(), []);
+        assert_eq!(Dir::open(&root.join("cache")).unwrap().entries().unwrap(), []);
     }
 
     #[test]

@@ -8,10 +8,21 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+/// The table of [`super::report::Exit`], for those who write scripts.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  the build failed: the Dockerfile, the context, or a command it runs
+    2  the command line makes no sense
+    3  this machine lacks something, or a file cannot be written
+    4  a registry or another server did not answer as it should; try again
+    5  a bug
+  130  canceled";
+
 /// Builds OCI images from Dockerfiles: no daemon, no root.
 #[derive(Parser, Debug)]
 #[command(name = "kiln", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true, infer_subcommands = false)]
+#[command(disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -65,7 +76,7 @@ pub(super) enum ListFormat {
 /// `kiln prune`.
 #[derive(Args, Debug)]
 pub(super) struct PruneArguments {
-    /// Remove the images and the cache mounts too: everything
+    /// Remove images, cache and cache mounts too: everything
     #[arg(short, long)]
     pub(super) all: bool,
     /// Which store.

@@ -10,7 +10,7 @@ use crate::builder::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity, render};
 use crate::source::{Sources, Span};
 
-/// The exit codes, all of them.
+/// The exit codes, all of them; `kiln --help` lists them too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Exit {
     /// Done.
