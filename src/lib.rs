@@ -82,6 +82,7 @@ pub mod oci;
 pub mod ops;
 pub mod plan;
 pub mod progress;
+pub mod registry;
 pub mod sandbox;
 pub mod snapshot;
 pub mod source;

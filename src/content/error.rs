@@ -86,7 +86,7 @@ impl ContentError {
     }
 
     /// Takes back the typed error a reader or writer of this room put into an `io::Error`.
-    pub(super) fn of_io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn of_io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| source.downcast::<Self>().unwrap_or_else(Self::io(doing, path))
     }
 

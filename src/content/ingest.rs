@@ -46,6 +46,11 @@ impl Ingest {
         self.length
     }
 
+    /// Returns the temporary file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes the blob visible and returns its digest and length in bytes. With `expected`, other content is refused.
     /// Success means that the content is stored, not that this call stored it first.
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), ContentError> {

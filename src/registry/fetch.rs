@@ -1,0 +1,171 @@
+//! Fetching a blob into the store: verified, and resumed where a broken connection left off.
+
+use std::io::Write;
+
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::error::Cause;
+use super::request::{Attempts, Repository};
+use super::{Client, Inner, RegistryError, joined};
+use crate::content::{ContentError, Ingest, Store};
+use crate::digest::Digest;
+use crate::oci::{Descriptor, Reference, digest_of};
+
+/// Pieces that may wait between the network and the disk.
+const QUEUE: usize = 16;
+
+impl Client {
+    /// Fetches a blob of the reference's repository into `store`, unless it is there already. `progress` is told how many
+    /// bytes are here, as they come. What does not match the descriptor is never stored.
+    pub async fn fetch_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        store: &Store,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), RegistryError> {
+        let (mirrors, origin) = self.0.sources(reference);
+        let subject = || format!("{}@{}", reference.name(), descriptor.digest());
+        let failed = |cause| RegistryError::new("fetch", subject(), &origin.host, cause);
+        let digest = digest_of(descriptor).map_err(|error| failed(error.into()))?;
+        let wanted = Wanted { digest, size: descriptor.size(), store, progress };
+        for mirror in &mirrors {
+            if self.0.fetch(mirror, &wanted).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.0.fetch(&origin, &wanted).await.map_err(failed)
+    }
+}
+
+/// What is fetched, and where it goes.
+struct Wanted<'a> {
+    digest: Digest,
+    size: u64,
+    store: &'a Store,
+    progress: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+impl Inner {
+    async fn fetch(&self, repository: &Repository, wanted: &Wanted<'_>) -> Result<(), Cause> {
+        if wanted.store.length_of(&wanted.digest)? == Some(wanted.size) {
+            (wanted.progress)(wanted.size);
+            return Ok(());
+        }
+        let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
+        let mut attempts = Attempts::new(self.settings.retry);
+        let mut ingest = wanted.store.ingest()?;
+        loop {
+            let before = ingest.length();
+            let (ended, result) = self.fetch_on(repository, wanted, ingest).await;
+            match result {
+                Ok(()) => return commit(ended, wanted).await,
+                Err(cause) => {
+                    if ended.length() > before {
+                        attempts.reset();
+                    }
+                    attempts.wait_or(cause).await?;
+                }
+            }
+            ingest = ended;
+        }
+    }
+
+    /// Goes on with a download; gives the ingest back with all that came.
+    async fn fetch_on(
+        &self,
+        repository: &Repository,
+        wanted: &Wanted<'_>,
+        ingest: Ingest,
+    ) -> (Ingest, Result<(), Cause>) {
+        let (digest, offset) = (wanted.digest, ingest.length());
+        let answer = self.send(repository, |client, base| {
+            let request = client.get(format!("{base}/blobs/{digest}"));
+            if offset == 0 { request } else { request.header(RANGE, format!("bytes={offset}-")) }
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(cause) => return (ingest, Err(cause)),
+        };
+        let ingest = match (offset, starts_at(&answer, offset)) {
+            (_, Err(cause)) => return (ingest, Err(cause)),
+            (1.., Ok(0)) => match wanted.store.ingest() {
+                // The registry does not resume: from the start again.
+                Ok(anew) => anew,
+                Err(error) => return (ingest, Err(error.into())),
+            },
+            _ => ingest,
+        };
+        receive(answer, ingest, wanted).await
+    }
+}
+
+/// Returns the offset at which the body starts: the one asked for, or 0.
+fn starts_at(answer: &Response, asked: u64) -> Result<u64, Cause> {
+    if answer.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok(0);
+    }
+    let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let start = range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse().ok());
+    match start {
+        Some(start) if start == asked => Ok(start),
+        _ => Err(Cause::Malformed { what: "answer", detail: format!("asked for byte {asked}, got range `{range}`") }),
+    }
+}
+
+/// Moves a body into an ingest: the network here, hashing and disk on a thread that may block.
+async fn receive(mut answer: Response, ingest: Ingest, wanted: &Wanted<'_>) -> (Ingest, Result<(), Cause>) {
+    let mut received = ingest.length();
+    let (sender, writer) = spawn_writer(ingest);
+    let result = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => {
+                received += chunk.len() as u64;
+                if received > wanted.size {
+                    break Err(Cause::TooLong { expected: wanted.size });
+                }
+                // A writer that stopped has its reason, which comes below.
+                if sender.send(chunk).await.is_err() {
+                    break Ok(());
+                }
+                (wanted.progress)(received);
+            }
+            Ok(None) if received < wanted.size => {
+                break Err(Cause::Interrupted { received, expected: wanted.size });
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(Cause::http(error)),
+        }
+    };
+    drop(sender);
+    let (ingest, written) = joined(writer.await);
+    (ingest, written.map_err(Cause::from).and(result))
+}
+
+type Written = (Ingest, Result<(), ContentError>);
+
+fn spawn_writer<T: AsRef<[u8]> + Send + 'static>(mut ingest: Ingest) -> (mpsc::Sender<T>, JoinHandle<Written>) {
+    let (sender, mut receiver) = mpsc::channel::<T>(QUEUE);
+    let writer = tokio::task::spawn_blocking(move || {
+        while let Some(piece) = receiver.blocking_recv() {
+            if let Err(error) = ingest.write_all(piece.as_ref()) {
+                let error = ContentError::of_io("write", ingest.path())(error);
+                return (ingest, Err(error));
+            }
+        }
+        (ingest, Ok(()))
+    });
+    (sender, writer)
+}
+
+async fn commit(ingest: Ingest, wanted: &Wanted<'_>) -> Result<(), Cause> {
+    let expected = wanted.digest;
+    match joined(tokio::task::spawn_blocking(move || ingest.commit(Some(&expected))).await) {
+        Ok(_) => Ok(()),
+        Err(ContentError::WrongDigest { expected, actual, .. }) => Err(Cause::WrongDigest { expected, actual }),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,204 @@
+//! One registry: its address, how it is reached, and how it wants to be asked.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use base64::Engine as _;
+use reqwest::header::HeaderValue;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::challenge::{Challenge, Scope};
+use super::error::Cause;
+use super::secret::{Credentials, Secret};
+use super::settings::Settings;
+use super::transport::Security;
+use super::{Inner, helper, token};
+use crate::oci::DEFAULT_DOMAIN;
+
+/// The default domain's registry has a name of its own.
+const DEFAULT_REGISTRY: &str = "registry-1.docker.io";
+
+/// What is known of one registry. Shared by all requests to it.
+pub(super) struct Host {
+    /// The domain in references.
+    pub(super) domain: String,
+    /// Host and port that are connected to.
+    pub(super) address: String,
+    /// Ways to connect, the preferred one first.
+    pub(super) candidates: Vec<Security>,
+    /// The way that works, once known.
+    pub(super) security: OnceCell<Security>,
+    helper: OnceCell<Option<Credentials>>,
+    /// Held while a token is fetched, so that requests at once fetch one.
+    login: Mutex<Login>,
+}
+
+/// How the registry wants to be asked, and tokens it takes.
+#[derive(Default)]
+struct Login {
+    challenge: Option<Challenge>,
+    tokens: Vec<Token>,
+}
+
+struct Token {
+    scope: Scope,
+    header: HeaderValue,
+    expires: Instant,
+}
+
+impl Host {
+    pub(super) fn new(domain: &str, settings: &Settings) -> Self {
+        let candidates = if is_loopback(domain) {
+            vec![Security::Plain, Security::Unverified]
+        } else if settings.insecure.contains(domain) {
+            vec![Security::Unverified, Security::Plain]
+        } else {
+            vec![Security::Verified]
+        };
+        Self {
+            domain: domain.to_owned(),
+            address: if domain == DEFAULT_DOMAIN { DEFAULT_REGISTRY.to_owned() } else { domain.to_owned() },
+            candidates,
+            security: OnceCell::new(),
+            helper: OnceCell::new(),
+            login: Mutex::new(Login::default()),
+        }
+    }
+
+    /// Returns the header for a request that needs `scope` on the repository `path`; `None` when none is wanted as far as
+    /// is known.
+    pub(super) async fn authorization(
+        &self,
+        inner: &Inner,
+        path: &str,
+        scope: &Scope,
+    ) -> Result<Option<HeaderValue>, Cause> {
+        let mut login = self.login.lock().await;
+        self.authorize(&mut login, inner, path, scope).await
+    }
+
+    /// Learns from a refusal, and returns another header to try; `None` when there is none.
+    pub(super) async fn answer(
+        &self,
+        inner: &Inner,
+        path: &str,
+        scope: &Scope,
+        challenge: Challenge,
+        refused: Option<&HeaderValue>,
+    ) -> Result<Option<HeaderValue>, Cause> {
+        let mut login = self.login.lock().await;
+        let scope = match &challenge {
+            Challenge::Bearer { scope: asked, .. } => scope.and(asked),
+            Challenge::Basic => scope.clone(),
+        };
+        login.tokens.retain(|token| Some(&token.header) != refused);
+        login.challenge = Some(challenge);
+        let header = self.authorize(&mut login, inner, path, &scope).await?;
+        Ok(header.filter(|header| Some(header) != refused))
+    }
+
+    async fn authorize(
+        &self,
+        login: &mut Login,
+        inner: &Inner,
+        path: &str,
+        scope: &Scope,
+    ) -> Result<Option<HeaderValue>, Cause> {
+        let Some(challenge) = &login.challenge else { return Ok(None) };
+        if let Some(header) = login.token(scope) {
+            return Ok(Some(header));
+        }
+        let credentials = self.credentials(path, &inner.settings).await?;
+        match (challenge, &credentials) {
+            (_, Some(Credentials::Bearer(token))) => header("Bearer", token.expose()).map(Some),
+            (Challenge::Basic, Some(Credentials::Password { user, password })) => basic(user, password).map(Some),
+            (Challenge::Basic, _) => Ok(None),
+            (Challenge::Bearer { realm, service, .. }, _) => {
+                let request =
+                    token::Request { realm, service: service.as_deref(), scope, credentials: credentials.as_ref() };
+                let (text, lifetime) = token::fetch(inner, self, &request).await?;
+                let header = header("Bearer", text.expose())?;
+                let expires = Instant::now() + lifetime;
+                login.keep(Token { scope: scope.clone(), header: header.clone(), expires });
+                Ok(Some(header))
+            }
+        }
+    }
+
+    /// Whether requests for this repository have an account behind them.
+    pub(super) async fn has_account(&self, path: &str, settings: &Settings) -> bool {
+        matches!(self.credentials(path, settings).await, Ok(Some(_)))
+    }
+
+    /// Returns the credentials for a repository: of the helper for the domain, else those in the docker config.
+    pub(super) async fn credentials(&self, path: &str, settings: &Settings) -> Result<Option<Credentials>, Cause> {
+        let Some(config) = &settings.docker_config else { return Ok(None) };
+        let asked = self.helper.get_or_try_init(|| async {
+            match config.helper(&self.domain) {
+                Some((name, server)) => helper::ask(name, &server).await,
+                None => Ok(None),
+            }
+        });
+        // A helper that fails must not keep anyone from public images, so a stored password is tried before it is told.
+        match (asked.await, config.stored(&self.domain, path)) {
+            (Ok(Some(credentials)), _) => Ok(Some(credentials.clone())),
+            (_, Some(credentials)) => Ok(Some(credentials.clone())),
+            (Ok(None), None) => Ok(None),
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+impl Login {
+    /// Returns a token that still lives and allows this.
+    fn token(&self, scope: &Scope) -> Option<HeaderValue> {
+        let now = Instant::now();
+        let lives = |token: &&Token| token.expires > now && token.scope.covers(scope);
+        self.tokens.iter().find(lives).map(|token| token.header.clone())
+    }
+
+    /// Keeps a token in place of those it covers and those that ended.
+    fn keep(&mut self, token: Token) {
+        let now = Instant::now();
+        self.tokens.retain(|old| old.expires > now && !token.scope.covers(&old.scope));
+        self.tokens.push(token);
+    }
+}
+
+/// Makes a header that is not shown.
+fn header(scheme: &str, text: &str) -> Result<HeaderValue, Cause> {
+    let malformed = |_| Cause::Malformed { what: "token", detail: "it has control characters".to_owned() };
+    let mut header = HeaderValue::from_str(&format!("{scheme} {text}")).map_err(malformed)?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Makes the header of Basic authentication (RFC 7617).
+pub(super) fn basic(user: &str, password: &Secret) -> Result<HeaderValue, Cause> {
+    let text = format!("{user}:{}", password.expose());
+    header("Basic", &base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+/// Whether a domain is this machine itself.
+pub(super) fn is_loopback(domain: &str) -> bool {
+    if domain.starts_with("[::1]") {
+        return true;
+    }
+    let host = domain.split_once(':').map_or(domain, |(host, _)| host);
+    host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for domain in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "[::1]"] {
+            assert!(is_loopback(domain), "{domain}");
+        }
+        for domain in ["localhost.example", "127.0.0.1.example", "128.0.0.1", "docker.io", "[::2]:5000"] {
+            assert!(!is_loopback(domain), "{domain}");
+        }
+    }
+}

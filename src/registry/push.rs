@@ -1,0 +1,301 @@
+//! Pushing blobs and manifests (distribution-spec, "Push").
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::{Response, StatusCode, Url};
+use tokio::sync::mpsc;
+
+use super::body::{BlobSource, Opened, Pieces};
+use super::challenge::Scope;
+use super::error::Cause;
+use super::request::{Attempts, Repository};
+use super::{Client, Inner, RegistryError};
+use crate::digest::{Digest, Hasher};
+use crate::oci::{Descriptor, Reference, descriptor, digest_of};
+
+/// How a blob came to be in the registry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    /// It was there already.
+    WasThere,
+    /// It was taken over from another repository of the registry.
+    Mounted,
+    /// Its bytes were sent.
+    Uploaded,
+}
+
+/// Up to this many bytes are sent together with the digest, which saves a request; more go in a request of their own.
+const TOGETHER_LIMIT: u64 = 4 << 20;
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(100);
+const OCTETS: &str = "application/octet-stream";
+
+impl Client {
+    /// Makes sure that the reference's repository has a blob: it is looked for, then taken over from `mount_from` (a
+    /// repository of the same registry), then uploaded. `progress` is told how many bytes went out.
+    pub async fn push_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        source: &BlobSource,
+        mount_from: Option<&Reference>,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Pushed, RegistryError> {
+        let mount_from = mount_from.filter(|from| from.domain == reference.domain && from.path != reference.path);
+        let mut repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
+        if let Some(from) = mount_from {
+            repository.scope = repository.scope.and(&Scope::pull(&from.path));
+        }
+        let from = mount_from.map(|from| from.path.as_str());
+        let pushed = self.0.push(&repository, descriptor, source, from, progress).await;
+        let subject = || format!("{}@{}", reference.name(), descriptor.digest());
+        pushed.map_err(|cause| RegistryError::new("push", subject(), &repository.host, cause))
+    }
+
+    /// Uploads a blob whose digest is known only at its end, for example a layer while it is compressed. Returns
+    /// digest and length in bytes. It cannot be sent twice, so nothing is tried again once it has begun.
+    pub async fn push_stream(
+        &self,
+        reference: &Reference,
+        pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    ) -> Result<(Digest, u64), RegistryError> {
+        let repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
+        let pushed = self.0.push_stream(&repository, pieces).await;
+        pushed.map_err(|cause| RegistryError::new("push", reference.name(), &repository.host, cause))
+    }
+
+    /// Puts a manifest or index under the reference's tag (or `latest`), or, when the reference has only a digest, under that.
+    /// Everything it refers to must be there. Returns its descriptor.
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Descriptor, RegistryError> {
+        let repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
+        let put = self.0.put_manifest(&repository, reference, media_type, bytes).await;
+        put.map_err(|cause| RegistryError::new("push", reference.to_string(), &repository.host, cause))
+    }
+}
+
+impl Inner {
+    async fn push(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        source: &BlobSource,
+        mount_from: Option<&str>,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Pushed, Cause> {
+        let (digest, size) = (digest_of(descriptor)?, descriptor.size());
+        let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
+        let mut attempts = Attempts::new(self.settings.retry);
+        loop {
+            let once = async {
+                if self.has_blob(repository, &digest).await? {
+                    return Ok(Pushed::WasThere);
+                }
+                let mount = mount_from.map(|from| (&digest, from));
+                let Some(upload) = self.begin(repository, mount).await? else {
+                    return Ok(Pushed::Mounted);
+                };
+                let sent = Arc::new(AtomicU64::new(0));
+                let uploaded = self.upload(repository, upload, &digest, size, source.open()?, &sent);
+                telling(uploaded, &sent, progress).await?;
+                Ok(Pushed::Uploaded)
+            };
+            match once.await {
+                Ok(pushed) => {
+                    progress(size);
+                    return Ok(pushed);
+                }
+                Err(cause) => attempts.wait_or(cause).await?,
+            }
+        }
+    }
+
+    async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Cause> {
+        match self.send(repository, |client, base| client.head(format!("{base}/blobs/{digest}"))).await {
+            Ok(_) => Ok(true),
+            Err(Cause::NotFound { .. }) => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Begins an upload and returns its URL; `None` when the blob `mount.0` was taken over from the repository `mount.1`
+    /// instead.
+    async fn begin(&self, repository: &Repository, mount: Option<(&Digest, &str)>) -> Result<Option<Url>, Cause> {
+        let answer = self.send(repository, |client, base| {
+            let request = client.post(format!("{base}/blobs/uploads/")).header(CONTENT_LENGTH, 0);
+            match mount {
+                Some((digest, from)) => request.query(&[("mount", &*digest.to_string()), ("from", from)]),
+                None => request,
+            }
+        });
+        let answer = answer.await?;
+        if mount.is_some() && answer.status() == StatusCode::CREATED {
+            return Ok(None);
+        }
+        location(&answer).map(Some)
+    }
+
+    async fn upload(
+        &self,
+        repository: &Repository,
+        upload: Url,
+        digest: &Digest,
+        size: u64,
+        source: Opened,
+        sent: &Arc<AtomicU64>,
+    ) -> Result<(), Cause> {
+        let octets = |request: reqwest::RequestBuilder| {
+            request.header(CONTENT_TYPE, OCTETS).header(CONTENT_LENGTH, size).body(source.body(sent))
+        };
+        if size <= TOGETHER_LIMIT {
+            let end = with_digest(upload, digest);
+            let answer = self.send(repository, |client, _| octets(client.put(end.clone()))).await?;
+            return check_digest(answer.headers(), digest);
+        }
+        let answer = self.send(repository, |client, _| octets(client.patch(upload.clone()))).await?;
+        self.end(repository, location(&answer)?, digest).await
+    }
+
+    /// Ends an upload whose bytes are all there.
+    async fn end(&self, repository: &Repository, upload: Url, digest: &Digest) -> Result<(), Cause> {
+        let end = with_digest(upload, digest);
+        let answer = self.send(repository, |client, _| client.put(end.clone()).header(CONTENT_LENGTH, 0)).await?;
+        check_digest(answer.headers(), digest)
+    }
+
+    async fn push_stream(
+        &self,
+        repository: &Repository,
+        pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    ) -> Result<(Digest, u64), Cause> {
+        let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
+        let mut attempts = Attempts::new(self.settings.retry);
+        let upload = loop {
+            match self.begin(repository, None).await {
+                Ok(upload) => break upload.expect("nothing is mounted without a repository to mount from"),
+                Err(cause) => attempts.wait_or(cause).await?,
+            }
+        };
+        let (hashed, ended) = hashing(pieces);
+        // The body is there once; a challenge in the middle of an upload, which would need it again, ends it.
+        let body = std::sync::Mutex::new(Some(hashed));
+        let answer = self.send(repository, |client, _| {
+            let body = body.lock().ok().and_then(|mut body| body.take()).map(Pieces::into_body);
+            client.patch(upload.clone()).header(CONTENT_TYPE, OCTETS).body(body.unwrap_or_default())
+        });
+        let answer = answer.await;
+        // The error of whoever makes the pieces says more than that of the request it broke.
+        let (digest, length) = match (ended.await, answer.as_ref().is_ok()) {
+            (Ok(Ok(known)), _) => known,
+            (Ok(Err(error)), _) => return Err(Cause::Stream(error)),
+            (Err(_), _) => return Err(answer.err().unwrap_or(Cause::Interrupted { received: 0, expected: 0 })),
+        };
+        self.end(repository, location(&answer?)?, &digest).await?;
+        Ok((digest, length))
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Descriptor, Cause> {
+        let digest = Digest::of(bytes);
+        let name = match (&reference.tag, reference.digest) {
+            (_, Some(expected)) if expected != digest => return Err(Cause::WrongDigest { expected, actual: digest }),
+            (None, Some(expected)) => expected.to_string(),
+            _ => reference.tag_or_latest().to_owned(),
+        };
+        let mut attempts = Attempts::new(self.settings.retry);
+        loop {
+            let answer = self.send(repository, |client, base| {
+                client.put(format!("{base}/manifests/{name}")).header(CONTENT_TYPE, media_type).body(bytes.to_vec())
+            });
+            match answer.await {
+                Ok(answer) => {
+                    check_digest(answer.headers(), &digest)?;
+                    return Ok(descriptor(media_type, &digest, bytes.len() as u64));
+                }
+                Err(cause) => attempts.wait_or(cause).await?,
+            }
+        }
+    }
+}
+
+/// Reads where an upload goes on; registries may answer with a path alone.
+fn location(answer: &Response) -> Result<Url, Cause> {
+    let malformed = |detail: &str| Cause::Malformed { what: "answer to an upload", detail: detail.to_owned() };
+    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.ok_or_else(|| malformed("it has no Location"))?;
+    let url = answer.url().join(location).map_err(|_| malformed("its Location is not a URL"))?;
+    match url.scheme() == answer.url().scheme() || url.scheme() == "https" {
+        true => Ok(url),
+        false => Err(malformed("its Location leaves https")),
+    }
+}
+
+/// Adds the digest to what the registry wrote into the query.
+fn with_digest(mut upload: Url, digest: &Digest) -> Url {
+    upload.query_pairs_mut().append_pair("digest", &digest.to_string());
+    upload
+}
+
+/// What the registry took must be what was sent, if it says what that is.
+fn check_digest(headers: &HeaderMap, expected: &Digest) -> Result<(), Cause> {
+    let announced = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
+    match announced {
+        Some(actual) if actual != *expected => Err(Cause::WrongDigest { expected: *expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+/// Tells progress while a future runs.
+async fn telling<T>(work: impl Future<Output = T>, sent: &AtomicU64, progress: &(dyn Fn(u64) + Send + Sync)) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(TICK, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => progress(sent.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+type Ended = tokio::sync::oneshot::Receiver<io::Result<(Digest, u64)>>;
+
+/// Hashes pieces on their way, on a thread that may block. The second part is told the digest and length at the end, or the
+/// error that ended the pieces.
+fn hashing(mut pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> (Pieces, Ended) {
+    let (forward, hashed) = mpsc::channel(4);
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let (mut hasher, mut length) = (Hasher::default(), 0);
+        while let Some(piece) = pieces.blocking_recv() {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // The request must not end well: a registry could take the part for the whole.
+                    let broken = io::Error::new(error.kind(), error.to_string());
+                    let _ = forward.blocking_send(Err(broken));
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            };
+            hasher.update(&piece);
+            length += piece.len() as u64;
+            if forward.blocking_send(Ok(piece)).is_err() {
+                return;
+            }
+        }
+        let _ = tell.send(Ok((hasher.finish(), length)));
+    });
+    (Pieces { pieces: hashed, sent: Arc::default() }, ended)
+}

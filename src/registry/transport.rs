@@ -1,0 +1,106 @@
+//! HTTP clients, made when they are first needed: reading the system's certificates takes milliseconds that a build
+//! without a network should not pay.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::{NoProxy, Proxy, redirect};
+
+use super::error::Cause;
+use super::settings::Settings;
+
+/// How a connection is protected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Security {
+    /// TLS with a certificate of a known authority.
+    Verified,
+    /// TLS with any certificate.
+    Unverified,
+    /// Plain HTTP.
+    Plain,
+}
+
+impl Security {
+    pub(super) fn scheme(self) -> &'static str {
+        match self {
+            Self::Verified | Self::Unverified => "https",
+            Self::Plain => "http",
+        }
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest silence within an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const REDIRECT_LIMIT: usize = 10;
+/// Proxies are for what is elsewhere.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+#[derive(Default)]
+pub(super) struct Transport {
+    verified: OnceLock<reqwest::Client>,
+    unverified: OnceLock<reqwest::Client>,
+    plain: OnceLock<reqwest::Client>,
+}
+
+impl Transport {
+    /// Returns the client for this kind of connection.
+    pub(super) fn client(&self, security: Security, settings: &Settings) -> Result<reqwest::Client, Cause> {
+        let cell = match security {
+            Security::Verified => &self.verified,
+            Security::Unverified => &self.unverified,
+            Security::Plain => &self.plain,
+        };
+        if let Some(client) = cell.get() {
+            return Ok(client.clone());
+        }
+        // Two that come here at once make two clients, and one is kept.
+        let client = make(security, settings)?;
+        Ok(cell.get_or_init(|| client).clone())
+    }
+}
+
+fn make(security: Security, settings: &Settings) -> Result<reqwest::Client, Cause> {
+    // Fails when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(redirect_policy(security))
+        .referer(false)
+        .tls_built_in_root_certs(security == Security::Verified)
+        .danger_accept_invalid_certs(security == Security::Unverified)
+        // The environment is not read here: proxies come with the settings.
+        .no_proxy();
+    let except = format!("{LOOPBACK},{}", settings.proxies.except);
+    let proxies = [settings.proxies.http.as_ref().map(Proxy::http), settings.proxies.https.as_ref().map(Proxy::https)];
+    for proxy in proxies.into_iter().flatten() {
+        let proxy = proxy.map_err(settings_error("proxy"))?;
+        builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&except)));
+    }
+    for pem in settings.certificates.iter().filter(|_| security == Security::Verified) {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(settings_error("certificate"))? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(Cause::http)
+}
+
+fn settings_error(what: &'static str) -> impl Fn(reqwest::Error) -> Cause {
+    move |error| Cause::Settings { what, source: error.without_url() }
+}
+
+/// Registries redirect blobs to other hosts. The client drops `Authorization` when the host changes; here it is refused
+/// to leave TLS.
+fn redirect_policy(security: Security) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > REDIRECT_LIMIT {
+            attempt.error("too many redirects")
+        } else if security == Security::Verified && attempt.url().scheme() != "https" {
+            attempt.error("redirect from https to http refused")
+        } else {
+            attempt.follow()
+        }
+    })
+}
