@@ -160,7 +160,10 @@ async fn bad_manifests_are_refused() {
     assert!(matches!(resolve(announced).await, Cause::WrongDigest { .. }));
     assert!(matches!(resolve(Reply::new(200, "<html>")).await, Cause::Malformed { what: "manifest", .. }));
     assert!(matches!(resolve(Reply::new(200, r#"{"layers":[]}"#)).await, Cause::Malformed { what: "manifest", .. }));
-    assert!(matches!(resolve(Reply::new(200, r#"{"schemaVersion":2,"manifests":[]}"#)).await, Cause::NoPlatform { .. }));
+    assert!(matches!(
+        resolve(Reply::new(200, r#"{"schemaVersion":2,"manifests":[]}"#)).await,
+        Cause::NoPlatform { .. }
+    ));
     let endless = Reply::new(302, "").header("Location", "/v2/a/manifests/latest");
     assert!(matches!(resolve(endless).await, Cause::Network(_)));
 }
