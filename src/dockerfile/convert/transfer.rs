@@ -1,5 +1,7 @@
 //! COPY and ADD.
 
+use std::collections::BTreeMap;
+
 use crate::diag::Diagnostic;
 
 use super::super::instruction::{Add, Copy, Heredoc, InstructionKind, Text, Transfer};
@@ -53,15 +55,25 @@ impl Line<'_> {
             let message = "at least two arguments, but only one was provided. Destination could not be determined";
             self.requires(message)
         })?;
-        if self.heredoc_named_by(&destination, is_json)?.is_some() {
+        // Of several heredocs with one name the last body counts for all, so the name stands for one file.
+        let mut bodies: BTreeMap<&str, Option<&Heredoc>> =
+            self.heredocs.iter().map(|taken| (taken.heredoc.name.text.as_str(), Some(&taken.heredoc))).collect();
+        if named(&destination).is_some_and(|name| bodies.contains_key(name.as_str())) {
             let message = format!("{} cannot accept a heredoc as a destination", self.name);
             return Err(Diagnostic::error("heredoc", destination.span, message));
         }
         let (mut sources, mut heredocs) = (Vec::new(), Vec::new());
         for word in words {
-            match self.heredoc_named_by(&word, is_json)? {
-                Some(heredoc) => heredocs.push(heredoc),
-                None => sources.push(word),
+            match named(&word) {
+                Some(_) if is_json => {
+                    let error = Diagnostic::error("heredoc", word.span, "a heredoc cannot stand in JSON form");
+                    return Err(error.with_help("write the arguments without brackets"));
+                }
+                Some(name) if bodies.contains_key(name.as_str()) => {
+                    let body = bodies.get_mut(name.as_str()).and_then(Option::take);
+                    heredocs.extend(body.map(|body| Heredoc { name: Text::new(name, word.span), ..body.clone() }));
+                }
+                _ => sources.push(word),
             }
         }
         Ok(Transfer {
@@ -74,15 +86,9 @@ impl Line<'_> {
             destination,
         })
     }
+}
 
-    /// Returns the heredoc a word stands for. Of several with one name, each gets the last body.
-    fn heredoc_named_by(&self, word: &Text, is_json: bool) -> Result<Option<Heredoc>, Diagnostic> {
-        let Some(found) = parse::heredoc_word(&word.text) else { return Ok(None) };
-        if is_json {
-            let error = Diagnostic::error("heredoc", word.span, "a heredoc cannot stand in JSON form");
-            return Err(error.with_help("write the arguments without brackets"));
-        }
-        let taken = self.heredocs.iter().rev().find(|taken| taken.heredoc.name.text == found.name);
-        Ok(taken.map(|taken| Heredoc { name: Text::new(found.name, word.span), ..taken.heredoc.clone() }))
-    }
+/// Returns the name in a word that looks like a heredoc.
+fn named(word: &Text) -> Option<String> {
+    parse::heredoc_word(&word.text).map(|found| found.name)
 }
