@@ -113,7 +113,7 @@ fn try_everything(text: &str) {
         diagnostic.span.into_iter().for_each(check);
         diag::render(diagnostic, &sources, true);
     }
-    let value = |name: &str| (name.len() % 2 == 0).then(|| name.to_owned());
+    let value = |name: &str| (name.len().is_multiple_of(2)).then(|| name.to_owned());
     for instruction in &parsed.file.instructions {
         check(instruction.span);
         check(instruction.name_span);
