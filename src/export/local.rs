@@ -5,17 +5,14 @@
 //! with buildx; modes, times, hard links and the extended attributes the file system accepts are kept.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
-use rustix::io::Errno;
+use std::vec;
 
 use super::report::Report;
-use crate::fsutil::{Dir, Entry, Kind, Metadata, Timestamp};
+use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, set_mode, set_mtime, set_xattr, xattrs_of};
 use crate::oci::Platform;
 
 /// What an export of files did.
@@ -61,7 +58,7 @@ pub fn write_local(view: &Dir, dest: &Path, report: &Report) -> Result<LocalSumm
     let destination = |source| LocalError::Destination { path: dest.to_owned(), source };
     std::fs::create_dir_all(dest).map_err(destination)?;
     let root = Dir::open(dest).map_err(destination)?;
-    let mut copy = Copy { root: &root, first_links: BTreeMap::new(), summary: LocalSummary::default(), report };
+    let mut copy = Copy { root: &root, first_names: BTreeMap::new(), summary: LocalSummary::default(), report };
     copy.tree(view).map_err(|(path, source)| LocalError::Entry { path, source })?;
     for path in &copy.summary.skipped {
         report.notice(format!("`/{}` is left out: it may not be made here", path.display()));
@@ -73,183 +70,142 @@ pub fn write_local(view: &Dir, dest: &Path, report: &Report) -> Result<LocalSumm
 struct Copy<'a> {
     root: &'a Dir,
     /// Where the first name of a file with several names was written.
-    first_links: BTreeMap<(u64, u64), PathBuf>,
+    first_names: BTreeMap<(u64, u64), PathBuf>,
     summary: LocalSummary,
     report: &'a Report,
 }
 
-/// A directory being copied.
-struct Level {
-    from: Dir,
-    to: Dir,
-    path: PathBuf,
+/// What is left to do in a directory, and what the directory shall be in the end.
+struct Left {
+    names: vec::IntoIter<Entry>,
     metadata: Metadata,
-    left: std::vec::IntoIter<Entry>,
 }
 
 impl Copy<'_> {
-    /// A stack in place of recursion: a result may be thousands of directories deep.
+    /// Walks the view, and the destination beside it.
     fn tree(&mut self, view: &Dir) -> Result<(), (PathBuf, io::Error)> {
-        let top = || -> io::Result<Level> {
-            Ok(Level {
-                from: view.try_clone()?,
-                to: self.root.try_clone()?,
-                path: PathBuf::new(),
-                metadata: view.metadata()?,
-                left: view.entries()?.into_iter(),
-            })
-        };
-        let mut levels = vec![top().map_err(|error| (PathBuf::new(), error))?];
-        while let Some(level) = levels.last_mut() {
-            let Some(entry) = level.left.next() else {
-                let Some(level) = levels.pop() else { break };
-                // The destination is the user's directory and keeps its mode; those below become the result's, last: a
-                // mode may forbid writing, and writing sets the time.
-                if !levels.is_empty() {
-                    finish_directory(&level).map_err(|error| (level.path, error))?;
+        let mut path = PathBuf::new();
+        self.walk(view, &mut path).map_err(|error| (path, error))
+    }
+
+    /// `path` is where the walk stands.
+    fn walk(&mut self, view: &Dir, path: &mut PathBuf) -> io::Result<()> {
+        let left = Left { names: view.entries()?.into_iter(), metadata: view.metadata()? };
+        let mut from = DirStack::new(view.try_clone()?, left)?;
+        let mut to = DirStack::new(self.root.try_clone()?, ())?;
+        loop {
+            if let Some(entry) = from.top_data().names.next() {
+                path.push(&entry.name);
+                match self.entry(from.top(), to.top(), &entry.name, path)? {
+                    Some((source, target, left)) => {
+                        from.push(source, left)?;
+                        to.push(target, ())?;
+                    }
+                    None => _ = path.pop(),
                 }
                 continue;
-            };
-            let path = level.path.join(&entry.name);
-            let sub = self.entry(level, &entry.name, &path).map_err(|error| (path, error))?;
-            levels.extend(sub);
+            }
+            // The destination itself is the user's directory and keeps its mode.
+            let (Some((source, left)), Some((target, ()))) = (from.pop()?, to.pop()?) else { return Ok(()) };
+            // Last: a mode may forbid writing, and writing sets the time.
+            copy_attributes(&source, &target, &left.metadata)?;
+            path.pop();
         }
-        Ok(())
     }
 
     /// Copies one name; a directory is returned to be walked.
-    fn entry(&mut self, level: &Level, name: &OsStr, path: &Path) -> io::Result<Option<Level>> {
-        let Some(metadata) = level.from.child_metadata(name)? else { return Ok(None) };
+    fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &Path) -> io::Result<Option<(Dir, Dir, Left)>> {
+        let Some(metadata) = from.child_metadata(name)? else { return Ok(None) };
         self.summary.entries += 1;
         if metadata.kind == Kind::Directory {
-            let from = level.from.child_dir(name)?;
-            let to = directory(&level.to, name)?;
-            let left = from.entries()?.into_iter();
-            return Ok(Some(Level { from, to, path: path.to_owned(), metadata, left }));
+            let source = from.child_dir(name)?;
+            let left = Left { names: source.entries()?.into_iter(), metadata };
+            return Ok(Some((source, directory(to, name)?, left)));
         }
-        level.to.remove_tree(name)?;
-        if metadata.links > 1 && self.link(level, name, path, &metadata)? {
+        to.remove_tree(name)?;
+        if metadata.kind == Kind::File && metadata.links > 1 && self.link(to, name, path, &metadata)? {
             return Ok(None);
         }
         match metadata.kind {
-            Kind::File => self.file(level, name, &metadata)?,
+            Kind::File => self.file(from, to, name, &metadata)?,
             Kind::Symlink => {
-                fs::symlinkat(level.from.child_link(name)?, &level.to, name)?;
-                set_times(&level.to, name, metadata.mtime)?;
+                to.create_symlink(name, from.child_link(name)?.as_os_str())?;
+                to.set_child_mtime(name, metadata.mtime)?;
             }
-            Kind::Directory | Kind::Socket => self.skip(path),
-            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                if !node(&level.to, name, &metadata)? {
-                    self.skip(path);
-                }
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo if node(to, name, &metadata)? => {}
+            _ => {
+                self.summary.entries -= 1;
+                self.summary.skipped.push(path.to_owned());
             }
         }
         Ok(None)
     }
 
-    fn skip(&mut self, path: &Path) {
-        self.summary.entries -= 1;
-        self.summary.skipped.push(path.to_owned());
-    }
-
     /// Makes a further name of a file already written; of a new file, remembers where it will be.
-    fn link(&mut self, level: &Level, name: &OsStr, path: &Path, metadata: &Metadata) -> io::Result<bool> {
-        let Some(first) = self.first_links.get(&(metadata.device, metadata.inode)) else {
-            self.first_links.insert((metadata.device, metadata.inode), path.to_owned());
+    fn link(&mut self, to: &Dir, name: &OsStr, path: &Path, metadata: &Metadata) -> io::Result<bool> {
+        let Some(first) = self.first_names.get(&(metadata.device, metadata.inode)) else {
+            self.first_names.insert((metadata.device, metadata.inode), path.to_owned());
             return Ok(false);
         };
         let parent = self.root.open_dir_in_root(first.parent().unwrap_or(Path::new("")))?;
-        let first_name: OsString = first.file_name().unwrap_or_default().to_owned();
-        fs::linkat(&parent, &first_name, &level.to, name, AtFlags::empty())?;
+        to.create_hard_link(name, &parent, first.file_name().unwrap_or_default())?;
         Ok(true)
     }
 
-    fn file(&mut self, level: &Level, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        let mut from = level.from.child_file(name)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut to = File::from(fs::openat(&level.to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        self.summary.bytes += io::copy(&mut from, &mut to)?;
-        copy_attributes(&from, &to);
-        fs::fchmod(&to, Mode::from_raw_mode(metadata.mode))?;
-        fs::futimens(&to, &times(metadata.mtime))?;
+    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        let (mut source, mut target) = (from.child_file(name)?, to.create_file(name)?);
+        self.summary.bytes += io::copy(&mut source, &mut target)?;
         if self.summary.entries.is_multiple_of(256) {
             self.report.status("files", self.summary.bytes, 0, false);
         }
-        Ok(())
+        copy_attributes(&source, &target, metadata)
     }
 }
 
-/// Opens the directory of that name; what else has the name makes room for it. A directory that denies writing (of an earlier
-/// export) is opened up; in the end it gets the mode of the result.
+/// Opens the directory of that name; what else has the name makes room for it. A directory that denies writing (of an
+/// earlier export) is opened up; in the end it gets the mode of the result.
 fn directory(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
     match parent.child_metadata(name)? {
         Some(found) if found.is_dir() && found.mode & 0o700 == 0o700 => {}
-        Some(found) if found.is_dir() => fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?,
+        Some(found) if found.is_dir() => parent.set_child_mode(name, 0o700)?,
         _ => {
             parent.remove_tree(name)?;
-            fs::mkdirat(parent, name, Mode::RWXU)?;
+            parent.create_dir(name, 0o700)?;
         }
     }
     parent.child_dir(name)
 }
 
-fn finish_directory(level: &Level) -> io::Result<()> {
-    copy_attributes(&level.from, &level.to);
-    fs::fchmod(&level.to, Mode::from_raw_mode(level.metadata.mode))?;
-    fs::futimens(&level.to, &times(level.metadata.mtime))?;
-    Ok(())
-}
-
 /// Makes a device node or a fifo; false when the kernel does not allow it.
 fn node(parent: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
-    let kind = match metadata.kind {
-        Kind::CharDevice => FileType::CharacterDevice,
-        Kind::BlockDevice => FileType::BlockDevice,
-        _ => FileType::Fifo,
-    };
-    let (major, minor) = metadata.device_node;
-    match fs::mknodat(parent, name, kind, Mode::from_raw_mode(metadata.mode), fs::makedev(major, minor)) {
+    match parent.create_node(name, metadata.kind, metadata.device_node) {
         Ok(()) => {}
-        Err(Errno::PERM | Errno::ACCESS) => return Ok(false),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        Err(error) => return Err(error),
     }
-    // Again, as the process's umask took its part.
-    fs::chmodat(parent, name, Mode::from_raw_mode(metadata.mode), AtFlags::empty())?;
-    set_times(parent, name, metadata.mtime)?;
+    parent.set_child_mode(name, metadata.mode)?;
+    parent.set_child_mtime(name, metadata.mtime)?;
     Ok(true)
 }
 
-fn set_times(parent: &Dir, name: &OsStr, mtime: Timestamp) -> io::Result<()> {
-    Ok(fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// The time of the last read is that of the last change: it is not part of a result.
-fn times(mtime: Timestamp) -> Timestamps {
-    let time = fs::Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-/// Attributes the destination does not take are left out: a file system may have none, and
-/// `security.*` needs privileges.
-fn copy_attributes(from: &impl std::os::fd::AsFd, to: &impl std::os::fd::AsFd) {
-    let mut names = vec![0u8; 64 * 1024];
-    let Ok(length) = fs::flistxattr(from, names.as_mut_slice()) else { return };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // The label of this machine's policy, and what overlayfs keeps for itself.
-        if name == b"security.selinux" || name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
-            continue;
-        }
-        let name = OsStr::from_bytes(name);
-        let mut value = vec![0u8; 64 * 1024];
-        if let Ok(length) = fs::fgetxattr(from, name, value.as_mut_slice()) {
-            let _ = fs::fsetxattr(to, name, &value[..length], XattrFlags::empty());
-        }
+/// Gives an open file or directory the mode, the time and the attributes of its original. Attributes the destination does
+/// not take are left out: a file system may have none, and `security.*` needs privileges.
+fn copy_attributes(from: &impl AsFd, to: &impl AsFd, metadata: &Metadata) -> io::Result<()> {
+    // Not the label of this machine's policy, nor what overlayfs keeps for itself.
+    let wanted = |name: &[u8]| {
+        name != b"security.selinux" && !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
+    };
+    for (name, value) in xattrs_of(from, wanted)? {
+        let _ = set_xattr(to, &name, &value);
     }
+    set_mode(to, metadata.mode)?;
+    set_mtime(to, metadata.mtime)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsutil::Timestamp;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn export(from: &Path, to: &Path) -> LocalSummary {
@@ -265,15 +221,9 @@ mod tests {
         std::fs::set_permissions(from.join("bin/tool"), PermissionsExt::from_mode(0o4755)).unwrap();
         std::fs::hard_link(from.join("bin/tool"), from.join("bin/zz")).unwrap();
         symlink("/etc/passwd", from.join("link")).unwrap();
-        fs::mknodat(Dir::open(&from).unwrap(), "fifo", FileType::Fifo, Mode::RUSR, 0).unwrap();
+        Dir::open(&from).unwrap().create_node(OsStr::new("fifo"), Kind::Fifo, (0, 0)).unwrap();
         std::fs::set_permissions(from.join("fifo"), PermissionsExt::from_mode(0o622)).unwrap();
-        fs::utimensat(
-            Dir::open(&from).unwrap(),
-            "bin",
-            &times(Timestamp { seconds: 7, nanoseconds: 5 }),
-            AtFlags::empty(),
-        )
-        .unwrap();
+        set_mtime(Dir::open(&from.join("bin")).unwrap(), Timestamp { seconds: 7, nanoseconds: 5 }).unwrap();
         std::fs::set_permissions(from.join("bin"), PermissionsExt::from_mode(0o555)).unwrap();
         let summary = export(&from, &to);
         assert_eq!(summary, LocalSummary { entries: 5, bytes: 4, skipped: vec![] });
