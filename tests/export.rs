@@ -15,6 +15,7 @@ use kiln::digest::{DiffId, Digest};
 use kiln::export::{self, Codec, Image, ImageSet, MediaTypes, Report};
 use kiln::fsutil::Dir;
 use kiln::oci::{self, Compression, ImageConfig, Layer, Reference, media_type};
+use kiln::registry::{Client, Settings};
 
 use support::tool::{run, tool};
 
@@ -405,4 +406,99 @@ fn files_come_out_as_a_tar() {
     let listed = run(tool("tar").arg("-tf").arg(&archive));
     assert!(listed.ends_with("bin/\nbin/tool\n"), "{listed}");
     assert_eq!(run(tool("tar").arg("-xOf").arg(&archive).arg("bin/tool")), "tool");
+}
+
+fn push(bench: &Bench, set: &ImageSet, names: &[Reference], by_digest: bool) -> Result<(), export::PushError> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = Client::new(Settings::default());
+    runtime.block_on(export::push(set, names, by_digest, &client, &bench.store, &Report::silent()))
+}
+
+/// Copies an image out of a registry with its digests kept, and checks it.
+#[track_caller]
+fn pulled(bench: &Bench, name: &str) {
+    let target = bench.path("pulled");
+    let mut command = skopeo(bench);
+    command.args(["copy", "-q", "--all", "--preserve-digests", "--src-tls-verify=false"]);
+    run(command.arg(format!("docker://{name}")).arg(format!("oci:{}:v", target.display())));
+    is_valid(&target);
+    std::fs::remove_dir_all(target).unwrap();
+}
+
+#[test]
+fn a_pushed_image_is_whole_under_every_name() {
+    let bench = Bench::new();
+    let address = &support::registry::shared().address;
+    for (i, media) in [MediaTypes::Oci, MediaTypes::Docker].into_iter().enumerate() {
+        let set = ImageSet::single(bench.image("amd64", media));
+        let texts = [format!("{address}/one{i}:1"), format!("{address}/one{i}:2"), format!("{address}/two{i}:1")];
+        let names = names(&texts.each_ref().map(String::as_str));
+        push(&bench, &set, &names, false).unwrap();
+        push(&bench, &set, &names, false).unwrap();
+        for text in &texts {
+            let mut inspect = skopeo(&bench);
+            let raw = run(inspect.args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{text}")));
+            assert_eq!(raw.as_bytes(), set.images[0].manifest.bytes);
+        }
+        if media == MediaTypes::Oci {
+            pulled(&bench, &texts[2]);
+        }
+    }
+}
+
+#[test]
+fn an_index_is_pushed_with_all_it_lists() {
+    let bench = Bench::new();
+    let images = vec![bench.image("amd64", MediaTypes::Oci), bench.image("arm64", MediaTypes::Oci)];
+    let index = export::index(&images, MediaTypes::Oci, &BTreeMap::new());
+    let set = ImageSet { images, index: Some(index) };
+    let repository = format!("{}/several", support::registry::shared().address);
+    push(&bench, &set, &names(&[&format!("{repository}:1")]), false).unwrap();
+    pulled(&bench, &format!("{repository}:1"));
+}
+
+#[test]
+fn a_push_by_digest_leaves_no_tag() {
+    let bench = Bench::new();
+    let set = ImageSet::single(bench.image("amd64", MediaTypes::Oci));
+    let repository = format!("{}/nameless", support::registry::shared().address);
+    push(&bench, &set, &names(&[&format!("{repository}:1")]), true).unwrap();
+    pulled(&bench, &format!("{repository}@{}", set.root().digest()));
+    let tag = skopeo(&bench).args(["inspect", "--tls-verify=false"]).arg(format!("docker://{repository}:1")).output();
+    assert!(!tag.unwrap().status.success());
+}
+
+#[test]
+fn a_layer_that_is_not_here_is_mounted_or_fetched() {
+    let there = Bench::new();
+    let (same, other) = (support::registry::shared(), support::registry::Registry::start());
+    let base = format!("{}/base:1", same.address);
+    push(&there, &ImageSet::single(there.image("amd64", MediaTypes::Oci)), &names(&[&base]), false).unwrap();
+    // Another machine, which knows of the base layer but has it not.
+    let here = Bench::new();
+    let mut layers = vec![there.layers().remove(0), here.layer("mine", b"mine")];
+    layers[0].origin = Some(Reference::parse(&base).unwrap());
+    let digest = layers[0].digest().unwrap();
+    let layers = here.compressed(&layers, GZIP, 1);
+    let absent: Vec<Layer> = export::absent(&layers, &here.store).unwrap().into_iter().cloned().collect();
+    assert_eq!(absent, layers[..1]);
+    let image = export::assemble(config("amd64", 2), &layers, MediaTypes::Oci, &BTreeMap::new());
+    let set = ImageSet::single(image);
+    let mounted = format!("{}/mounted:1", same.address);
+    push(&here, &set, &names(&[&mounted]), false).unwrap();
+    assert_eq!(here.store.length_of(&digest).unwrap(), None, "its bytes did not come here");
+    pulled(&here, &mounted);
+    let fetched = format!("{}/fetched:1", other.address);
+    push(&here, &set, &names(&[&fetched]), false).unwrap();
+    assert!(here.store.length_of(&digest).unwrap().is_some());
+    pulled(&here, &fetched);
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_named() {
+    let bench = Bench::new();
+    let set = ImageSet::single(bench.image("amd64", MediaTypes::Oci));
+    let address = support::registry::free_address();
+    let error = push(&bench, &set, &names(&[&format!("{address}/app:1")]), false).unwrap_err();
+    assert!(error.to_string().contains(&address), "{error}");
 }

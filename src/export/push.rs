@@ -1,0 +1,134 @@
+//! An image on its way to registries: what they lack is sent, everything else is mounted or found there.
+
+use std::collections::BTreeMap;
+
+use tokio::task::JoinSet;
+
+use super::document::Document;
+use super::image::ImageSet;
+use super::report::Report;
+use crate::content::Store;
+use crate::digest::DigestError;
+use crate::oci::{Descriptor, Layer, Reference, media_type};
+use crate::registry::{BlobSource, Cause, Client, RegistryError};
+
+/// Why an image could not be pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// A layer is named by something else than a sha256.
+    #[error("cannot push a layer")]
+    Digest(#[from] DigestError),
+    /// A registry did not take or give what it should.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Pushes `set` under all `names`, each with a tag; `by_digest` leaves the tags out and names the image by its digest alone.
+///
+/// Blobs go first and in parallel (as many as the client allows), then manifests, then the tags: a registry never shows half
+/// an image. A layer that is not in `store` is mounted from its origin, or found in the registry; only if neither works
+/// it is fetched. May be dropped at any point.
+pub async fn push(
+    set: &ImageSet,
+    names: &[Reference],
+    by_digest: bool,
+    client: &Client,
+    store: &Store,
+    report: &Report,
+) -> Result<(), PushError> {
+    let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
+    for name in names {
+        repositories.entry(name.name()).or_default().push(name);
+    }
+    for names in repositories.into_values() {
+        push_blobs(set, names[0], client, store, report).await?;
+        push_manifests(set, names[0], client).await?;
+        let root = set.index.as_ref().unwrap_or(&set.images[0].manifest);
+        if by_digest {
+            put(client, &names[0].with_digest(root.digest), root).await?;
+            continue;
+        }
+        for name in names {
+            put(client, name, root).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends configs and layers to the repository of `name`.
+async fn push_blobs(
+    set: &ImageSet,
+    name: &Reference,
+    client: &Client,
+    store: &Store,
+    report: &Report,
+) -> Result<(), PushError> {
+    let mut tasks = JoinSet::new();
+    for layer in set.layers() {
+        if media_type::is_undistributed_layer(layer.descriptor.media_type().as_ref()) {
+            continue;
+        }
+        let blob = Blob::of_layer(layer, store)?;
+        tasks.spawn(blob.push(name.clone(), client.clone(), store.clone(), report.clone()));
+    }
+    for image in &set.images {
+        let blob = Blob::of_document(&image.config);
+        tasks.spawn(blob.push(name.clone(), client.clone(), store.clone(), report.clone()));
+    }
+    // The first failure drops the set, which ends the other transfers.
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    }
+    Ok(())
+}
+
+/// Puts the manifests an index will list. A single manifest is put under its names later.
+async fn push_manifests(set: &ImageSet, name: &Reference, client: &Client) -> Result<(), PushError> {
+    if set.index.is_some() {
+        for image in &set.images {
+            put(client, &name.with_digest(image.manifest.digest), &image.manifest).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn put(client: &Client, name: &Reference, document: &Document) -> Result<(), PushError> {
+    client.put_manifest(name, document.descriptor.media_type().as_ref(), &document.bytes).await?;
+    Ok(())
+}
+
+struct Blob {
+    descriptor: Descriptor,
+    source: BlobSource,
+    origin: Option<Reference>,
+}
+
+impl Blob {
+    fn of_layer(layer: &Layer, store: &Store) -> Result<Self, PushError> {
+        let source = BlobSource::File(store.path_of(&layer.digest()?));
+        Ok(Self { descriptor: layer.descriptor.clone(), source, origin: layer.origin.clone() })
+    }
+
+    fn of_document(document: &Document) -> Self {
+        let source = BlobSource::Bytes(document.bytes.clone());
+        Self { descriptor: document.descriptor.clone(), source, origin: None }
+    }
+
+    async fn push(self, name: Reference, client: Client, store: Store, report: Report) -> Result<(), PushError> {
+        let (part, size) = (self.descriptor.digest().to_string(), self.descriptor.size());
+        let progress = |sent| report.status(&part, sent, size, false);
+        let pushed = client.push_blob(&name, &self.descriptor, &self.source, self.origin.as_ref(), &progress).await;
+        match (pushed, &self.origin) {
+            // The registry wants the bytes, and they are not here: now they are worth fetching.
+            (Err(error), Some(origin)) if matches!(*error.cause, Cause::Source { .. }) => {
+                client.fetch_blob(origin, &self.descriptor, &store, &|_| {}).await?;
+                client.push_blob(&name, &self.descriptor, &self.source, None, &progress).await?;
+            }
+            (pushed, _) => {
+                pushed?;
+            }
+        }
+        report.status(&part, size, size, true);
+        Ok(())
+    }
+}
