@@ -85,4 +85,5 @@ pub mod progress;
 pub mod registry;
 pub mod sandbox;
 pub mod snapshot;
+pub mod solver;
 pub mod source;

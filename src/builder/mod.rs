@@ -6,10 +6,20 @@
 //!
 //! Not here: argument syntax (`cli`), the order of steps (`solver`), what a step does (`ops`).
 
+mod assemble;
+mod build;
+mod failure;
+mod images;
+mod load;
 mod lock;
 mod outcome;
+mod outputs;
 mod prune;
 mod request;
+mod store;
+mod vertices;
+
+pub use build::build;
 
 pub use lock::{LockError, StoreLock};
 pub use outcome::{ArgumentDescription, OutlineDescription};
@@ -20,15 +30,3 @@ pub use request::{
     ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,
     SecretSource, SshAgent, SshSource,
 };
-
-use crate::executor::CancelFlag;
-use crate::progress::SharedSink;
-
-/// Builds.
-pub fn build(
-    _request: BuildRequest,
-    _progress: SharedSink,
-    _cancel: &CancelFlag,
-) -> Result<BuildOutcome, Box<BuildFailure>> {
-    Err(Box::new(BuildFailure::new(FailureKind::Internal, "the builder is not written yet")))
-}

@@ -114,6 +114,12 @@ pub struct BuildFailure {
     pub sources: Sources,
 }
 
+impl std::fmt::Display for BuildFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl BuildFailure {
     /// Makes a failure without a place in the Dockerfile.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {

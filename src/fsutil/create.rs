@@ -15,6 +15,14 @@ impl Dir {
         Ok(fs::mkdirat(self, name, Mode::from_raw_mode(mode))?)
     }
 
+    /// Gives this directory the owner, mode and time of `other`.
+    pub fn copy_metadata_of(&self, other: &Dir) -> io::Result<()> {
+        let metadata = other.metadata()?;
+        set_owner(self, metadata.uid, metadata.gid)?;
+        set_mode(self, metadata.mode)?;
+        set_mtime(self, metadata.mtime)
+    }
+
     /// Makes a file, mode 0600, open for writing. Something there already, a link too, is `EEXIST`.
     pub fn create_file(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

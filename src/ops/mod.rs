@@ -1,9 +1,27 @@
 //! Ops: doing one step.
 //!
+//! Each op looks into the cache by a key of the facts it documents, and does its work only on a miss. What it
+//! makes is a layer: a plain tar blob in the store, and a [`Record`](crate::cache::Record) that remembers it.
+//!
+//! * `worker`: what every op may use (store, snapshots, cache, registry, context, secrets).
+//! * `layers`: fetching blobs and unpacking layers, when a step must look into a filesystem.
+//! * `run`, `copy_step`, `workdir`: one op each.
 //! * `copy`: which files a COPY takes and how they are laid out.
+//! * `cache_mount`: directories that outlive the build; `remote`: what ADD fetches.
 //! * `users`: `/etc/passwd` and `/etc/group` of a filesystem.
 //!
 //! Not here: the order of steps (`solver`), which steps there are (`plan`), one sandboxed process (`executor`).
 
+mod cache_mount;
 pub mod copy;
+mod copy_step;
+mod error;
+mod layers;
+mod remote;
+mod run;
 pub mod users;
+mod workdir;
+mod worker;
+
+pub use error::OpError;
+pub use worker::{Inputs, Settings, StepResult, Worker};

@@ -47,6 +47,11 @@ impl Scratch {
         &self.fs
     }
 
+    /// Returns a path for a file or directory beside `fs`, gone with the scratch directory.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.parent.join(&self.name).join(name)
+    }
+
     /// Returns overlayfs' work directory: fresh, as `volatile` demands.
     pub fn work(&self) -> &Path {
         &self.work

@@ -1,0 +1,246 @@
+//! One build, from request to outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use super::failure::{environment, internal};
+use super::images::Images;
+use super::load::{Loaded, load};
+use super::store::Open;
+use super::vertices::Vertices;
+use super::{
+    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, SecretSource, SshSource,
+    StepCounts, assemble, outputs,
+};
+use crate::context::Source;
+use crate::dockerfile;
+use crate::executor::CancelFlag;
+use crate::export::{Image, ImageSet, MediaTypes, described};
+use crate::fsutil::Timestamp;
+use crate::oci::{Layer, Platform, rfc3339};
+use crate::ops::{Settings, Worker};
+use crate::plan::{self, KnownImages, Plan, Planned};
+use crate::progress::SharedSink;
+use crate::solver;
+use crate::source::{SourceId, Sources};
+
+/// How many steps run at once unless the request says otherwise. Steps mostly wait: for the network, for a
+/// command that has threads of its own.
+const DEFAULT_JOBS: usize = 16;
+
+/// What one platform's build gave.
+pub(super) struct Built {
+    pub(super) image: Image,
+    pub(super) layers: Vec<Layer>,
+}
+
+/// Does what `request` asks for. Blocks until everything is written, or nothing more will be.
+pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Result<BuildOutcome, Box<BuildFailure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Box::new(environment("cannot start the scheduler", &error)))?;
+    let ended = runtime.block_on(Build { request: &request, sink, cancel: cancel.clone() }.run());
+    // A blocking task that is still on its way has been told to stop; it must not keep the process.
+    runtime.shutdown_background();
+    ended.map_err(Box::new)
+}
+
+struct Build<'a> {
+    request: &'a BuildRequest,
+    sink: SharedSink,
+    cancel: CancelFlag,
+}
+
+impl Build<'_> {
+    async fn run(self) -> Result<BuildOutcome, BuildFailure> {
+        let open = Open::store(self.request)?;
+        let loaded = load(self.request, &open).await?;
+        let mut sources = Sources::default();
+        let main = sources.add(loaded.dockerfile.clone());
+        let ended = self.of_dockerfile(&open, &loaded, &mut sources, main).await;
+        loaded.save_caches();
+        match ended {
+            Ok(outcome) => Ok(BuildOutcome { sources, ..outcome }),
+            Err(failure) => Err(BuildFailure { sources, ..failure }),
+        }
+    }
+
+    async fn of_dockerfile(
+        &self,
+        open: &Open,
+        loaded: &Loaded,
+        sources: &mut Sources,
+        main: SourceId,
+    ) -> Result<BuildOutcome, BuildFailure> {
+        let parsed = dockerfile::parse(sources, main);
+        let (errors, mut warnings) = super::failure::split(parsed.diagnostics);
+        if self.request.call != Call::Build {
+            return self.describe(errors, warnings);
+        }
+        if !errors.is_empty() {
+            return Err(super::failure::diagnostics(errors));
+        }
+        let mut built = Vec::new();
+        let mut steps = StepCounts::default();
+        let vertices = Vertices::new(self.sink.clone());
+        let worker = Arc::new(self.worker(open, loaded)?);
+        let images = Images::new(self.request, open, &worker, &vertices);
+        for platform in self.platforms() {
+            let options = loaded.options(self.request, &platform)?;
+            let plan = self.plan(&parsed.file, sources, &options, &images).await?;
+            warnings.extend(plan.warnings.iter().cloned());
+            if parsed.file.directives.check.error && !warnings.is_empty() {
+                return Err(super::failure::lint(warnings));
+            }
+            built.push(self.solve(plan, &worker, &vertices, platform, &mut steps).await?);
+        }
+        let image = self.deliver(open, &worker, &vertices, &built).await?;
+        Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
+    }
+
+    fn platforms(&self) -> Vec<Platform> {
+        let asked = &self.request.platforms;
+        if asked.is_empty() { vec![Platform::host()] } else { asked.clone() }
+    }
+
+    fn describe(
+        &self,
+        errors: Vec<crate::diag::Diagnostic>,
+        warnings: Vec<crate::diag::Diagnostic>,
+    ) -> Result<BuildOutcome, BuildFailure> {
+        match self.request.call {
+            Call::Check => {
+                let error = !errors.is_empty();
+                let diagnostics = errors.into_iter().chain(warnings).collect();
+                let report = Some(CallReport::Check { diagnostics, error });
+                Ok(BuildOutcome { report, ..BuildOutcome::default() })
+            }
+            _ => Err(BuildFailure::new(FailureKind::User, "--call=outline and --call=targets are not there yet")),
+        }
+    }
+
+    fn worker(&self, open: &Open, loaded: &Loaded) -> Result<Worker, BuildFailure> {
+        let request = self.request;
+        let mut secrets = BTreeMap::new();
+        for secret in &request.secrets {
+            let value = match &secret.source {
+                SecretSource::Value(bytes) => bytes.0.clone(),
+                SecretSource::File(path) => std::fs::read(path).map_err(|error| {
+                    environment(format!("cannot read secret {} from `{}`", secret.id, path.display()), &error)
+                })?,
+            };
+            secrets.insert(secret.id.clone(), value);
+        }
+        let mut agents = BTreeMap::new();
+        for agent in &request.ssh {
+            match &agent.source {
+                SshSource::Socket(path) => agents.insert(agent.id.clone(), path.clone()),
+                SshSource::Keys(_) => {
+                    let message = format!("--ssh {}: key files are not supported yet", agent.id);
+                    let mut failure = BuildFailure::new(FailureKind::User, message);
+                    failure.help.push("load the key into an agent and pass its socket: `--ssh default`".to_owned());
+                    return Err(failure);
+                }
+            };
+        }
+        let epoch = loaded.source_date_epoch(request)?;
+        let time = epoch.map_or(request.now, Timestamp::from_seconds);
+        let contexts: BTreeMap<Option<String>, Arc<Source>> = loaded.contexts.clone();
+        Ok(Worker {
+            store: open.content.clone(),
+            snapshots: open.snapshots.clone(),
+            cache: open.cache.clone(),
+            registry: open.registry.clone(),
+            contexts,
+            cache_mounts: request.store.join("mounts"),
+            settings: Settings {
+                created: rfc3339(time),
+                time,
+                platform: self.platforms().first().cloned().unwrap_or_else(Platform::host),
+                secrets,
+                agents,
+                resolv_conf: request.host_resolv_conf.clone(),
+            },
+            sink: self.sink.clone(),
+            cancel: self.cancel.clone(),
+            busy: Default::default(),
+            notices: Mutex::new(BTreeSet::new()),
+        })
+    }
+
+    async fn plan(
+        &self,
+        file: &dockerfile::Dockerfile,
+        sources: &mut Sources,
+        options: &plan::Options,
+        images: &Images<'_>,
+    ) -> Result<Plan, BuildFailure> {
+        let mut known = KnownImages::new();
+        loop {
+            match plan::plan(file, sources, options, &known).map_err(super::failure::diagnostics)? {
+                Planned::Ready(plan) => return Ok(*plan),
+                Planned::Needs(needs) => {
+                    for need in needs {
+                        let image = images.resolve(&need).await?;
+                        known.insert(need.key, image);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn solve(
+        &self,
+        plan: Plan,
+        worker: &Arc<Worker>,
+        vertices: &Vertices,
+        platform: Platform,
+        steps: &mut StepCounts,
+    ) -> Result<Built, BuildFailure> {
+        let first = vertices.reserve(plan.graph.steps.len());
+        let graph = Arc::new(plan.graph);
+        let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
+        let results = solver::solve(&graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
+        let results = results.map_err(|error| super::failure::solve(error, &graph))?;
+        for (step, result) in graph.steps.iter().zip(&results) {
+            match (&step.op, result.cached) {
+                (plan::Op::Image(_), _) => {}
+                (_, true) => steps.cached += 1,
+                (_, false) => steps.run += 1,
+            }
+        }
+        let layers = plan.root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
+        let epoch = self.request.source_date_epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
+        let mut config = plan.config;
+        (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
+        assemble::finish(&mut config, &plan.history, &results, epoch.as_deref());
+        let image = crate::export::assemble(config, &layers, MediaTypes::Oci, &BTreeMap::new());
+        Ok(Built { image, layers })
+    }
+
+    async fn deliver(
+        &self,
+        open: &Open,
+        worker: &Arc<Worker>,
+        vertices: &Vertices,
+        built: &[Built],
+    ) -> Result<Option<BuiltImage>, BuildFailure> {
+        if self.cancel.is_cancelled() {
+            return Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled"));
+        }
+        let images: Vec<Image> = built.iter().map(|built| built.image.clone()).collect();
+        let set = match images.as_slice() {
+            [image] => ImageSet::single(image.clone()),
+            _ => {
+                let index = crate::export::index(&images, MediaTypes::Oci, &BTreeMap::new());
+                ImageSet { images, index: Some(index) }
+            }
+        };
+        let set = outputs::deliver(self.request, open, worker, vertices, set, built).await?;
+        let Some(set) = set else { return Ok(None) };
+        let config_digest =
+            set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;
+        Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: self.request.tags.clone() }))
+    }
+}

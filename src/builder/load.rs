@@ -1,0 +1,273 @@
+//! What a build reads before it plans: the Dockerfile, the ignore file, the contexts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::failure::{environment, failure};
+use super::store::Open;
+use super::{
+    BuildFailure, BuildRequest, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
+    NoCache,
+};
+use crate::context::{self, Ignore, Source, StatCache};
+use crate::fsutil::Dir;
+use crate::layer;
+use crate::oci::Platform;
+use crate::plan::{self, ImageSource, RunNetwork};
+use crate::snapshot::Scratch;
+use crate::source::SourceFile;
+
+/// Longest Dockerfile or ignore file, in bytes.
+const TEXT_LIMIT: u64 = 16 << 20;
+
+/// What was read.
+pub(super) struct Loaded {
+    pub(super) dockerfile: SourceFile,
+    /// The build context under `None`, named directories under their names.
+    pub(super) contexts: BTreeMap<Option<String>, Arc<Source>>,
+    caches: Vec<Arc<StatCache>>,
+    _scratch: Vec<Scratch>,
+}
+
+/// Reads what `request` names.
+pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, BuildFailure> {
+    let mut scratch = Vec::new();
+    let root = main_root(request, open, &mut scratch)?;
+    let (dockerfile, beside) = dockerfile(request, &root)?;
+    let mut loaded = Loaded { dockerfile, contexts: BTreeMap::new(), caches: Vec::new(), _scratch: scratch };
+    let ignore = match beside {
+        Some((name, text)) => parse_ignore(&name, &text)?,
+        None => ignore_of(&root)?,
+    };
+    loaded.add(request, None, root, ignore);
+    for (name, context) in &request.build_contexts {
+        match context {
+            NamedContext::Directory(path) => {
+                let root = Root::directory(path)?;
+                let ignore = ignore_of(&root)?;
+                loaded.add(request, Some(name.clone()), root, ignore);
+            }
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
+            NamedContext::Git(url) | NamedContext::Http(url) => return Err(not_there_yet(url)),
+        }
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn add(&mut self, request: &BuildRequest, name: Option<String>, root: Root, ignore: Ignore) {
+        let mut source = Source::of_dir(root.dir, context::Origin::Context).with_ignore(ignore);
+        if let Some(path) = root.path {
+            let file = request.store.join("cache/stat").join(StatCache::file_name(&path));
+            let cache = Arc::new(StatCache::open(&file, request.now));
+            self.caches.push(cache.clone());
+            source = source.with_cache(cache);
+        }
+        self.contexts.insert(name, Arc::new(source));
+    }
+
+    /// Writes what was learned of the context's files. A cache that cannot be written only makes the next build slower.
+    pub(super) fn save_caches(&self) {
+        for cache in &self.caches {
+            let _ = cache.save();
+        }
+    }
+
+    /// Returns SOURCE_DATE_EPOCH: the build argument, or else the environment's (rule 17.5).
+    pub(super) fn source_date_epoch(&self, request: &BuildRequest) -> Result<Option<i64>, BuildFailure> {
+        let given = request.build_args.iter().rev().find(|(name, _)| name == "SOURCE_DATE_EPOCH");
+        match given {
+            Some((_, text)) if !text.is_empty() => text.parse().map(Some).map_err(|_| {
+                let message = format!("invalid SOURCE_DATE_EPOCH: {text}");
+                let mut failure = BuildFailure::new(FailureKind::User, message);
+                failure.help.push("give whole seconds since 1970, for example `$(git log -1 --format=%ct)`".to_owned());
+                failure
+            }),
+            _ => Ok(request.source_date_epoch),
+        }
+    }
+
+    /// Returns the part of the request that planning needs.
+    pub(super) fn options(&self, request: &BuildRequest, platform: &Platform) -> Result<plan::Options, BuildFailure> {
+        let named_contexts = request.build_contexts.iter().map(|(name, context)| {
+            let kind = match context {
+                NamedContext::Image(reference) => plan::NamedContext::Image(ImageSource::Reference(reference.clone())),
+                NamedContext::OciLayout { .. } => plan::NamedContext::Image(ImageSource::Layout(name.clone())),
+                NamedContext::Directory(_) | NamedContext::Git(_) | NamedContext::Http(_) => {
+                    plan::NamedContext::Directory
+                }
+            };
+            (name.clone(), kind)
+        });
+        Ok(plan::Options {
+            target: request.target.clone(),
+            build_args: request.build_args.iter().cloned().collect(),
+            labels: request.labels.clone(),
+            platform: platform.clone(),
+            build_platform: Platform::host(),
+            named_contexts: named_contexts.collect(),
+            network: match request.network {
+                Network::Default => RunNetwork::Default,
+                Network::None => RunNetwork::None,
+                Network::Host => RunNetwork::Host,
+            },
+            allow_network_host: request.allow.contains(&Entitlement::NetworkHost),
+            allow_insecure: request.allow.contains(&Entitlement::SecurityInsecure),
+            add_hosts: request.add_hosts.clone(),
+            no_cache: match &request.no_cache {
+                NoCache::Never => plan::NoCache::Never,
+                NoCache::All => plan::NoCache::All,
+                NoCache::Stages(names) => plan::NoCache::Stages(names.clone()),
+            },
+            source_date_epoch: self.source_date_epoch(request)?,
+        })
+    }
+}
+
+/// The top of a context: open, and with a path when it is a user's directory.
+struct Root {
+    dir: Dir,
+    path: Option<PathBuf>,
+}
+
+impl Root {
+    fn directory(path: &Path) -> Result<Self, BuildFailure> {
+        let dir = Dir::open(path).map_err(|error| {
+            let message = format!("cannot use `{}` as a build context", path.display());
+            let mut failure = BuildFailure { kind: FailureKind::User, ..environment(message, &error) };
+            if error.raw_os_error() == Some(libc::ENOTDIR) {
+                failure.help.push("the context is a directory; to name a Dockerfile: `-f FILE`".to_owned());
+            }
+            failure
+        })?;
+        Ok(Self { dir, path: Some(path.to_owned()) })
+    }
+
+    /// Reads a text below the context; `None` when it is not there.
+    fn text(&self, path: &Path) -> Result<Option<String>, BuildFailure> {
+        let cannot = |error: &io::Error| environment(format!("failed to read `{}`", path.display()), error);
+        match self.dir.open_file_in_root(path) {
+            Ok(file) => read_text(file).map(Some).map_err(|error| cannot(&error)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+            Err(error) => Err(cannot(&error)),
+        }
+    }
+}
+
+fn main_root(request: &BuildRequest, open: &Open, scratch: &mut Vec<Scratch>) -> Result<Root, BuildFailure> {
+    let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+    match &request.context {
+        ContextSource::Directory(path) => Root::directory(path),
+        ContextSource::Empty | ContextSource::Tar(_) => {
+            let made = open.snapshots.scratch().map_err(|error| wrong(&error))?;
+            let dir = Dir::open(made.fs()).map_err(|error| wrong(&error))?;
+            if let ContextSource::Tar(file) = &request.context {
+                let file = file.try_clone().map_err(|error| environment("cannot read the context", &error))?;
+                let unpack = |error: &dyn std::error::Error| BuildFailure {
+                    kind: FailureKind::User,
+                    ..environment("cannot unpack the context", error)
+                };
+                let tar = context::decompressed(file).map_err(|error| unpack(&error))?;
+                let options = layer::ApplyOptions { userxattr: request.user_namespace, ..Default::default() };
+                layer::apply(tar.reader, &dir, None, &options).map_err(|error| unpack(&error))?;
+            }
+            scratch.push(made);
+            Ok(Root { dir, path: None })
+        }
+        ContextSource::Git(url) | ContextSource::Http(url) => Err(not_there_yet(url)),
+    }
+}
+
+fn not_there_yet(url: &str) -> BuildFailure {
+    let mut failure = BuildFailure::new(FailureKind::User, format!("`{url}`: remote contexts are not supported yet"));
+    failure.help.push("fetch it first, and name the directory; or pipe a tar: `kiln build - < context.tar`".to_owned());
+    failure
+}
+
+/// An ignore file: its name and text.
+type IgnoreText = Option<(String, String)>;
+
+/// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
+fn dockerfile(request: &BuildRequest, root: &Root) -> Result<(SourceFile, IgnoreText), BuildFailure> {
+    match &request.dockerfile {
+        DockerfileSource::Text { name, text } => Ok((SourceFile::new(name.clone(), text.clone()), None)),
+        DockerfileSource::Http(url) => Err(not_there_yet(url)),
+        DockerfileSource::File(path) => {
+            let read = |path: &Path| File::open(path).and_then(read_text);
+            let text = read(path).map_err(|error| missing(path, Some(error)))?;
+            let ignore = with_suffix(path);
+            let beside = read(&ignore).ok().map(|text| (ignore.display().to_string(), text));
+            let name =
+                path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+            Ok((SourceFile::new(name, text), beside))
+        }
+        DockerfileSource::InContext(path) => {
+            let mut path = path.clone();
+            let mut text = root.text(&path)?;
+            // Rule 15.12.
+            if text.is_none() && path == Path::new("Dockerfile") {
+                path = PathBuf::from("dockerfile");
+                text = root.text(&path)?;
+            }
+            let Some(text) = text else {
+                return Err(if path == Path::new("dockerfile") {
+                    missing(Path::new("Dockerfile"), None)
+                } else {
+                    missing(&path, None)
+                });
+            };
+            let ignore = with_suffix(&path);
+            let beside = root.text(&ignore)?.map(|text| (ignore.display().to_string(), text));
+            Ok((SourceFile::new(path.display().to_string(), text), beside))
+        }
+    }
+}
+
+fn with_suffix(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".dockerignore");
+    PathBuf::from(name)
+}
+
+fn missing(path: &Path, error: Option<io::Error>) -> BuildFailure {
+    let cause = error.map_or_else(|| "no such file or directory".to_owned(), |error| error.to_string());
+    let message = format!("failed to read dockerfile: open {}: {cause}", path.display());
+    let mut failure = BuildFailure::new(FailureKind::User, message);
+    failure.help.push("name the file with `-f FILE`, or the directory that holds it: `kiln build DIR`".to_owned());
+    failure
+}
+
+fn ignore_of(root: &Root) -> Result<Ignore, BuildFailure> {
+    match root.text(Path::new(".dockerignore"))? {
+        Some(text) => parse_ignore(".dockerignore", &text),
+        None => Ok(Ignore::default()),
+    }
+}
+
+fn parse_ignore(name: &str, text: &str) -> Result<Ignore, BuildFailure> {
+    Ignore::parse(text).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("{name}:{}: {error}", error.line())).collect();
+        let mut lines = lines.into_iter();
+        let mut failure = BuildFailure::new(FailureKind::User, lines.next().unwrap_or_default());
+        failure.causes.extend(lines);
+        failure
+    })
+}
+
+/// Reads a text of bounded length; bytes that are not UTF-8 become replacement characters.
+fn read_text(file: File) -> io::Result<String> {
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    let mut bytes = Vec::new();
+    file.take(TEXT_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > TEXT_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
+    }
+    let text = std::ffi::OsStr::from_bytes(&bytes);
+    Ok(text.to_string_lossy().into_owned())
+}

@@ -1,0 +1,280 @@
+//! What becomes of a build: every `--output` of the request.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::build::Built;
+use super::failure::{environment, failure};
+use super::store::Open;
+use super::vertices::Vertices;
+use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
+use crate::digest::DiffId;
+use crate::export::{self, Codec, ImageSet, MediaTypes, Report};
+use crate::fsutil::Dir;
+use crate::oci::{Compression, ImageConfig, Layer, Reference};
+use crate::ops::Worker;
+use crate::progress::VertexId;
+
+/// Delivers `set` everywhere; returns what reports should describe: what went out last, or what was kept. `None` when
+/// no output is an image.
+pub(super) async fn deliver(
+    request: &BuildRequest,
+    open: &Open,
+    worker: &Arc<Worker>,
+    vertices: &Vertices,
+    set: ImageSet,
+    built: &[Built],
+) -> Result<Option<ImageSet>, BuildFailure> {
+    let delivery = Delivery { request, open, worker, vertices, set, built };
+    let default = [Output::Image { push: false, attributes: ImageAttributes::default() }];
+    let outputs = if request.outputs.is_empty() { &default[..] } else { &request.outputs[..] };
+    let mut described = None;
+    for output in outputs {
+        let image = delivery.one(output).await?;
+        described = image.or(described);
+    }
+    Ok(described)
+}
+
+struct Delivery<'a> {
+    request: &'a BuildRequest,
+    open: &'a Open,
+    worker: &'a Arc<Worker>,
+    vertices: &'a Vertices,
+    set: ImageSet,
+    built: &'a [Built],
+}
+
+impl Delivery<'_> {
+    async fn one(&self, output: &Output) -> Result<Option<ImageSet>, BuildFailure> {
+        match output {
+            Output::Image { push, attributes } => self.image(*push, attributes).await.map(Some),
+            Output::Oci { destination, tar, attributes } => {
+                self.archive(destination, attributes, "oci", *tar).await.map(Some)
+            }
+            Output::Docker { destination, attributes } => {
+                self.archive(destination, attributes, "docker", true).await.map(Some)
+            }
+            Output::Local(path) => self.files(path).await.map(|()| None),
+            Output::Tar(destination) => self.files_tar(destination).await.map(|()| None),
+            Output::CacheOnly => Ok(None),
+        }
+    }
+
+    /// Kept in the store under its names, and pushed if asked.
+    async fn image(&self, push: bool, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
+        let names = self.names(attributes);
+        let (set, store) = (self.set.clone(), self.open.content.clone());
+        let kept = names.clone();
+        self.vertices
+            .show("exporting to image".to_owned(), async |id| {
+                self.fetch_all(id).await?;
+                blocking(move || {
+                    export::keep(&set, &kept, &store).map_err(|error| failure(FailureKind::Environment, &error))
+                })
+                .await
+            })
+            .await?;
+        if !push {
+            return Ok(self.set.clone());
+        }
+        if names.is_empty() {
+            let mut failure = BuildFailure::new(FailureKind::User, "a push needs a name");
+            failure.help.push("add `-t registry/name:tag`".to_owned());
+            return Err(failure);
+        }
+        let set = self.outgoing(attributes, Compression::Gzip).await?;
+        for name in &names {
+            let pushed = async |id| self.push(&set, name, attributes.push_by_digest, id).await;
+            self.vertices.show(format!("pushing {name}"), pushed).await?;
+        }
+        Ok(set)
+    }
+
+    async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
+        let (names, report) = (std::slice::from_ref(name), Report::new(self.worker.sink.clone(), id));
+        tokio::select! {
+            pushed = export::push(set, names, by_digest, &self.worker.registry, &self.open.content, &report) => {
+                pushed.map_err(|error| failure(FailureKind::Network, &error))
+            }
+            () = self.worker.canceled() => Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled")),
+        }
+    }
+
+    async fn archive(
+        &self,
+        destination: &Destination,
+        attributes: &ImageAttributes,
+        kind: &'static str,
+        tar: bool,
+    ) -> Result<ImageSet, BuildFailure> {
+        let set = self.outgoing(attributes, Compression::Gzip).await?;
+        let names = self.names(attributes);
+        let (written, store, destination) = (set.clone(), self.open.content.clone(), destination.clone());
+        let sink = self.worker.sink.clone();
+        let write = async |id| {
+            blocking(move || {
+                let report = Report::new(sink, id);
+                let failed = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                match (&destination, tar) {
+                    (Destination::File(path), false) => {
+                        export::write_oci_directory(&written, &names, &store, path, &report).map_err(|e| failed(&e))
+                    }
+                    (Destination::Stdout, false) => {
+                        let message = "a directory cannot be written to standard output: name it, `dest=DIR`";
+                        Err(BuildFailure::new(FailureKind::User, message))
+                    }
+                    (Destination::File(path), true) => export::to_file(path, |out| match kind {
+                        "docker" => export::write_docker_archive(&written, &names, &store, out, &report),
+                        _ => export::write_oci_tar(&written, &names, &store, out, &report),
+                    })
+                    .map_err(|error| failed(&error)),
+                    (Destination::Stdout, true) => {
+                        let out = BufWriter::new(std::io::stdout().lock());
+                        let mut out = match kind {
+                            "docker" => export::write_docker_archive(&written, &names, &store, out, &report),
+                            _ => export::write_oci_tar(&written, &names, &store, out, &report),
+                        }
+                        .map_err(|error| failed(&error))?;
+                        out.flush().map_err(|error| environment("cannot write to standard output", &error))
+                    }
+                }
+            })
+            .await
+        };
+        self.vertices.show(format!("exporting to {kind} image format"), write).await?;
+        Ok(set)
+    }
+
+    /// The image as it leaves: layers made here compressed, once.
+    async fn outgoing(&self, attributes: &ImageAttributes, default: Compression) -> Result<ImageSet, BuildFailure> {
+        let codec = Codec {
+            compression: match attributes.compression {
+                None => default,
+                Some(LayerCompression::Uncompressed) => Compression::None,
+                Some(LayerCompression::Gzip) => Compression::Gzip,
+                Some(LayerCompression::Zstd) => Compression::Zstd,
+            },
+            level: attributes.compression_level,
+            force: attributes.force_compression,
+        };
+        let media = match attributes.oci_media_types {
+            Some(false) => MediaTypes::Docker,
+            _ => MediaTypes::Oci,
+        };
+        let (set, store, sink) = (self.set.clone(), self.open.content.clone(), self.worker.sink.clone());
+        let records = self.request.store.join("cache/compressed");
+        let epoch = attributes.rewrite_timestamp.then_some(self.request.source_date_epoch).flatten();
+        let compress = async |id| {
+            self.fetch_all(id).await?;
+            blocking(move || {
+                let report = Report::new(sink, id);
+                let threads = std::thread::available_parallelism().map_or(1, usize::from);
+                let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                let mut images = Vec::with_capacity(set.images.len());
+                for image in &set.images {
+                    let mut layers = image.layers.clone();
+                    if let Some(latest) = epoch {
+                        layers = export::clamped(&layers, &store, latest, &records, &report).map_err(|e| wrong(&e))?;
+                    }
+                    let layers = export::compressed(&layers, &store, codec, &records, threads, &report)
+                        .map_err(|error| wrong(&error))?;
+                    let config: ImageConfig = serde_json::from_slice(&image.config.bytes)
+                        .map_err(|error| environment("cannot read the config just written", &error))?;
+                    images.push(export::assemble(config, &layers, media, &Default::default()));
+                }
+                let index = set.index.is_some().then(|| export::index(&images, media, &Default::default()));
+                Ok(ImageSet { images, index })
+            })
+            .await
+        };
+        let name = "exporting layers".to_owned();
+        let set = self.vertices.show(name, compress).await?;
+        self.write_documents(set)
+    }
+
+    /// Configs and manifests that go out are blobs of the store too, so that an archive finds them.
+    fn write_documents(&self, set: ImageSet) -> Result<ImageSet, BuildFailure> {
+        for document in set.documents() {
+            self.open.content.put(&document.bytes).map_err(|error| failure(FailureKind::Environment, &error))?;
+        }
+        Ok(set)
+    }
+
+    async fn files(&self, path: &PathBuf) -> Result<(), BuildFailure> {
+        for (built, image) in self.built.iter().zip(&self.set.images) {
+            let dest = match self.built {
+                [_] => path.clone(),
+                _ => path.join(export::platform_directory(&image.platform)),
+            };
+            let (sink, layers) = (self.worker.sink.clone(), built.layers.clone());
+            let write = async |id| {
+                let view = self.view(&layers, id).await?;
+                blocking(move || {
+                    let report = Report::new(sink, id);
+                    let written = export::write_local(&view, &dest, &report);
+                    written.map(|_| ()).map_err(|error| failure(FailureKind::Environment, &error))
+                })
+                .await
+            };
+            self.vertices.show("exporting to client directory".to_owned(), write).await?;
+        }
+        Ok(())
+    }
+
+    async fn files_tar(&self, destination: &Destination) -> Result<(), BuildFailure> {
+        let [built] = self.built else {
+            let message = "-o type=tar takes one platform";
+            return Err(BuildFailure::new(FailureKind::User, message));
+        };
+        let (destination, sink) = (destination.clone(), self.worker.sink.clone());
+        let write = async |id| {
+            let view = self.view(&built.layers, id).await?;
+            blocking(move || {
+                let report = Report::new(sink, id);
+                let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                match destination {
+                    Destination::File(path) => {
+                        export::to_file(&path, |out| export::write_files_tar(&view, out, &report))
+                            .map_err(|e| wrong(&e))
+                    }
+                    Destination::Stdout => {
+                        let out = BufWriter::new(std::io::stdout().lock());
+                        let mut out = export::write_files_tar(&view, out, &report).map_err(|error| wrong(&error))?;
+                        out.flush().map_err(|error| environment("cannot write to standard output", &error))
+                    }
+                }
+            })
+            .await
+        };
+        self.vertices.show("exporting to client tarball".to_owned(), write).await
+    }
+
+    async fn view(&self, layers: &[Layer], id: VertexId) -> Result<Dir, BuildFailure> {
+        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+        self.worker.materialize(layers, id).await.map_err(|error| super::failure::op(&error))?;
+        self.open.snapshots.view(&chain).map_err(|error| failure(FailureKind::Environment, &error))
+    }
+
+    /// Layers of base images that are not here yet.
+    async fn fetch_all(&self, id: VertexId) -> Result<(), BuildFailure> {
+        for built in self.built {
+            self.worker.fetch(&built.layers, id).await.map_err(|error| super::failure::op(&error))?;
+        }
+        Ok(())
+    }
+
+    fn names(&self, attributes: &ImageAttributes) -> Vec<Reference> {
+        if attributes.names.is_empty() { self.request.tags.clone() } else { attributes.names.clone() }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildFailure> + Send + 'static,
+) -> Result<T, BuildFailure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

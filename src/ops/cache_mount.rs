@@ -1,0 +1,141 @@
+//! Cache mounts: directories that outlive the build.
+//!
+//! ```text
+//! mounts/<blake3 of id and initial content>/fs      the directory; an flock on its parent says who uses it
+//! mounts/<..>.1/fs, .2/fs, ..                       for `sharing=private` while the first is in use
+//! ```
+//!
+//! `shared` takes the lock shared, `locked` waits for it alone, `private` takes the first directory it can have alone.
+//! The locks are the kernel's, so they hold between processes and go with the process.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
+
+use super::{Inputs, OpError, Worker};
+use crate::digest::to_hex;
+use crate::fsutil::Dir;
+use crate::layer;
+use crate::plan::{CacheSharing, MountKind, Root, RunOp};
+
+/// A cache mount in use.
+pub(super) struct CacheMount {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl CacheMount {
+    /// Returns the directory to mount.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Takes every cache mount of a RUN; the result is by place in `op.mounts`. Locks are taken in order of
+/// their directories, so that two steps cannot wait for each other.
+pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<BTreeMap<usize, CacheMount>, OpError> {
+    let mut wanted = Vec::new();
+    for (place, mount) in op.mounts.iter().enumerate() {
+        let MountKind::Cache { id, sharing, from, mode, uid, gid, .. } = &mount.kind else { continue };
+        let name = directory_name(id, from.as_ref(), inputs);
+        wanted.push((name, place, *sharing, Initial { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid }));
+    }
+    wanted.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    let mut taken: BTreeMap<usize, CacheMount> = BTreeMap::new();
+    for (name, place, sharing, initial) in wanted {
+        let base = worker.cache_mounts.join(name);
+        let mount = match sharing {
+            CacheSharing::Shared => wait(worker, &base, FlockOperation::NonBlockingLockShared)?,
+            CacheSharing::Locked => wait(worker, &base, FlockOperation::NonBlockingLockExclusive)?,
+            CacheSharing::Private => first_free(&base)?,
+        };
+        initial.fill(worker, inputs, &mount.path)?;
+        taken.insert(place, mount);
+    }
+    Ok(taken)
+}
+
+/// Two mounts share a directory when id and initial content are the same (rule m.5).
+fn directory_name(id: &str, from: Option<&(Root, String)>, inputs: &Inputs) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(id.len() as u64).to_le_bytes());
+    hasher.update(id.as_bytes());
+    if let Some((root, path)) = from {
+        for layer in inputs.chain(*root) {
+            hasher.update(layer.0.as_bytes());
+        }
+        hasher.update(path.as_bytes());
+    }
+    to_hex(&hasher.finalize().as_bytes()[..16])
+}
+
+fn wait(worker: &Worker, base: &Path, operation: FlockOperation) -> Result<CacheMount, OpError> {
+    loop {
+        if let Some(mount) = try_take(base, operation)? {
+            return Ok(mount);
+        }
+        if worker.cancel.is_cancelled() {
+            return Err(OpError::Canceled);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn first_free(base: &Path) -> Result<CacheMount, OpError> {
+    let mut number = 0u64;
+    loop {
+        let path = if number == 0 { base.to_owned() } else { base.with_extension(number.to_string()) };
+        if let Some(mount) = try_take(&path, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(mount);
+        }
+        number += 1;
+    }
+}
+
+fn try_take(base: &Path, operation: FlockOperation) -> Result<Option<CacheMount>, OpError> {
+    let doing = || format!("open the cache mount `{}`", base.display());
+    std::fs::create_dir_all(base).map_err(OpError::io(doing()))?;
+    let lock = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| OpError::io(doing())(error.into()))?;
+    match flock(&lock, operation) {
+        Ok(()) => Ok(Some(CacheMount { path: base.join("fs"), _lock: lock })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(OpError::io(doing())(error.into())),
+    }
+}
+
+/// What a new cache mount begins with.
+struct Initial<'a> {
+    from: Option<&'a (Root, String)>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Initial<'_> {
+    /// Makes the directory if it is new; made beside and renamed, so that a half-filled one is never used.
+    fn fill(&self, worker: &Worker, inputs: &Inputs, path: &Path) -> Result<(), OpError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let failed = |error| OpError::io(format!("make the cache mount `{}`", path.display()))(error);
+        let scratch = worker.snapshots.scratch()?;
+        if let Some((root, source)) = self.from {
+            let view = worker.snapshots.view(&inputs.chain(*root))?;
+            let source = view.open_dir_in_root(Path::new(source)).map_err(failed)?;
+            let target = Dir::open(scratch.fs()).map_err(failed)?;
+            layer::copy_tree(&source, &target).map_err(|error| OpError::Layer(error.into()))?;
+        }
+        rustix::fs::chown(scratch.fs(), Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
+            .and_then(|()| rustix::fs::chmod(scratch.fs(), Mode::from_raw_mode(self.mode)))
+            .map_err(|error| failed(error.into()))?;
+        match std::fs::rename(scratch.fs(), path) {
+            // Another step that shares the mount was first.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),
+            other => other.map_err(failed),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! COPY and ADD as steps: key, look-up, and the layer on a miss. How files are chosen and laid out is `copy`.
+//!
+//! | fact of the key                                        | so that                                            |
+//! |--------------------------------------------------------|----------------------------------------------------|
+//! | `op`, `destination`, `chown`, `chmod`, `add`           | what is done with the files counts                 |
+//! | `content`                                              | names, types, modes, owners, bytes; never times    |
+//! | `layer`                                                | where they land depends on what is below; not for `--link` |
+//!
+//! Files of another stage are first looked for by that stage's layers (`source-layer`, `source`), so that a step that
+//! is cached needs no file of it; only when that misses are they read, and the content decides. So a stage
+//! that ran again and made the same files keeps what comes after it in the cache.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::copy::{self, CopyError, LayerOptions, Request, Selected, Unpack, write_layer};
+use super::layers::blocking;
+use super::users::{numeric_owner, resolve_owner};
+use super::worker::{Made, on_top};
+use super::{Inputs, OpError, StepResult, Worker, remote};
+use crate::cache::{KeySink, Keyed, Record};
+use crate::context::{Ignore, Source};
+use crate::digest::DiffId;
+use crate::plan::{CopyOp, CopySource, Step, Tree};
+use crate::progress::VertexId;
+use crate::source::Span;
+
+/// What stands for the files in the key.
+enum Files {
+    Content([u8; 32]),
+    Layers(Vec<DiffId>),
+}
+
+struct Facts<'a> {
+    op: &'a CopyOp,
+    below: Vec<DiffId>,
+    files: Files,
+}
+
+impl Keyed for Facts<'_> {
+    fn write_key(&self, sink: &mut dyn KeySink) {
+        let op = self.op;
+        let mut text = |name: &str, value: &str| sink.field(name, value.as_bytes());
+        text("op", "copy/1");
+        text("destination", &op.destination);
+        text("chown", op.chown.as_deref().unwrap_or(""));
+        text("chmod", &op.chmod.as_ref().map(|chmod| format!("{chmod:?}")).unwrap_or_default());
+        if let Some(add) = &op.add {
+            text("add", &format!("{:?}", add.unpack));
+        }
+        match &self.files {
+            Files::Content(hash) => sink.field("content", hash),
+            Files::Layers(layers) => {
+                for layer in layers {
+                    sink.field("source-layer", layer.0.as_bytes());
+                }
+                for source in &op.sources {
+                    match source {
+                        CopySource::Path { path, .. } => sink.field("source", path.as_bytes()),
+                        CopySource::Inline { name, text } => {
+                            sink.field("inline", name.as_bytes());
+                            sink.field("text", text.as_bytes());
+                        }
+                        CopySource::Url { url, .. } | CopySource::Git { url, .. } => {
+                            sink.field("url", url.as_bytes());
+                        }
+                    }
+                }
+                sink.field("parents", &[u8::from(op.parents)]);
+                for pattern in &op.exclude {
+                    sink.field("exclude", pattern.as_bytes());
+                }
+            }
+        }
+        sink.field("link", &[u8::from(op.link)]);
+        for layer in &self.below {
+            sink.field("layer", layer.0.as_bytes());
+        }
+    }
+}
+
+/// Copies, or finds that it was copied before.
+pub(super) async fn perform(
+    worker: &Arc<Worker>,
+    op: &CopyOp,
+    step: &Step,
+    vertex: VertexId,
+    inputs: &Inputs,
+) -> Result<StepResult, OpError> {
+    let layers_below = inputs.layers(op.parent);
+    let below = if op.link { Vec::new() } else { inputs.chain(op.parent) };
+    let (source, by_layers) = match &op.from {
+        Tree::Context(name) => (worker.context(name.as_deref()), None),
+        Tree::Root(root) => {
+            let facts = Facts { op, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
+            if let Some(record) = worker.recall(step, &facts) {
+                return Ok(on_top(layers_below, &record, true));
+            }
+            let view = worker.view(inputs.layers(*root), vertex).await?;
+            (Arc::new(Source::filesystem(view)), Some(facts))
+        }
+    };
+    let fetched = remote::fetch_all(worker, op, vertex).await?;
+    let (task_op, time) = (op.clone(), worker.settings.time);
+    // What was fetched is kept until the layer is written.
+    let (selected, _fetched) = blocking(move || Ok((choose(&task_op, &source, &fetched, time)?, fetched))).await?;
+    let facts = Facts { op, below, files: Files::Content(copy::content_key(&selected)) };
+    let remember_layers = |record: &Record| match &by_layers {
+        Some(by_layers) => worker.remember_again(by_layers, record),
+        None => Ok(()),
+    };
+    if let Some(record) = worker.recall(step, &facts) {
+        remember_layers(&record)?;
+        return Ok(on_top(layers_below, &record, true));
+    }
+    let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(layers_below, vertex).await?) };
+    let (task_worker, task_op) = (worker.clone(), op.clone());
+    let made = blocking(move || make(&task_worker, &task_op, &selected, view.as_ref())).await?;
+    let record = worker.remember(&facts, &made)?;
+    remember_layers(&record)?;
+    Ok(on_top(layers_below, &record, false))
+}
+
+/// Selects what the sources name. Paths and downloads keep their order; heredocs follow (rule 3.11).
+fn choose(
+    op: &CopyOp,
+    source: &Source,
+    fetched: &remote::Fetched,
+    time: crate::fsutil::Timestamp,
+) -> Result<Vec<Selected>, OpError> {
+    let mut fetched = fetched.iter();
+    let mut selected = Vec::new();
+    let mut inline = Vec::new();
+    for written in &op.sources {
+        match written {
+            CopySource::Path { path, span } => {
+                let sources = [path.clone()];
+                let request = Request { sources: &sources, exclude: &op.exclude, parents: op.parents };
+                selected.extend(copy::select(source, &request).map_err(|error| explain(error, Some(*span)))?);
+            }
+            CopySource::Inline { name, text } => inline.push(Selected::heredoc(name, text.as_bytes(), time)),
+            CopySource::Url { .. } | CopySource::Git { .. } => {
+                selected.extend(fetched.next().expect("every remote source was fetched").selected(&op.exclude)?)
+            }
+        }
+    }
+    selected.extend(inline);
+    Ok(selected)
+}
+
+fn make(
+    worker: &Worker,
+    op: &CopyOp,
+    selected: &[Selected],
+    view: Option<&crate::fsutil::Dir>,
+) -> Result<Made, OpError> {
+    let owner = match &op.chown {
+        None => Ok(None),
+        Some(owner) if op.link => numeric_owner(owner),
+        Some(owner) => resolve_owner(view, owner),
+    };
+    let scratch = worker.snapshots.scratch()?;
+    let chmod = op.chmod.as_ref().map(|chmod| move |mode: u32, is_dir: bool| chmod.apply(mode, is_dir));
+    let options = LayerOptions {
+        working_directory: "/",
+        destination: &op.destination,
+        owner: owner.map_err(|error| OpError::user(error.to_string()))?,
+        mode: chmod.as_ref().map(|change| change as copy::ModeChange<'_>),
+        unpack: match op.add.as_ref().map(|add| add.unpack) {
+            None | Some(Some(false)) => Unpack::Never,
+            Some(None) => Unpack::Local,
+            Some(Some(true)) => Unpack::All,
+        },
+        time: worker.settings.time,
+        scratch: scratch.fs(),
+    };
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, worker.store.ingest()?);
+    write_layer(selected, view, &options, &mut out).map_err(|error| explain(error, None))?;
+    finish(out)
+}
+
+/// Ends the blob of a layer.
+pub(super) fn finish(mut out: std::io::BufWriter<crate::content::Ingest>) -> Result<Made, OpError> {
+    out.flush().map_err(OpError::io("write the layer"))?;
+    let blob = out.into_inner().map_err(|error| OpError::io("write the layer")(error.into_error()))?;
+    let (digest, length) = blob.commit(None)?;
+    Ok(Made { digest, length })
+}
+
+/// Turns an error of the copy room into one users understand, with help where there is any.
+pub(super) fn explain(error: CopyError, span: Option<Span>) -> OpError {
+    match &error {
+        CopyError::NotFound { path, ignored_by, nearest } => {
+            let message = format!("failed to compute cache key: \"{path}\": not found");
+            let mut help = Vec::new();
+            if let Some((rule, line)) = ignored_by {
+                help.push(format!("line {line} of the ignore file leaves it out: `{rule}`"));
+            }
+            if !nearest.is_empty() {
+                help.push(format!("did you mean {}?", nearest.join(" or ")));
+            }
+            OpError::User { message, help, span }
+        }
+        CopyError::Io { .. } | CopyError::Write(_) => OpError::Layer(Box::new(error)),
+        _ => OpError::User { message: error.to_string(), help: Vec::new(), span },
+    }
+}
+
+/// A git tree that ADD copies: everything but what `exclude` names.
+pub(super) fn whole_tree(path: &Path, exclude: &[String]) -> Result<Vec<Selected>, OpError> {
+    let source = Source::context(path).map_err(OpError::io("open the fetched repository"))?;
+    let source = source.with_ignore(Ignore::default());
+    let sources = ["/".to_owned()];
+    let request = Request { sources: &sources, exclude, parents: false };
+    copy::select(&source, &request).map_err(|error| explain(error, None))
+}

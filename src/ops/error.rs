@@ -1,0 +1,88 @@
+//! How a step fails.
+
+use crate::cache::CacheError;
+use crate::content::ContentError;
+use crate::executor::ExecError;
+use crate::snapshot::SnapshotError;
+use crate::source::Span;
+
+/// Why a step could not be done. The solver's caller adds the instruction's place.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The command of a RUN ended badly.
+    #[error("process \"{command}\" did not complete successfully: exit code: {code}")]
+    Exit {
+        /// The command, joined by blanks.
+        command: String,
+        /// Its exit code; 128 + n for signal n.
+        code: i32,
+    },
+    /// The instruction asks for something that is not there or makes no sense.
+    #[error("{message}")]
+    User {
+        /// One sentence.
+        message: String,
+        /// What to do.
+        help: Vec<String>,
+        /// Where, if more is known than the instruction.
+        span: Option<Span>,
+    },
+    /// A base image or another remote source could not be fetched.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+    /// A layer is damaged or hostile.
+    #[error("cannot unpack layer {layer}: {source}")]
+    Unpack {
+        /// Its diff id.
+        layer: crate::digest::DiffId,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A layer's bytes are not those its image promised.
+    #[error("layer {layer} unpacks to {found}: the blob does not belong to its image")]
+    WrongDiffId {
+        /// What the image config says.
+        layer: crate::digest::DiffId,
+        /// What the bytes are.
+        found: crate::digest::Digest,
+    },
+    /// The layer of a step could not be written.
+    #[error("cannot write the layer: {0}")]
+    Layer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The sandbox could not be set up.
+    #[error(transparent)]
+    Sandbox(#[from] ExecError),
+    /// The content store failed.
+    #[error(transparent)]
+    Store(#[from] ContentError),
+    /// The snapshot store failed.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The cache could not be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A file of the store could not be handled.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// A verb phrase.
+        doing: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The build was stopped.
+    #[error("canceled")]
+    Canceled,
+}
+
+impl OpError {
+    /// Makes an error of the instruction, without help.
+    pub(super) fn user(message: impl Into<String>) -> Self {
+        Self::User { message: message.into(), help: Vec::new(), span: None }
+    }
+
+    /// Makes a closure that wraps an I/O error.
+    pub(super) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+}

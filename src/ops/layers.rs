@@ -1,0 +1,143 @@
+//! Fetching blobs and unpacking layers: done once per layer, and only when a step must look into a filesystem or
+//! an output needs the bytes.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{OpError, StepResult, Worker};
+use crate::digest::{DiffId, Digest, HashingReader};
+use crate::fsutil::Dir;
+use crate::layer;
+use crate::oci::Layer;
+use crate::plan::ImageOp;
+use crate::progress::{Event, VertexId};
+
+/// One lock per digest, so that two steps of this process do not fetch or unpack the same layer. (Two processes
+/// may: both succeed, and one result stays.)
+#[derive(Default)]
+pub struct Busy(Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Busy {
+    async fn lock(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        lock.lock_owned().await
+    }
+}
+
+/// Returns the filesystem of an image; nothing is fetched.
+pub(super) fn of_image(image: &ImageOp) -> StepResult {
+    let layers = image.layers.iter().map(|(diff_id, descriptor)| Layer {
+        diff_id: *diff_id,
+        descriptor: descriptor.clone(),
+        origin: Some(image.reference.clone()),
+    });
+    StepResult { layers: layers.collect(), created: None, cached: true }
+}
+
+impl Worker {
+    /// Makes sure that the blobs of `layers` are in the store, fetching what is missing, several at once.
+    pub async fn fetch(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<(), OpError> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for layer in layers {
+            let (worker, layer) = (self.clone(), layer.clone());
+            tasks.spawn(async move { worker.fetch_one(&layer, vertex).await });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(self: &Arc<Self>, layer: &Layer, vertex: VertexId) -> Result<(), OpError> {
+        let digest = blob_digest(layer)?;
+        let _guard = self.busy.lock(digest).await;
+        if self.store.length_of(&digest)?.is_some() {
+            return Ok(());
+        }
+        let Some(origin) = &layer.origin else {
+            return Err(OpError::user(format!("the store has lost the blob {digest} while it was in use")));
+        };
+        let total = layer.descriptor.size();
+        let report = |current: u64, done: bool| {
+            self.sink.event(Event::Status { id: vertex, part: digest.to_string(), current, total, done });
+        };
+        let moved = |current| report(current, false);
+        moved(0);
+        tokio::select! {
+            fetched = self.registry.fetch_blob(origin, &layer.descriptor, &self.store, &moved) => fetched?,
+            () = self.canceled() => return Err(OpError::Canceled),
+        }
+        report(total, true);
+        Ok(())
+    }
+
+    /// Makes sure that every layer of the stack is fetched and unpacked.
+    pub async fn materialize(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<(), OpError> {
+        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+        let missing = |upto: usize| self.snapshots.find(&chain[..=upto]).is_none();
+        let to_fetch: Vec<Layer> = (0..layers.len()).filter(|i| missing(*i)).map(|i| layers[i].clone()).collect();
+        self.fetch(&to_fetch, vertex).await?;
+        for upto in 0..layers.len() {
+            if !missing(upto) {
+                continue;
+            }
+            let id = crate::digest::ChainId::of(&chain[..=upto]).expect("the chain has at least one layer");
+            let _guard = self.busy.lock(id.0).await;
+            if !missing(upto) {
+                continue;
+            }
+            let (worker, chain, layer) = (self.clone(), chain[..=upto].to_vec(), layers[upto].clone());
+            blocking(move || worker.unpack(&chain, &layer)).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the merged read-only view of a stack, unpacking what is not yet.
+    pub(super) async fn view(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<Dir, OpError> {
+        self.materialize(layers, vertex).await?;
+        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+        Ok(self.snapshots.view(&chain)?)
+    }
+
+    /// Unpacks the last layer of `chain`. Its digest and its diff id are checked before the snapshot appears.
+    fn unpack(&self, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
+        let below = self.snapshots.view(&chain[..chain.len() - 1])?;
+        let scratch = self.snapshots.scratch()?;
+        let target = Dir::open(scratch.fs()).map_err(OpError::io("open a scratch directory"))?;
+        let blob = self.store.open_blob(&blob_digest(layer)?)?;
+        let decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
+        let mut hashed = HashingReader::new(decoded);
+        let options = layer::ApplyOptions { userxattr: self.snapshots.userxattr(), ..Default::default() };
+        layer::apply(&mut hashed, &target, Some(&below), &options).map_err(|error| failed(error.into()))?;
+        // What follows the end of the archive counts for the digests.
+        drain(&mut hashed).map_err(|error| failed(error.into()))?;
+        let (_, found, _) = hashed.finish();
+        if found != layer.diff_id.0 {
+            return Err(OpError::WrongDiffId { layer: layer.diff_id, found });
+        }
+        Ok(self.snapshots.commit(scratch, chain)?)
+    }
+}
+
+fn drain(reader: &mut impl Read) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    while reader.read(&mut buffer)? > 0 {}
+    Ok(())
+}
+
+fn blob_digest(layer: &Layer) -> Result<Digest, OpError> {
+    layer.digest().map_err(|error| OpError::user(format!("a layer of the base image has an {error}")))
+}
+
+/// Runs blocking work off the scheduler's threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
+) -> Result<T, OpError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

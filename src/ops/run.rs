@@ -1,0 +1,334 @@
+//! RUN: a command in a sandbox on top of a filesystem; what it changed becomes a layer.
+//!
+//! | fact of the key      | so that                                                                  |
+//! |----------------------|--------------------------------------------------------------------------|
+//! | `op`, `platform`     | a change of meaning, or another machine type, runs again                  |
+//! | `argv`, `script`     | shell form and the equal exec form share a key                            |
+//! | `env` in order       | ARG and ENV count alike, names, values and order                          |
+//! | `cwd`, `user`        | as written: `root`, `0` and none are three keys                           |
+//! | `network`, `security`| what the command may reach                                               |
+//! | `hostname`, `host`   | names it may look up; not their addresses                                 |
+//! | `mount`              | type, target, options; of a bind the content; of cache and secret none    |
+//! | `layer`              | the content it sees: diff ids bottom first, so a rebuilt equal parent hits |
+//!
+//! Never: proxies, secret values, cache contents, metadata instructions, the text of the Dockerfile.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cache_mount::CacheMount;
+use super::layers::blocking;
+use super::users::{ResolvedUser, resolve_user};
+use super::worker::{Made, on_top};
+use super::{Inputs, OpError, StepResult, Worker};
+use crate::cache::{KeySink, Keyed};
+use crate::digest::DiffId;
+use crate::executor::{self, ExecOutcome, NetworkUsed};
+use crate::fsutil::Dir;
+use crate::layer;
+use crate::oci::Layer;
+use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
+use crate::progress::{Event, Stream, VertexId};
+use crate::sandbox::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+use crate::snapshot::Scratch;
+
+/// The facts of one RUN, over the inputs it has in this build.
+struct Facts<'a> {
+    op: &'a RunOp,
+    platform: String,
+    inputs: &'a Inputs,
+}
+
+impl Keyed for Facts<'_> {
+    fn write_key(&self, sink: &mut dyn KeySink) {
+        let op = self.op;
+        let mut text = |name: &str, value: &str| sink.field(name, value.as_bytes());
+        text("op", "run/1");
+        text("platform", &self.platform);
+        for argument in &op.argv {
+            text("argv", argument);
+        }
+        if let Some((path, body)) = &op.script {
+            text("script", path);
+            text("script", body);
+        }
+        for (name, value) in &op.env {
+            text("env", &format!("{name}={value}"));
+        }
+        text("cwd", &op.cwd);
+        text("user", &op.user);
+        text("network", &format!("{:?}", op.network));
+        text("security", if op.insecure { "insecure" } else { "sandbox" });
+        text("hostname", &op.hostname);
+        for (name, _) in &op.add_hosts {
+            text("host", name);
+        }
+        for mount in &op.mounts {
+            self.mount(mount, sink);
+        }
+        for layer in self.inputs.chain(op.parent) {
+            sink.field("layer", layer.0.as_bytes());
+        }
+    }
+}
+
+impl Facts<'_> {
+    fn mount(&self, mount: &RunMount, sink: &mut dyn KeySink) {
+        let kind = match &mount.kind {
+            MountKind::Bind { from, source } => {
+                for layer in self.inputs.chain(*from) {
+                    sink.field("mount-layer", layer.0.as_bytes());
+                }
+                format!("bind {source}")
+            }
+            MountKind::Cache { id, explicit_id, from, mode, uid, gid, .. } => {
+                if let Some((root, path)) = from {
+                    for layer in self.inputs.chain(*root) {
+                        sink.field("mount-layer", layer.0.as_bytes());
+                    }
+                    sink.field("mount-source", path.as_bytes());
+                }
+                let id = if *explicit_id { "explicit" } else { id };
+                format!("cache {id} {mode:o} {uid} {gid}")
+            }
+            MountKind::Tmpfs { size } => format!("tmpfs {size:?}"),
+            MountKind::Secret { id, env, mode, uid, gid, .. } => format!("secret {id} {env:?} {mode:o} {uid} {gid}"),
+            MountKind::Ssh { id, mode, uid, gid, .. } => format!("ssh {id} {mode:o} {uid} {gid}"),
+        };
+        sink.field("mount", kind.as_bytes());
+        sink.field("target", mount.target.as_bytes());
+        sink.field("readonly", &[u8::from(mount.readonly)]);
+    }
+}
+
+/// Runs the command, or finds that it was run before.
+pub(super) async fn perform(
+    worker: &Arc<Worker>,
+    op: &RunOp,
+    step: &Step,
+    vertex: VertexId,
+    inputs: &Inputs,
+) -> Result<StepResult, OpError> {
+    let facts = Facts { op, platform: worker.settings.platform.to_string(), inputs };
+    let below = inputs.layers(op.parent);
+    if let Some(record) = worker.recall(step, &facts) {
+        return Ok(on_top(below, &record, true));
+    }
+    worker.materialize(below, vertex).await?;
+    for mount in &op.mounts {
+        match &mount.kind {
+            MountKind::Bind { from: root, .. } | MountKind::Cache { from: Some((root, _)), .. } => {
+                worker.materialize(inputs.layers(*root), vertex).await?;
+            }
+            _ => {}
+        }
+    }
+    let (task_worker, task_op, task_inputs) = (worker.clone(), op.clone(), inputs.clone());
+    let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs)).await?;
+    let record = worker.remember(&facts, &made)?;
+    Ok(on_top(below, &record, false))
+}
+
+fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Result<Made, OpError> {
+    let below: &[Layer] = inputs.layers(op.parent);
+    let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
+    let view = worker.snapshots.view(&chain)?;
+    let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user(error.to_string()))?;
+    let scratch = worker.snapshots.scratch()?;
+    open(scratch.fs())?.copy_metadata_of(&view).map_err(OpError::io("prepare the root directory"))?;
+    let mounted = Mounted::prepare(worker, op, inputs, &scratch)?;
+    let spec = SandboxSpec {
+        rootfs: Rootfs {
+            lowers: worker.snapshots.lowers(&chain),
+            upper: scratch.fs().to_owned(),
+            work: scratch.work().to_owned(),
+            userxattr: worker.snapshots.userxattr(),
+        },
+        argv: op.argv.clone(),
+        env: environment(op, &user, &mounted),
+        mounts: mounted.mounts,
+        cwd: PathBuf::from(&op.cwd),
+        user: ProcessUser { uid: user.uid, gid: user.gid, additional_gids: user.additional_gids.clone() },
+        hostname: op.hostname.clone(),
+        network: match op.network {
+            RunNetwork::Default => Network::Default,
+            RunNetwork::None => Network::None,
+            RunNetwork::Host => Network::Host,
+        },
+        security: if op.insecure { Security::Insecure } else { Security::Sandbox },
+        hosts: Some(hosts(op)),
+        resolv_conf: Some(worker.settings.resolv_conf.clone()),
+    };
+    let outcome = run(worker, &spec, vertex)?;
+    if !outcome.status.success() {
+        return Err(OpError::Exit { command: op.argv.join(" "), code: outcome.status.shell_code() });
+    }
+    keep(worker, &chain, &view, scratch, &outcome.stubs, vertex)
+}
+
+fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutcome, OpError> {
+    let mut log = |stream: executor::Stream, data: &[u8]| {
+        let stream = match stream {
+            executor::Stream::Stdout => Stream::Stdout,
+            executor::Stream::Stderr => Stream::Stderr,
+        };
+        worker.sink.event(Event::Log { id: vertex, stream, data: data.to_vec() });
+    };
+    match executor::run(spec, &mut log, &worker.cancel) {
+        Err(executor::ExecError::Cancelled) => Err(OpError::Canceled),
+        Err(error) => Err(error.into()),
+        Ok(outcome) => {
+            if let NetworkUsed::HostInstead(reason) = outcome.network {
+                worker.notice_once(&format!("RUN steps use the host's network: {reason}"));
+            }
+            Ok(outcome)
+        }
+    }
+}
+
+/// Turns the upper directory into a layer blob and a snapshot.
+fn keep(
+    worker: &Worker,
+    below: &[DiffId],
+    view: &Dir,
+    scratch: Scratch,
+    stubs: &[PathBuf],
+    vertex: VertexId,
+) -> Result<Made, OpError> {
+    let mut blob = worker.store.ingest()?;
+    let options = layer::DiffOptions { skip: stubs, userxattr: worker.snapshots.userxattr() };
+    let summary = layer::diff(&open(scratch.fs())?, Some(view), &options, &mut blob)
+        .map_err(|error| OpError::Layer(error.into()))?;
+    for warning in summary.warnings {
+        let data = format!("kiln: {warning}\n").into_bytes();
+        worker.sink.event(Event::Log { id: vertex, stream: Stream::Stderr, data });
+    }
+    let (digest, length) = blob.commit(None)?;
+    let chain: Vec<DiffId> = below.iter().copied().chain([DiffId(digest)]).collect();
+    worker.snapshots.commit(scratch, &chain)?;
+    Ok(Made { digest, length })
+}
+
+fn open(path: &Path) -> Result<Dir, OpError> {
+    Dir::open(path).map_err(OpError::io(format!("open `{}`", path.display())))
+}
+
+/// Rule 10.6.
+fn hosts(op: &RunOp) -> String {
+    let mut text = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", op.hostname);
+    for (name, address) in &op.add_hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
+}
+
+/// Rule 10.3: the stage's variables, proxies where the stage does not set them, secrets, and HOME if nobody did.
+fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(String, String)> {
+    let mut env = op.env.clone();
+    let is_set = |env: &[(String, String)], name: &str| env.iter().any(|(known, _)| known == name);
+    for (name, value) in op.proxies.iter().chain(&mounted.variables) {
+        if !is_set(&env, name) {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    if !is_set(&env, "HOME") {
+        env.push(("HOME".to_owned(), user.home.clone()));
+    }
+    env
+}
+
+/// The mounts of a step, and what must be kept while they are used.
+struct Mounted {
+    mounts: Vec<Mount>,
+    variables: Vec<(String, String)>,
+    _caches: Vec<CacheMount>,
+}
+
+impl Mounted {
+    fn prepare(worker: &Worker, op: &RunOp, inputs: &Inputs, scratch: &Scratch) -> Result<Self, OpError> {
+        let mut caches = super::cache_mount::lock_all(worker, op, inputs)?;
+        let mut mounted = Self { mounts: Vec::new(), variables: Vec::new(), _caches: Vec::new() };
+        for (place, mount) in op.mounts.iter().enumerate() {
+            let target = PathBuf::from(&mount.target);
+            match &mount.kind {
+                MountKind::Bind { from, source } => {
+                    let lowers = worker.snapshots.lowers(&inputs.chain(*from));
+                    let subpath = PathBuf::from(source);
+                    mounted.mounts.push(Mount::Layers { lowers, subpath, target, readonly: mount.readonly });
+                }
+                MountKind::Cache { .. } => {
+                    let cache = caches.remove(&place).expect("lock_all locks every cache mount of the step");
+                    mounted.mounts.push(Mount::Bind {
+                        source: cache.path().to_owned(),
+                        subpath: PathBuf::new(),
+                        target,
+                        readonly: mount.readonly,
+                    });
+                    mounted._caches.push(cache);
+                }
+                MountKind::Tmpfs { size } => mounted.mounts.push(Mount::Tmpfs { target, size: *size, mode: 0o1777 }),
+                MountKind::Secret { .. } => mounted.secret(worker, mount)?,
+                MountKind::Ssh { .. } => mounted.agent(worker, mount)?,
+            }
+        }
+        if let Some((path, body)) = &op.script {
+            mounted.script(path, body, scratch)?;
+        }
+        Ok(mounted)
+    }
+
+    fn secret(&mut self, worker: &Worker, mount: &RunMount) -> Result<(), OpError> {
+        let MountKind::Secret { id, env, required, mode, uid, gid } = &mount.kind else { return Ok(()) };
+        let value = worker.settings.secrets.get(id);
+        if value.is_none() && *required {
+            return Err(OpError::User {
+                message: format!("secret {id}: not found"),
+                help: vec![format!("give it to the build: `--secret id={id},src=FILE`")],
+                span: Some(mount.span),
+            });
+        }
+        if let Some(name) = env {
+            let text = value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+            self.variables.push((name.clone(), text));
+        }
+        if let (Some(data), false) = (value, mount.target.is_empty()) {
+            let (data, target) = (SecretBytes(data.clone()), PathBuf::from(&mount.target));
+            self.mounts.push(Mount::Secret { data, target, mode: *mode, uid: *uid, gid: *gid });
+        }
+        Ok(())
+    }
+
+    fn agent(&mut self, worker: &Worker, mount: &RunMount) -> Result<(), OpError> {
+        let MountKind::Ssh { id, required, mode, uid, gid } = &mount.kind else { return Ok(()) };
+        match worker.settings.agents.get(id) {
+            Some(source) => self.mounts.push(Mount::Socket {
+                source: source.clone(),
+                target: PathBuf::from(&mount.target),
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            }),
+            None if *required => {
+                return Err(OpError::User {
+                    message: format!("no SSH key \"{id}\" forwarded from the client"),
+                    help: vec![format!("give it to the build: `--ssh {id}`")],
+                    span: Some(mount.span),
+                });
+            }
+            None => {}
+        }
+        self.variables.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
+        Ok(())
+    }
+
+    /// Rule 3.8: a heredoc that begins with `#!` is a file, read-only, not in the layer.
+    fn script(&mut self, path: &str, body: &str, scratch: &Scratch) -> Result<(), OpError> {
+        let source = scratch.beside("script");
+        std::fs::write(&source, body)
+            .and_then(|()| std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o755)))
+            .map_err(OpError::io("write the script of a heredoc"))?;
+        self.mounts.push(Mount::Bind { source, subpath: PathBuf::new(), target: PathBuf::from(path), readonly: true });
+        Ok(())
+    }
+}

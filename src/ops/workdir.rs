@@ -1,0 +1,63 @@
+//! WORKDIR as a step: makes the directory where it is missing.
+//!
+//! Facts of the key: `op`, `path`, `user`, `time` when SOURCE_DATE_EPOCH sets one, `layer` (what is below).
+
+use std::sync::Arc;
+
+use super::copy::{Owner, write_directory_layer};
+use super::copy_step::{explain, finish};
+use super::layers::blocking;
+use super::users::resolve_user;
+use super::worker::on_top;
+use super::{Inputs, OpError, StepResult, Worker};
+use crate::cache::{KeySink, Keyed};
+use crate::digest::DiffId;
+use crate::plan::{Step, WorkdirOp};
+use crate::progress::VertexId;
+
+struct Facts<'a> {
+    op: &'a WorkdirOp,
+    below: Vec<DiffId>,
+}
+
+impl Keyed for Facts<'_> {
+    fn write_key(&self, sink: &mut dyn KeySink) {
+        sink.field("op", b"workdir/1");
+        sink.field("path", self.op.path.as_bytes());
+        sink.field("user", self.op.user.as_bytes());
+        if let Some(seconds) = self.op.mtime_seconds {
+            sink.field("time", seconds.to_string().as_bytes());
+        }
+        for layer in &self.below {
+            sink.field("layer", layer.0.as_bytes());
+        }
+    }
+}
+
+/// Makes the directory, or finds that it was made before.
+pub(super) async fn perform(
+    worker: &Arc<Worker>,
+    op: &WorkdirOp,
+    step: &Step,
+    vertex: VertexId,
+    inputs: &Inputs,
+) -> Result<StepResult, OpError> {
+    let facts = Facts { op, below: inputs.chain(op.parent) };
+    let below = inputs.layers(op.parent);
+    if let Some(record) = worker.recall(step, &facts) {
+        return Ok(on_top(below, &record, true));
+    }
+    let view = worker.view(below, vertex).await?;
+    let (task_worker, task_op) = (worker.clone(), op.clone());
+    let made = blocking(move || {
+        let user = resolve_user(Some(&view), &task_op.user).map_err(|error| OpError::user(error.to_string()))?;
+        let owner = Owner { uid: user.uid, gid: user.gid };
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, task_worker.store.ingest()?);
+        write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut out)
+            .map_err(|error| explain(error, None))?;
+        finish(out)
+    })
+    .await?;
+    let record = worker.remember(&facts, &made)?;
+    Ok(on_top(below, &record, false))
+}

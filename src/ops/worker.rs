@@ -1,0 +1,186 @@
+//! What every op may use, and the way from a step to its result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{OpError, layers};
+use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
+use crate::content;
+use crate::context::Source;
+use crate::digest::{DiffId, Digest};
+use crate::executor::CancelFlag;
+use crate::fsutil::Timestamp;
+use crate::oci::{Layer, Platform, descriptor, media_type};
+use crate::plan::{Op, Root, Step, StepId};
+use crate::progress::{Event, SharedSink, VertexId};
+use crate::registry;
+use crate::snapshot::Snapshots;
+
+/// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// What a step gave: the filesystem after it.
+#[derive(Clone, Debug, Default)]
+pub struct StepResult {
+    /// All layers, bottom first.
+    pub layers: Vec<Layer>,
+    /// When its own layer was made, RFC 3339; `None` for an image.
+    pub created: Option<String>,
+    /// Whether the cache had it.
+    pub cached: bool,
+}
+
+impl StepResult {
+    /// Returns the diff ids, bottom first.
+    pub fn chain(&self) -> Vec<DiffId> {
+        self.layers.iter().map(|layer| layer.diff_id).collect()
+    }
+}
+
+/// The results of the steps a step needs.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs(BTreeMap<StepId, Arc<StepResult>>);
+
+impl Inputs {
+    /// Picks the inputs of `step` from the results so far, by place; all of them are there.
+    pub fn of(step: &Step, results: &[Option<Arc<StepResult>>]) -> Self {
+        let pick = |id: StepId| (id, results[id.index()].clone().expect("inputs are done before a step starts"));
+        Self(step.op.inputs().into_iter().map(pick).collect())
+    }
+
+    /// Returns the layers of a filesystem, bottom first; none for the empty one.
+    pub fn layers(&self, root: Root) -> &[Layer] {
+        root.map_or(&[], |id| &self.0[&id].layers)
+    }
+
+    /// Returns the diff ids of a filesystem, bottom first.
+    pub fn chain(&self, root: Root) -> Vec<DiffId> {
+        self.layers(root).iter().map(|layer| layer.diff_id).collect()
+    }
+}
+
+/// What a build's request gives to its steps.
+pub struct Settings {
+    /// When the build began, RFC 3339, or SOURCE_DATE_EPOCH: `created` of what is made.
+    pub created: String,
+    /// The same, for files that have no time of their own.
+    pub time: Timestamp,
+    /// The platform built for.
+    pub platform: Platform,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Agent sockets by id.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// The host's `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
+/// Does steps. Shared by all of a build's tasks.
+pub struct Worker {
+    /// Blobs.
+    pub store: content::Store,
+    /// Unpacked layers.
+    pub snapshots: Snapshots,
+    /// Records of earlier steps.
+    pub cache: LocalCache,
+    /// Where base images come from.
+    pub registry: registry::Client,
+    /// Directories to COPY from: the build context under `None`, named ones under their names.
+    pub contexts: BTreeMap<Option<String>, Arc<Source>>,
+    /// Cache mounts, below the store's root.
+    pub cache_mounts: PathBuf,
+    /// What the request gives to steps.
+    pub settings: Settings,
+    /// Where events go.
+    pub sink: SharedSink,
+    /// Set when the build is to stop.
+    pub cancel: CancelFlag,
+    /// Layers being fetched or unpacked by this process.
+    pub busy: layers::Busy,
+    /// Notices given so far, each once.
+    pub notices: Mutex<BTreeSet<String>>,
+}
+
+impl Worker {
+    /// Does one step, or finds that it was done before.
+    pub async fn run_step(
+        self: &Arc<Self>,
+        step: &Step,
+        vertex: VertexId,
+        inputs: &Inputs,
+    ) -> Result<StepResult, OpError> {
+        match &step.op {
+            Op::Image(image) => Ok(layers::of_image(image)),
+            Op::Run(run) => super::run::perform(self, run, step, vertex, inputs).await,
+            Op::Copy(copy) => super::copy_step::perform(self, copy, step, vertex, inputs).await,
+            Op::Workdir(workdir) => super::workdir::perform(self, workdir, step, vertex, inputs).await,
+        }
+    }
+
+    /// Returns the layer a step with these facts made earlier, if its record and its blob are there.
+    pub(super) fn recall(&self, step: &Step, facts: &dyn Keyed) -> Option<Record> {
+        if step.ignore_cache {
+            return None;
+        }
+        let record = self.cache.get(&key_of(facts))?;
+        // A record outlives its blob when somebody pruned, or the disk lost it: then it is a miss.
+        let here = self.store.length_of(&record.diff_id.0).ok()? == Some(record.length);
+        here.then_some(record)
+    }
+
+    /// Returns a directory of the request; an empty one is nowhere.
+    pub(super) fn context(&self, name: Option<&str>) -> Arc<Source> {
+        let source = self.contexts.get(&name.map(str::to_owned));
+        source.expect("plans only name contexts of the request").clone()
+    }
+
+    /// Waits until the build is to stop.
+    pub async fn canceled(&self) {
+        while !self.cancel.is_cancelled() {
+            tokio::time::sleep(CANCEL_POLL).await;
+        }
+    }
+
+    /// Says something about the build, once.
+    pub(super) fn notice_once(&self, text: &str) {
+        if self.notices.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+            self.sink.event(Event::Notice(text.to_owned()));
+        }
+    }
+
+    /// Remembers a record under a second key.
+    pub(super) fn remember_again(&self, facts: &dyn Keyed, record: &Record) -> Result<(), OpError> {
+        Ok(self.cache.put(&key_of(facts), &Record { facts: explain(facts), ..record.clone() })?)
+    }
+
+    /// Remembers what a step made.
+    pub(super) fn remember(&self, facts: &dyn Keyed, made: &Made) -> Result<Record, OpError> {
+        let record = Record {
+            diff_id: DiffId(made.digest),
+            length: made.length,
+            created: self.settings.created.clone(),
+            facts: explain(facts),
+        };
+        self.cache.put(&key_of(facts), &record)?;
+        Ok(record)
+    }
+}
+
+/// A layer blob just written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// Its digest, the layer's diff id.
+    pub(super) digest: Digest,
+    /// Its length in bytes.
+    pub(super) length: u64,
+}
+
+/// Returns the filesystem `below` with the layer of `record` on top.
+pub(super) fn on_top(below: &[Layer], record: &Record, cached: bool) -> StepResult {
+    let descriptor = descriptor(media_type::OCI_LAYER, &record.diff_id.0, record.length);
+    let mut layers = below.to_vec();
+    layers.push(Layer { diff_id: record.diff_id, descriptor, origin: None });
+    StepResult { layers, created: Some(record.created.clone()), cached }
+}
