@@ -29,6 +29,7 @@ mod local;
 mod metadata;
 mod oci_layout;
 mod parts;
+mod push;
 mod records;
 mod push;
 mod report;

@@ -22,6 +22,7 @@
 mod body;
 mod challenge;
 mod docker_config;
+mod download;
 mod error;
 mod fetch;
 mod helper;
@@ -42,6 +43,7 @@ use tokio::task::JoinError;
 
 pub use body::BlobSource;
 pub use docker_config::{DockerConfig, DockerConfigError};
+pub use download::{Download, DownloadError};
 pub use error::{Cause, RegistryError};
 pub use push::Pushed;
 pub use resolve::Resolved;
