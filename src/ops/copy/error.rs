@@ -57,6 +57,12 @@ pub enum CopyError {
         /// The file.
         path: String,
     },
+    /// A heredoc whose name is no file name (3.13).
+    #[error("open {path}: no such file or directory")]
+    HeredocName {
+        /// The name, as a path.
+        path: String,
+    },
     /// An archive that cannot be unpacked.
     #[error("cannot unpack {archive}: {problem}")]
     Archive {

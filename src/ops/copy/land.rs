@@ -57,6 +57,7 @@ pub(super) fn land(
 ) -> Result<(), CopyError> {
     let top = destination.follow(b"", &target.path)?;
     match (&selected.shape, selected.entries.as_slice()) {
+        (Shape::File { name, .. }, _) if name.contains(&b'/') => Err(CopyError::HeredocName { path: shown(name) }),
         (Shape::File { name, .. }, [entry]) => {
             let is_directory = target.is_directory || destination.kind_at(&top)? == Some(Kind::Directory);
             let (directory, path) =

@@ -4,7 +4,7 @@
 //! hashes; [`content_key`] is the part of the step's cache key that stands for these files; [`write_layer`] looks at
 //! the destination through a read-only view, decides where every entry lands, and streams the layer's tar.
 //!
-//! * `select`, `resolve`, `walk`: from paths as written to entries.
+//! * `select`, `resolve`, `look`, `walk`: from paths as written to entries.
 //! * `content`: the bytes of an entry, and their hashes.
 //! * `key`: the facts of a selection.
 //! * `destination`: the tree as it will be: the view, and what this step puts over it.
@@ -21,6 +21,7 @@ mod destination;
 mod error;
 mod key;
 mod land;
+mod look;
 mod resolve;
 mod select;
 mod walk;

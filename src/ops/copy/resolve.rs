@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::content::as_path;
 use super::error::{CopyError, shown};
-use super::walk::has_visible_below;
+use super::look::has_visible_below;
 use crate::context::Source;
 use crate::context::glob::{Glob, clean, has_wildcard};
 use crate::diag;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::content::{Content, Wanted, hashes};
 use super::error::CopyError;
+use super::look::{Rules, describe, xattrs_in_root};
 use super::resolve::{Place, follow, join, not_found, resolve};
-use super::walk::{Found, Rules, describe, walk, xattrs_in_root};
+use super::walk::{Found, walk};
 use crate::context::glob::{clean, has_wildcard};
 use crate::context::{ContentHash, Ignore, Origin, Source, hash_bytes, hash_reader};
 use crate::fsutil::{Kind, Timestamp, Xattrs};
@@ -145,7 +146,7 @@ fn take(source: &Source, place: Place, exclude: Option<&Ignore>) -> Result<Selec
         _ => Xattrs::new(),
     };
     let Place { name, path, metadata } = place;
-    let entry = describe(source, Vec::new(), path.clone(), &metadata, Vec::new(), xattrs);
+    let entry = describe(source, Vec::new(), &path, &metadata, Vec::new(), xattrs);
     let mut found = Found { entries: vec![entry], wanted: Vec::new() };
     if metadata.kind == Kind::File {
         found.wanted.push((0, Wanted { path, metadata }));

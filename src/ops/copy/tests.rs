@@ -367,6 +367,8 @@ fn heredocs_and_downloads_are_files_3_11_12_4() {
     let selected = [Selected::download("f.txt", file, time).unwrap(), Selected::heredoc("EOF", b"text\n", time)];
     let layer = trees.write(&selected, copy(&[], "/d/")).unwrap();
     assert_eq!((layer["d/f.txt"].as_str(), layer["d/EOF"].as_str()), ("f600 0:0 remote", "f644 0:0 text\n"));
+    let error = trees.write(&[Selected::heredoc("dir/file", b"", time)], copy(&[], "/d/")).unwrap_err();
+    assert_eq!(error.to_string(), "open /dir/file: no such file or directory");
 }
 
 fn archive(entries: &[(&str, &str)]) -> Vec<u8> {
