@@ -31,7 +31,6 @@ mod oci_layout;
 mod parts;
 mod push;
 mod records;
-mod push;
 mod report;
 mod store;
 mod tar;
