@@ -167,6 +167,13 @@ mod tests {
         assert_eq!(Challenge::of(["Basic realm=x", "Bearer realm=y"].into_iter()), bearer("y", None, ""));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read(header in "[a-zA-Z=,\" \\\\]{0,40}|.{0,30}") {
+            Challenge::of([header.as_str()].into_iter());
+        }
+    }
+
     #[test]
     fn scopes_are_joined_and_compared() {
         let push = Scope::push("a");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 
+use super::host::DEFAULT_REGISTRY;
 use crate::content::ContentError;
 use crate::digest::{Digest, DigestError};
 use crate::oci::Platform;
@@ -171,10 +172,10 @@ impl RegistryError {
             }
             Cause::NotFound { .. } => "check the spelling of repository and tag".to_owned(),
             Cause::Unauthorized { had_credentials: false, .. } => {
-                format!("check the spelling of the repository; if it is private, run `docker login {registry}`")
+                format!("check the spelling of the repository; if it is private, run `{}`", login(registry))
             }
             Cause::Unauthorized { .. } => format!("check that your account at {registry} may do this"),
-            Cause::RateLimited { .. } => format!("try later, or run `docker login {registry}` for a higher limit"),
+            Cause::RateLimited { .. } => format!("try later, or run `{}` for a higher limit", login(registry)),
             Cause::SchemaOne => "push the image again with a newer tool".to_owned(),
             Cause::NoPlatform { offered, .. } => format!("choose one with --platform={}", offered.first()?),
             Cause::CredentialHelper { .. } => "check `credsStore` and `credHelpers` in the docker config".to_owned(),
@@ -238,6 +239,11 @@ async fn read_start(mut answer: Response) -> Vec<u8> {
         }
     }
     body
+}
+
+/// The command that leaves credentials for a registry.
+fn login(registry: &str) -> String {
+    if registry == DEFAULT_REGISTRY { "docker login".to_owned() } else { format!("docker login {registry}") }
 }
 
 fn list(platforms: &[Platform]) -> String {

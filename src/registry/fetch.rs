@@ -88,6 +88,10 @@ impl Inner {
         });
         let answer = match answer.await {
             Ok(answer) => answer,
+            // Nothing is there to go on with: the blob is shorter than its descriptor says.
+            Err(Cause::Refused { .. }) if offset > 0 => {
+                return (ingest, Err(Cause::Interrupted { received: offset, expected: wanted.size }));
+            }
             Err(cause) => return (ingest, Err(cause)),
         };
         let ingest = match (offset, starts_at(&answer, offset)) {

@@ -16,7 +16,7 @@ use super::{Inner, helper, token};
 use crate::oci::DEFAULT_DOMAIN;
 
 /// The default domain's registry has a name of its own.
-const DEFAULT_REGISTRY: &str = "registry-1.docker.io";
+pub(super) const DEFAULT_REGISTRY: &str = "registry-1.docker.io";
 
 /// What is known of one registry. Shared by all requests to it.
 pub(super) struct Host {
@@ -108,7 +108,8 @@ impl Host {
         if let Some(header) = login.token(scope) {
             return Ok(Some(header));
         }
-        let credentials = self.credentials(path, &inner.settings).await?;
+        // A helper that fails must not keep anyone from public images; it is told when the registry refuses.
+        let credentials = self.credentials(path, &inner.settings).await.unwrap_or(None);
         match (challenge, &credentials) {
             (_, Some(Credentials::Bearer(token))) => header("Bearer", token.expose()).map(Some),
             (Challenge::Basic, Some(Credentials::Password { user, password })) => basic(user, password).map(Some),
@@ -125,11 +126,6 @@ impl Host {
         }
     }
 
-    /// Whether requests for this repository have an account behind them.
-    pub(super) async fn has_account(&self, path: &str, settings: &Settings) -> bool {
-        matches!(self.credentials(path, settings).await, Ok(Some(_)))
-    }
-
     /// Returns the credentials for a repository: of the helper for the domain, else those in the docker config.
     pub(super) async fn credentials(&self, path: &str, settings: &Settings) -> Result<Option<Credentials>, Cause> {
         let Some(config) = &settings.docker_config else { return Ok(None) };
@@ -139,7 +135,7 @@ impl Host {
                 None => Ok(None),
             }
         });
-        // A helper that fails must not keep anyone from public images, so a stored password is tried before it is told.
+        // A stored password is tried before a failure of the helper is told.
         match (asked.await, config.stored(&self.domain, path)) {
             (Ok(Some(credentials)), _) => Ok(Some(credentials.clone())),
             (_, Some(credentials)) => Ok(Some(credentials.clone())),

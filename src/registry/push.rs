@@ -193,10 +193,13 @@ impl Inner {
         });
         let answer = answer.await;
         // The error of whoever makes the pieces says more than that of the request it broke.
-        let (digest, length) = match (ended.await, answer.as_ref().is_ok()) {
-            (Ok(Ok(known)), _) => known,
-            (Ok(Err(error)), _) => return Err(Cause::Stream(error)),
-            (Err(_), _) => return Err(answer.err().unwrap_or(Cause::Interrupted { received: 0, expected: 0 })),
+        let (digest, length) = match ended.await {
+            Ok(Ok(known)) => known,
+            Ok(Err(error)) => return Err(Cause::Stream(error)),
+            Err(_) => {
+                let detail = "it came before the end of the content".to_owned();
+                return Err(answer.err().unwrap_or(Cause::Malformed { what: "answer to an upload", detail }));
+            }
         };
         self.end(repository, location(&answer?)?, &digest).await?;
         Ok((digest, length))

@@ -35,8 +35,12 @@ impl Inner {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let (host, path) = (&repository.host, &repository.path);
-        let had_credentials = authorization.is_some() && host.has_account(path, &self.settings).await;
+        let is_denied = matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let had_credentials = match repository.host.credentials(&repository.path, &self.settings).await {
+            Ok(credentials) => credentials.is_some() && authorization.is_some(),
+            Err(helper_failed) if is_denied => return Err(helper_failed),
+            Err(_) => false,
+        };
         Err(Cause::of_answer(answer, had_credentials).await)
     }
 

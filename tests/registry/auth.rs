@@ -210,4 +210,9 @@ async fn child_that_asks_helpers() {
         let error = fetch_by(helper).await.unwrap_err();
         assert!(matches!(error, Cause::CredentialHelper { .. }) && error.to_string().contains(expected), "{error}");
     }
+    // What is public needs no helper.
+    let tokens = Server::start(|_, _| Reply::new(200, r#"{"token":"t0k3n"}"#));
+    let public = wants_token(&format!("http://{}/token", tokens.address), "t0k3n");
+    let config = with_config(r#"{"credsStore":"missing"}"#);
+    fetch(&Client::new(config), &format!("{}/a/b", public.address)).await.unwrap();
 }

@@ -122,7 +122,7 @@ async fn no_more_is_read_than_the_descriptor_says() {
 async fn a_body_that_ends_early_is_told() {
     let server = Server::start(|request, _| match request.header("range") {
         "" => Reply::new(200, &CONTENT[..6]),
-        _ => Reply::new(206, "").header("Content-Range", "bytes 6-15/16"),
+        _ => Reply::new(416, ""),
     });
     let (result, store) = fetch(&server).await;
     assert!(matches!(*result.unwrap_err().cause, Cause::Interrupted { received: 6, expected: 16 }));

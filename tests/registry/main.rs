@@ -10,6 +10,7 @@ mod auth;
 mod hostile;
 mod real;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

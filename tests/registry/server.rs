@@ -59,7 +59,12 @@ pub struct Server {
 impl Server {
     /// Serves with `answer`, which is told each request and how many came before it.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at("127.0.0.1:0", answer)
+    }
+
+    /// The same on another address of this machine.
+    pub fn start_at(address: &str, answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("the address of a listener").to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (answer, shared) = (Arc::new(answer), seen.clone());
