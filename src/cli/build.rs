@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::args::BuildArguments;
 use super::call::{self, CallOptions};
 use super::environment::Environment;
+use super::interrupt::Interrupt;
 use super::progress::{Mode, Progress};
 use super::report::{self, Exit};
 use super::request::build_request;
 use super::usage::UsageError;
-use super::{describe, interrupt, metadata, terminal};
+use super::{describe, metadata, terminal};
 use crate::builder::{self, BuildOutcome, BuildRequest, Call, CallReport, FailureKind};
 use crate::source::Sources;
 
@@ -50,19 +51,19 @@ impl Job {
     }
 
     fn run(self) -> Exit {
-        let cancel = match interrupt::cancel_on_signals() {
-            Ok(cancel) => cancel,
+        let interrupt = match Interrupt::watch() {
+            Ok(interrupt) => interrupt,
             Err(error) => return report::failed("cannot watch for signals", &error),
         };
         // A call prints its finding, which progress would only surround.
         let mode = if self.call.call == Call::Build { self.mode } else { Mode::Quiet };
         let progress = Progress::start(mode, self.request.now);
-        let ended = builder::build(self.request.clone(), progress.sink(), &cancel);
+        let ended = builder::build(self.request.clone(), progress.sink(), interrupt.cancel());
         progress.finish();
         match ended {
             Ok(outcome) => self.succeed(&outcome),
             Err(mut failure) => {
-                if cancel.is_cancelled() {
+                if interrupt.came() {
                     failure.kind = FailureKind::Canceled;
                 }
                 terminal::print_error(&report::failure(&failure, self.color));
