@@ -292,6 +292,14 @@ pub struct OnBuild {
     pub span: Span,
 }
 
+impl Instruction {
+    /// Returns what the comments directly above say of `name`, a stage or an ARG: the rest of the line `# name rest`.
+    pub fn description_of(&self, name: &str) -> Option<&str> {
+        let mut texts = self.comments.iter().map(|comment| comment.text.as_str());
+        texts.find_map(|text| text.strip_prefix(name)?.strip_prefix(' ')).map(str::trim)
+    }
+}
+
 impl InstructionKind {
     /// Returns the name in capitals, for example `RUN`.
     pub fn name(&self) -> &'static str {
