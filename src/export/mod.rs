@@ -11,8 +11,11 @@
 //! | `type=local`  | [`write_local`]                                                   |
 //! | `type=tar`    | [`write_files_tar`]                                               |
 //!
-//! In the store new layers are plain tars; [`compressed`] makes those that go out smaller. Layers of a base image may
-//! not be here at all: what is written to files must be fetched before, what is pushed may be mounted by the registry.
+//! In the store new layers are plain tars. Before an image goes out, [`clamped`] takes late times out of them and [`compressed`]
+//! makes them smaller; both remember what they made in a directory the caller names, one small file each (see `records`).
+//! Layers of a base image may not be here at all: what is written to files must be fetched before ([`absent`]), what is
+//! pushed may be mounted by the registry. [`to_file`] lets an archive appear when it is complete, [`validate_layout`] reads
+//! an image back and checks all it says.
 //!
 //! Every archive is deterministic: the same images and names give the same bytes, with no time, owner or
 //! name of this machine in them.
