@@ -48,8 +48,9 @@ pub enum ClampError {
     },
 }
 
-/// Returns `layers`, which are plain tars in `store` that this program wrote, with no time in them later than `latest`
-/// (seconds since 1970). A layer without a later time keeps its digest. `records` is the directory of the records.
+/// Returns `layers` with no time later than `latest` (seconds since 1970) in those that are new: plain tars in `store`
+/// without an origin. Others come back as they are, and a layer without a later time keeps its digest. `records` is the
+/// directory of the records.
 pub fn clamped(
     layers: &[Layer],
     store: &Store,
@@ -57,7 +58,12 @@ pub fn clamped(
     records: &Path,
     report: &Report,
 ) -> Result<Vec<Layer>, ClampError> {
-    layers.iter().map(|layer| clamped_layer(layer, store, latest, records, report)).collect()
+    let is_new = |layer: &Layer| layer.compression() == Compression::None && layer.origin.is_none();
+    let clamp = |layer: &Layer| match is_new(layer) {
+        true => clamped_layer(layer, store, latest, records, report),
+        false => Ok(layer.clone()),
+    };
+    layers.iter().map(clamp).collect()
 }
 
 fn clamped_layer(
