@@ -36,5 +36,8 @@ pub(super) fn mount(lowers: &[PathBuf], userxattr: bool) -> Result<Dir, Snapshot
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mounted = fsmount(config.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(refused)?;
-    Ok(Dir::from_fd(mounted))
+    // The mount's own descriptor is an O_PATH one, which cannot be read. The kernel detaches the mount with it, and keeps
+    // it alive for the descriptor opened here.
+    let root = rustix::fs::openat(&mounted, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    Ok(Dir::from_fd(root.map_err(refused)?))
 }
