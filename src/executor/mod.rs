@@ -6,14 +6,20 @@
 //! It does not prepare the upper directory, does not read the difference, and knows no cache.
 //! Called by `ops` and tests, from a thread that may block. No locks.
 
+mod agent;
 mod cancel;
+mod local;
+mod network;
+mod program;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::fsutil::Dir;
 use crate::sandbox::SandboxSpec;
 
 pub use cancel::CancelFlag;
+pub use program::Program;
 
 /// Which output a chunk was written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +94,10 @@ pub enum ExecError {
         source: io::Error,
     },
     /// A part of the sandbox could not be set up.
-    #[error("cannot set up the sandbox: {step}: {source}")]
+    #[error(
+        "cannot set up the sandbox: {step}{}: {source}",
+        path.as_ref().map(|path| format!(" (`{}`)", path.display())).unwrap_or_default()
+    )]
     Setup {
         /// The step as the plan prints it.
         step: String,
@@ -110,14 +119,46 @@ pub enum ExecError {
     Lost,
 }
 
+impl ExecError {
+    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+}
+
 /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
 /// Returns when the command itself has ended; what it left in the background is dead by then. When `cancel` is
 /// set everything is killed at once. Blocks: call it from a thread that may.
+///
+/// The upper directory is the caller's alone, and `main` has called [`crate::sandbox::init_if_requested`].
 pub fn run(
     spec: &SandboxSpec,
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, ExecError> {
-    let _ = (spec, log, cancel);
-    Err(ExecError::Lost)
+    let program = Program::of_this_process().map_err(ExecError::io("find the running program"))?;
+    run_with(&program, spec, log, cancel)
+}
+
+/// Like [`run`], with the program that becomes the sandbox named (tests are programs of their own).
+pub fn run_with(
+    program: &Program,
+    spec: &SandboxSpec,
+    log: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &CancelFlag,
+) -> Result<ExecOutcome, ExecError> {
+    let network = network::choose(spec.network);
+    match local::run_once(program, spec, network, log, cancel) {
+        Err(local::Ended::NetworkFailed) => {
+            // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
+            empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
+            let instead = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
+            local::run_once(program, spec, instead, log, cancel).map_err(local::Ended::into_error)
+        }
+        other => other.map_err(local::Ended::into_error),
+    }
+}
+
+fn empty_directory(path: &Path) -> io::Result<()> {
+    let dir = Dir::open(path)?;
+    dir.entries()?.iter().try_for_each(|entry| dir.remove_tree(&entry.name))
 }

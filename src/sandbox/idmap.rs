@@ -1,6 +1,19 @@
 //! Becoming someone who may mount: root stays root, an ordinary user becomes root of a user namespace.
+//!
+//! Only a process outside a user namespace with the right to it may map more than one id into it: that is what the
+//! set-user-id programs `newuidmap` and `newgidmap` are for. So a helper (this program, with a private first argument) is started
+//! before this process unshares, and calls them when told to. No second start of the builder itself is needed.
 
-use std::io;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
+
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, User};
+use rustix::mount::{MountPropagationFlags, mount_change};
+
+/// The private first argument of the helper: process id, number of arguments for `newuidmap`, all arguments.
+pub(super) const MAPPER: &str = "kiln-sandbox-mapper";
 
 /// What [`enter`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,17 +26,204 @@ pub struct Entered {
 /// Why namespaces could not be had; each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum IdmapError {
-    /// The mount namespace was refused.
-    #[error("cannot make a mount namespace: {source}")]
+    /// Root without the right to mount: in a container of somebody else's.
+    #[error(
+        "cannot make a mount namespace: {source}; this is root without CAP_SYS_ADMIN (in a container: run it with \
+         that capability, or as an ordinary user with subordinate ids)"
+    )]
     MountNamespace {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The kernel or its configuration forbids user namespaces.
+    #[error("cannot make a user namespace: {source}; {help}")]
+    UserNamespace {
+        /// The kernel's answer.
+        source: io::Error,
+        /// What to change, as a command where there is one.
+        help: &'static str,
+    },
+    /// No range of ids is set aside for the user.
+    #[error(
+        "user `{user}` has no subordinate ids in {file}; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+    )]
+    NoSubordinateIds {
+        /// The user's name, or uid if it has none.
+        user: String,
+        /// The file that was read.
+        file: &'static str,
+    },
+    /// `newuidmap` or `newgidmap` is missing.
+    #[error("`{program}` is not installed; install the package `uidmap` (Debian, Ubuntu) or `shadow-utils` (Fedora)")]
+    NoMapper {
+        /// Its name.
+        program: &'static str,
+    },
+    /// `newuidmap` or `newgidmap` refused.
+    #[error("`newuidmap` or `newgidmap` refused to map subordinate ids: {said}")]
+    Refused {
+        /// What they printed.
+        said: String,
+    },
+    /// Something on the way failed.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// A verb phrase.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> IdmapError {
+    move |source| IdmapError::Io { doing, source }
 }
 
 /// Gives this process its own mount namespace, and, unless it is root, a user namespace in which it is uid 0 and
 /// in which the user's subordinate ids are mapped. Must be called while there is one thread only. Cheap for root
 /// (below 0.1 ms), about 10 ms otherwise.
 pub fn enter() -> Result<Entered, IdmapError> {
-    Ok(Entered { user_namespace: false })
+    let (uid, gid) = (Uid::effective(), Gid::effective());
+    if uid.is_root() {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|error| IdmapError::MountNamespace { source: error.into() })?;
+    } else {
+        enter_user_namespace(uid, gid)?;
+    }
+    let propagation = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", propagation).map_err(|error| forbidden(error.into()))?;
+    Ok(Entered { user_namespace: is_in_user_namespace() })
+}
+
+/// Whether the ids of this process are not those of the machine.
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+}
+
+fn enter_user_namespace(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
+    let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let uids = mapping("/etc/subuid", &user, uid.as_raw(), uid.as_raw())?;
+    let gids = mapping("/etc/subgid", &user, uid.as_raw(), gid.as_raw())?;
+    let mut mapper = Command::new("/proc/self/exe")
+        .arg(MAPPER)
+        .arg(std::process::id().to_string())
+        .arg(uids.len().to_string())
+        .args(uids.iter().chain(&gids))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed("start the id mapper"))?;
+    let unshared = nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
+    if let Some(mut go) = mapper.stdin.take() {
+        if unshared.is_ok() {
+            // A mapper that is gone is noticed below.
+            let _ = go.write_all(b"g");
+        }
+    }
+    let output = mapper.wait_with_output().map_err(failed("wait for the id mapper"))?;
+    unshared.map_err(|error| forbidden(error.into()))?;
+    // The kernel takes new capabilities for a secret; our own children must be able to look at us.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|error| failed("become dumpable")(error.into()))?;
+    if !output.status.success() {
+        return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(())
+}
+
+/// The first line names the program when it was not there.
+fn refused(said: &str) -> IdmapError {
+    match said {
+        "missing newuidmap" => IdmapError::NoMapper { program: "newuidmap" },
+        "missing newgidmap" => IdmapError::NoMapper { program: "newgidmap" },
+        said => IdmapError::Refused { said: said.to_owned() },
+    }
+}
+
+/// Arguments of `newuidmap`: inside, outside, count. The user is root, and the ranges follow from 1 on.
+fn mapping(file: &'static str, user: &str, uid: u32, own: u32) -> Result<Vec<String>, IdmapError> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut map = vec!["0".to_owned(), own.to_string(), "1".to_owned()];
+    let mut next = 1u32;
+    for (start, count) in subordinate_ranges(&text, user, uid) {
+        map.extend([next.to_string(), start.to_string(), count.to_string()]);
+        next = next.saturating_add(count);
+    }
+    if next == 1 {
+        return Err(IdmapError::NoSubordinateIds { user: user.to_owned(), file });
+    }
+    Ok(map)
+}
+
+/// Lines are `name or uid:first:count` (subuid(5)).
+fn subordinate_ranges(text: &str, user: &str, uid: u32) -> Vec<(u32, u32)> {
+    let lines = text.lines().filter_map(|line| {
+        let mut fields = line.trim().split(':');
+        let owner = fields.next().filter(|owner| *owner == user || *owner == uid.to_string())?;
+        let range = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (!owner.is_empty() && range.1 > 0).then_some(range)
+    });
+    lines.collect()
+}
+
+/// Finds the switch that is off.
+fn forbidden(source: io::Error) -> IdmapError {
+    let is = |path: &str, value| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    let help = if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "as root: sysctl -w kernel.unprivileged_userns_clone=1"
+    } else if is("/proc/sys/user/max_user_namespaces", "0") {
+        "as root: sysctl -w user.max_user_namespaces=15000"
+    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    } else {
+        "a container around this process, or a security module, forbids it"
+    };
+    IdmapError::UserNamespace { source, help }
+}
+
+/// The helper: waits for the word, then maps ids into the user namespace of its parent.
+pub(super) fn map_parent(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let (Some(process), Some(count)) = (arguments.next(), arguments.next()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let count = count.to_str().and_then(|count| count.parse().ok()).ok_or(io::ErrorKind::InvalidInput)?;
+    let rest: Vec<_> = arguments.collect();
+    let (uids, gids) = rest.split_at_checked(count).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut word = [0];
+    io::stdin().read_exact(&mut word)?;
+    for (program, map) in [("newuidmap", uids), ("newgidmap", gids)] {
+        match Command::new(program).arg(&process).args(map).stdin(Stdio::null()).status() {
+            Ok(status) if status.success() => {}
+            Ok(_) => return Err(io::ErrorKind::PermissionDenied.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                writeln!(io::stderr(), "missing {program}")?;
+                return Err(error);
+            }
+            Err(error) => {
+                writeln!(io::stderr(), "{program}: {error}")?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_found_by_name_and_by_uid() {
+        let text = "bob:100000:65536\nalice:165536:10\n1001:300000:5\nalice:broken:5\n";
+        assert_eq!(subordinate_ranges(text, "alice", 1001), [(165_536, 10), (300_000, 5)]);
+        assert_eq!(subordinate_ranges(text, "carol", 7), []);
+    }
+
+    #[test]
+    fn a_missing_range_names_the_command() {
+        let error = mapping("/nonexistent", "alice", 1001, 1001).unwrap_err().to_string();
+        assert!(error.ends_with("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 alice"), "{error}");
+    }
 }

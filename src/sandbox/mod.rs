@@ -22,11 +22,48 @@
 //! It knows no Dockerfile, no cache and no layer. Called by `executor` (and [`idmap`] by `main`). No locks: whoever gives
 //! an upper directory owns it alone, which the kernel does not check.
 
+mod apply;
+mod credentials;
 pub mod idmap;
+mod init;
+mod mounts;
+mod plan;
+mod seccomp;
 mod spec;
+mod system;
+mod target;
+pub(crate) mod wire;
 
 pub use spec::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
 
-/// Becomes the init of a sandbox if this process was started as one, and then never returns. Must be the first thing
-/// `main` does: before any thread, and before anything reads the arguments.
-pub fn init_if_requested() {}
+pub(crate) use plan::Connection;
+pub(crate) use target::Stubs;
+
+/// The private first argument of a supervisor.
+pub(crate) const INIT: &str = "kiln-sandbox-init";
+/// The private first argument of a network helper: what follows is its command.
+pub(crate) const NETWORK: &str = "kiln-sandbox-network";
+
+/// Becomes the init of a sandbox, or another helper process of this room, if this process was started as
+/// one, and then never returns. Must be the first thing `main` does: before any thread, and before anything else reads the
+/// arguments.
+pub fn init_if_requested() {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(first) = arguments.next() else { return };
+    let ended = if first == INIT {
+        init::supervise()
+    } else if first == NETWORK {
+        init::become_helper(arguments)
+    } else if first == idmap::MAPPER {
+        idmap::map_parent(arguments)
+    } else {
+        return;
+    };
+    // The builder tells the user, from what it was told or not told; there is nobody here to print to.
+    std::process::exit(i32::from(ended.is_err()));
+}
+
+/// Returns a detached read-only mount of the file at `path`.
+pub(crate) fn readonly_clone(path: &std::path::Path) -> std::io::Result<std::os::fd::OwnedFd> {
+    Ok(mounts::readonly_clone(path)?)
+}

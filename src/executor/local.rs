@@ -1,0 +1,247 @@
+//! One life of a local sandbox: start it, hand on its output, answer it, end it.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::agent::Served;
+use super::network::Helper;
+use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use crate::sandbox::wire::{self, GO, Report, Reports, Start};
+use crate::sandbox::{self, SandboxSpec, Stubs};
+
+/// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
+const KILL_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Why there is no outcome.
+pub(super) enum Ended {
+    /// The network helper did not connect, and nothing was executed: another network may do.
+    NetworkFailed,
+    Error(ExecError),
+}
+
+impl Ended {
+    pub(super) fn into_error(self) -> ExecError {
+        match self {
+            Self::NetworkFailed => ExecError::Lost,
+            Self::Error(error) => error,
+        }
+    }
+
+    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Error(ExecError::Io { doing, source })
+    }
+}
+
+/// Runs the sandbox once, whatever becomes of it; afterwards all of it is dead and the untouched stubs are gone.
+pub(super) fn run_once(
+    program: &Program,
+    spec: &SandboxSpec,
+    network: NetworkUsed,
+    log: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &CancelFlag,
+) -> Result<ExecOutcome, Ended> {
+    let mut session = Session::start(program).map_err(Ended::io("start the sandbox"))?;
+    let ended = session.follow(program, spec, network, log, cancel);
+    session.end();
+    let stubs = session.stubs.remove(&spec.rootfs.upper);
+    let stubs = stubs.map_err(|error| Ended::io("clean the upper directory")(error.into()));
+    Ok(ExecOutcome { status: ended?, network, stubs: stubs? })
+}
+
+struct Session {
+    supervisor: Child,
+    socket: UnixStream,
+    output: Vec<(Stream, OwnedFd)>,
+    reports: Reports,
+    stubs: Stubs,
+    helper: Option<Helper>,
+    served: Vec<Served>,
+}
+
+impl Session {
+    fn start(program: &Program) -> io::Result<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let mut supervisor = Command::new(program.path())
+            .arg(sandbox::INIT)
+            // What the program itself may read from its environment is no business of a sandbox.
+            .env_clear()
+            // Signals from the terminal are for the builder, which cancels.
+            .process_group(0)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut output: Vec<(Stream, OwnedFd)> = Vec::new();
+        output.extend(supervisor.stdout.take().map(|pipe| (Stream::Stdout, pipe.into())));
+        output.extend(supervisor.stderr.take().map(|pipe| (Stream::Stderr, pipe.into())));
+        let (reports, stubs) = (Reports::default(), Stubs::default());
+        let session = Self { supervisor, socket, output, reports, stubs, helper: None, served: Vec::new() };
+        for (_, pipe) in &session.output {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok(session)
+    }
+
+    fn follow(
+        &mut self,
+        program: &Program,
+        spec: &SandboxSpec,
+        network: NetworkUsed,
+        log: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &CancelFlag,
+    ) -> Result<ExitStatus, Ended> {
+        let start = Start { spec: spec.clone(), connection: network.connection() };
+        // A supervisor that dies over it is noticed below.
+        match wire::send(&mut self.socket, &start) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(Ended::io("tell the sandbox what to run")(error));
+            }
+            _ => {}
+        }
+        loop {
+            if cancel.is_cancelled() {
+                return Err(Ended::Error(ExecError::Cancelled));
+            }
+            let talking = self.wait(log, cancel).map_err(Ended::io("wait for the sandbox"))?;
+            while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
+                if let Some(status) = self.answer(report, program, spec, network, cancel)? {
+                    // Everything in the sandbox is dead, so what there is to read is there now.
+                    self.drain(log).map_err(Ended::io("read the output"))?;
+                    return Ok(status);
+                }
+            }
+            if !talking {
+                return Err(Ended::Error(ExecError::Lost));
+            }
+        }
+    }
+
+    /// Waits until there is something to read or to stop for, and reads it. `false` when the sandbox has hung up.
+    fn wait(&mut self, log: &mut dyn FnMut(Stream, &[u8]), cancel: &CancelFlag) -> io::Result<bool> {
+        let mut polled = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
+        polled.extend(self.output.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
+        match poll(&mut polled, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+        let readable: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
+        drop(polled);
+        let mut readable_output = readable[2..].iter();
+        let mut failed = Ok(());
+        self.output.retain(|(stream, pipe)| {
+            if readable_output.next() != Some(&true) {
+                return true;
+            }
+            let open = read_once(*stream, pipe, log);
+            open.unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+        });
+        failed?;
+        if readable[0] { self.reports.fill(&self.socket) } else { Ok(true) }
+    }
+
+    fn drain(&mut self, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+        for (stream, pipe) in &self.output {
+            while rustix::io::ioctl_fionread(pipe)? > 0 && read_once(*stream, pipe, log)? {}
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        report: Report,
+        program: &Program,
+        spec: &SandboxSpec,
+        network: NetworkUsed,
+        cancel: &CancelFlag,
+    ) -> Result<Option<ExitStatus>, Ended> {
+        match report {
+            Report::Unshared if network == NetworkUsed::Own => {
+                self.helper = Helper::connect(program, self.supervisor.id(), cancel);
+                if self.helper.is_some() {
+                    // A sandbox that has failed meanwhile has told why.
+                    let _ = self.socket.write_all(&[GO]);
+                }
+            }
+            Report::Unshared => {}
+            Report::Mounted(stubs) => {
+                self.stubs = stubs;
+                // Only now, so that what was created is known.
+                if network == NetworkUsed::Own && self.helper.is_none() {
+                    return Err(Ended::NetworkFailed);
+                }
+            }
+            Report::Listening { source } => {
+                if let Some(listener) = self.reports.next_descriptor() {
+                    self.served.push(Served::start(listener, source).map_err(Ended::io("serve the ssh agent"))?);
+                }
+            }
+            Report::Failed { step, errno, path } => {
+                let source = io::Error::from_raw_os_error(errno);
+                return Err(Ended::Error(ExecError::Setup { step, path, source }));
+            }
+            Report::NotExecutable { errno } => {
+                let program = spec.argv.first().cloned().unwrap_or_default();
+                let source = io::Error::from_raw_os_error(errno);
+                return Err(Ended::Error(ExecError::Command { program, source }));
+            }
+            Report::Exited(code) => return Ok(Some(ExitStatus::Code(code))),
+            Report::Signalled(signal) => return Ok(Some(ExitStatus::Signal(signal))),
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that nothing is left: hangs up, upon which the supervisor kills its pid 1, and waits for it.
+    fn end(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+        let asked = Instant::now();
+        while matches!(self.supervisor.try_wait(), Ok(None)) {
+            if asked.elapsed() > KILL_TIMEOUT {
+                // Pid 1 dies with the supervisor.
+                let _ = self.supervisor.kill();
+                let _ = self.supervisor.wait();
+                break;
+            }
+            // It has reaped pid 1 already, or is about to: its own exit is what is left.
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        self.take_last_reports();
+        self.helper = None;
+        self.served.clear();
+    }
+
+    /// A sandbox ended early may have told of stubs that nobody read of yet.
+    fn take_last_reports(&mut self) {
+        while matches!(self.reports.fill(&self.socket), Ok(true)) {}
+        while let Ok(Some(report)) = self.reports.next() {
+            if let Report::Mounted(stubs) = report {
+                self.stubs = stubs;
+            }
+        }
+    }
+}
+
+/// Reads what is there, up to a chunk. `false` at the end.
+fn read_once(stream: Stream, pipe: &OwnedFd, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<bool> {
+    let mut chunk = [0u8; 32 * 1024];
+    match rustix::io::read(pipe.as_fd(), &mut chunk) {
+        Ok(0) => Ok(false),
+        Ok(length) => {
+            log(stream, &chunk[..length]);
+            Ok(true)
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}

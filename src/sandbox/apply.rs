@@ -1,0 +1,351 @@
+//! Doing the steps of a plan: a flat match, a few system calls each.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sched::CloneFlags;
+use rustix::fs::{self, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::process::{Resource, Rlimit, Signal};
+
+use super::mounts::{self, Files, Writable};
+use super::plan::{Limits, SetupStep};
+use super::target::{Links, PlaceKind, Root};
+use super::wire::{self, GO, Report};
+use super::{credentials, seccomp, system};
+
+/// Why a step was not done.
+pub(super) struct Refused {
+    pub(super) errno: Errno,
+    pub(super) path: Option<PathBuf>,
+}
+
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Self {
+        Self { errno, path: None }
+    }
+}
+
+impl From<nix::errno::Errno> for Refused {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Errno::from_raw_os_error(errno as i32).into()
+    }
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(error: std::io::Error) -> Self {
+        Errno::from_io_error(&error).unwrap_or(Errno::IO).into()
+    }
+}
+
+fn at(path: &Path) -> impl Fn(Errno) -> Refused {
+    move |errno| Refused { errno, path: Some(path.to_owned()) }
+}
+
+type Done = Result<(), Refused>;
+
+/// What the steps have made so far.
+pub(super) struct Sandbox {
+    socket: UnixStream,
+    /// Set by `Root`.
+    root: Option<Root>,
+    /// A directory of the builder's that sources of mounts are staged on.
+    staging: PathBuf,
+    files: Option<Files>,
+}
+
+impl Sandbox {
+    pub(super) fn new(socket: UnixStream, staging: PathBuf) -> Self {
+        Self { socket, root: None, staging, files: None }
+    }
+
+    pub(super) fn socket(&mut self) -> &mut UnixStream {
+        &mut self.socket
+    }
+
+    fn root(&mut self) -> Result<&mut Root, Refused> {
+        // Before the root is there no plan has a step that needs it.
+        self.root.as_mut().ok_or(Refused::from(Errno::NOENT))
+    }
+
+    /// Does one step.
+    pub(super) fn apply(&mut self, step: &SetupStep) -> Done {
+        match step {
+            SetupStep::Unshare { network } => unshare(*network),
+            SetupStep::PrivateMounts => {
+                let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+                Ok(mount_change("/", private)?)
+            }
+            SetupStep::Root { lowers, upper, work, userxattr } => self.mount_root(lowers, upper, work, *userxattr),
+            SetupStep::Filesystem { kind, target, options, limits } => {
+                let mount = mounts::filesystem(kind, options, *limits)?;
+                // A place below `/dev` is on the file system that was just mounted there.
+                let links = if is_standard(target) { Links::Refused } else { Links::Followed };
+                self.attach(mount, target, PlaceKind::Directory, links)
+            }
+            SetupStep::Node { path, major, minor } => self.make_node(path, *major, *minor),
+            SetupStep::Link { path, text } => {
+                let (dir, name) = self.parent(path)?;
+                Ok(fs::symlinkat(*text, dir, name)?)
+            }
+            SetupStep::Bind { source, subpath, target, limits } => self.bind(source, subpath, target, *limits),
+            SetupStep::Layers { lowers, subpath, target, readonly, userxattr } => {
+                self.mount_layers(lowers, subpath, target, *readonly, *userxattr)
+            }
+            SetupStep::File { data, target, mode, uid, gid } => {
+                let file = self.files()?.write(&data.0, *mode, *uid, *gid)?;
+                self.attach(mounts::clone(file, FILE)?, target, PlaceKind::File, Links::Followed)
+            }
+            SetupStep::Socket { source, target, mode, uid, gid } => {
+                let (listener, place) = self.files()?.listen(*mode, *uid, *gid)?;
+                self.attach(mounts::clone(place, SOCKET)?, target, PlaceKind::File, Links::Followed)?;
+                let report = Report::Listening { source: source.clone() };
+                Ok(wire::send_with_descriptor(&self.socket, &report, listener.as_raw_fd())?)
+            }
+            SetupStep::Mask { path } => self.mask(path),
+            SetupStep::ReadOnly { path } => self.make_readonly(path),
+            SetupStep::Hostname(name) => Ok(nix::unistd::sethostname(name)?),
+            SetupStep::Loopback => Ok(system::bring_loopback_up()?),
+            SetupStep::Pivot => self.pivot(),
+            SetupStep::WorkingDirectory(path) => self.enter(path),
+            SetupStep::TellMounted => {
+                let report = Report::Mounted(std::mem::take(&mut self.root()?.stubs));
+                Ok(wire::send(&mut self.socket, &report)?)
+            }
+            SetupStep::SessionKeyring => Ok(system::join_session_keyring()?),
+            SetupStep::Session => Ok(rustix::process::setsid().map(drop)?),
+            SetupStep::ProcessDefaults => set_process_defaults(),
+            SetupStep::AwaitNetwork => self.await_network(),
+            SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
+            SetupStep::SystemCallFilter => Ok(system::load_filter(&seccomp::container_filter())?),
+            SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
+            SetupStep::Identity { uid, gid, groups } => Ok(credentials::become_user(*uid, *gid, groups)?),
+            SetupStep::Capabilities(set) => Ok(credentials::keep(*set)?),
+            SetupStep::DieWithSupervisor => Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?),
+            SetupStep::CloseDescriptors => Ok(system::close_descriptors_on_exec()?),
+            SetupStep::Execute { argv, env } => Err(execute(argv, env).into()),
+        }
+    }
+
+    fn attach(&mut self, mount: OwnedFd, target: &Path, kind: PlaceKind, links: Links) -> Done {
+        let place = self.root()?.place(target, kind, links).map_err(at(target))?;
+        mounts::attach(mount, place).map_err(at(target))
+    }
+
+    fn mount_root(&mut self, lowers: &[PathBuf], upper: &Path, work: &Path, userxattr: bool) -> Done {
+        let writable = Writable {
+            upper: mounts::open_directory(upper).map_err(at(upper))?,
+            work: mounts::open_directory(work).map_err(at(work))?,
+        };
+        let nodev = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
+        let mount = mounts::overlay(lowers, Some(&writable), userxattr, nodev)
+            .map_err(|(errno, path)| Refused { errno, path })?;
+        // A root must be attached somewhere before it can be pivoted to; this directory is surely there.
+        mounts::stage(&mount, upper).map_err(at(upper))?;
+        self.root = Some(Root::new(mount));
+        Ok(())
+    }
+
+    fn files(&mut self) -> Result<&mut Files, Refused> {
+        if self.files.is_none() {
+            self.files = Some(Files::new(&self.staging, SOCKET)?);
+        }
+        self.files.as_mut().ok_or(Refused::from(Errno::NOENT))
+    }
+
+    fn parent<'a>(&mut self, path: &'a Path) -> Result<(OwnedFd, &'a Path), Refused> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL.into()) };
+        let dir = self.root()?.place(parent, PlaceKind::Directory, Links::Refused).map_err(at(path))?;
+        Ok((dir, Path::new(name)))
+    }
+
+    fn make_node(&mut self, path: &Path, major: u32, minor: u32) -> Done {
+        let (dir, name) = self.parent(path)?;
+        let mode = Mode::from_raw_mode(0o666);
+        Ok(fs::mknodat(dir, name, FileType::CharacterDevice, mode, fs::makedev(major, minor))?)
+    }
+
+    fn bind(&mut self, source: &Path, subpath: &Path, target: &Path, limits: Limits) -> Done {
+        let mut opened = fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(at(source))?;
+        if subpath.components().any(|part| !matches!(part, std::path::Component::RootDir)) {
+            opened = super::target::open_below(opened, subpath).map_err(at(subpath))?;
+        }
+        let kind = mounts::kind_of(&opened)?;
+        let mount = mounts::clone(opened, limits).map_err(at(source))?;
+        self.attach(mount, target, kind, Links::Followed)
+    }
+
+    fn mount_layers(
+        &mut self,
+        lowers: &[PathBuf],
+        subpath: &Path,
+        target: &Path,
+        readonly: bool,
+        userxattr: bool,
+    ) -> Done {
+        let limits = Limits { readonly, nosuid: false, nodev: true, noexec: false };
+        let view = match lowers {
+            // Overlayfs refuses a single lower directory without an upper.
+            [only] if readonly => mounts::open_directory(only).map_err(at(only))?,
+            _ => {
+                let writable = if readonly { None } else { Some(self.memory_for_writes()?) };
+                let view = mounts::overlay(lowers, writable.as_ref(), userxattr, limits)
+                    .map_err(|(errno, path)| Refused { errno, path })?;
+                mounts::stage(&view, &self.staging)?;
+                view
+            }
+        };
+        let source = super::target::open_below(view, subpath).map_err(at(subpath))?;
+        let kind = mounts::kind_of(&source)?;
+        self.attach(mounts::clone(source, limits)?, target, kind, Links::Followed)
+    }
+
+    fn memory_for_writes(&mut self) -> Result<Writable, Refused> {
+        let memory = mounts::filesystem("tmpfs", &[("mode", "0700".to_owned())], FILE_WRITABLE)?;
+        mounts::stage(&memory, &self.staging)?;
+        let mut made = ["upper", "work"].into_iter().map(|name| {
+            fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
+            fs::openat(&memory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        });
+        match (made.next(), made.next()) {
+            (Some(upper), Some(work)) => Ok(Writable { upper: upper?, work: work? }),
+            _ => Err(Errno::NOENT.into()),
+        }
+    }
+
+    fn mask(&mut self, path: &Path) -> Done {
+        let root = self.root()?;
+        let place = match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other.map_err(at(path))?,
+        };
+        let cover = match mounts::kind_of(&place)? {
+            PlaceKind::Directory => mounts::filesystem("tmpfs", &[("size", "4k".to_owned())], FILE)?,
+            PlaceKind::File => mounts::clone(root.open(Path::new("/dev/null"), OFlags::PATH)?, NULL)?,
+        };
+        mounts::attach(cover, place).map_err(at(path))
+    }
+
+    fn make_readonly(&mut self, path: &Path) -> Done {
+        let place = match self.root()?.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other.map_err(at(path))?,
+        };
+        mounts::attach(mounts::clone(&place, FILE)?, place).map_err(at(path))
+    }
+
+    fn pivot(&mut self) -> Done {
+        rustix::process::fchdir(&*self.root()?)?;
+        // Both names the same: the old root ends up on top of the new one, and is taken off again (pivot_root(2)).
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        self.files = None;
+        Ok(rustix::process::chdir("/")?)
+    }
+
+    fn enter(&mut self, path: &Path) -> Done {
+        let root = self.root()?;
+        let made = root.stubs.clone();
+        let dir = root.place(path, PlaceKind::Directory, Links::Followed).map_err(at(path))?;
+        // The working directory is no stub: it stays.
+        root.stubs = made;
+        rustix::process::fchdir(dir).map_err(at(path))?;
+        // A directory that is not below the root has no name here, and the kernel says so.
+        match rustix::process::getcwd(Vec::new()).map_err(at(path))? {
+            name if name.as_bytes().starts_with(b"/") => Ok(()),
+            _ => Err(at(path)(Errno::NOENT)),
+        }
+    }
+
+    fn await_network(&mut self) -> Done {
+        let mut byte = [0];
+        self.socket.read_exact(&mut byte)?;
+        if byte == [GO] { Ok(()) } else { Err(Errno::CANCELED.into()) }
+    }
+}
+
+/// Mounted files: nothing in them is a program.
+const FILE: Limits = Limits { readonly: true, nosuid: true, nodev: true, noexec: true };
+const FILE_WRITABLE: Limits = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
+/// Connecting to a socket is writing.
+const SOCKET: Limits = Limits { readonly: false, nosuid: true, nodev: true, noexec: true };
+/// A device that covers a file must stay one.
+const NULL: Limits = Limits { readonly: true, nosuid: true, nodev: false, noexec: true };
+
+fn is_standard(target: &Path) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|standard| target == Path::new(standard))
+}
+
+fn unshare(network: bool) -> Done {
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    flags.set(CloneFlags::CLONE_NEWNET, network);
+    Ok(nix::sched::unshare(flags)?)
+}
+
+fn set_process_defaults() -> Done {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    system::reset_signals();
+    // Programs that close or poll every possible descriptor take long with a large soft limit.
+    limit(Resource::Nofile, 1024)?;
+    // A core file would end up in the layer.
+    limit(Resource::Core, 0)?;
+    limit(Resource::Stack, 8 << 20)
+}
+
+fn limit(resource: Resource, most: u64) -> Done {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    let current = Some(maximum.map_or(most, |maximum| most.min(maximum)));
+    Ok(rustix::process::setrlimit(resource, Rlimit { current, maximum })?)
+}
+
+fn set_standard_streams(uid: u32) -> Done {
+    // A pipe nobody writes to: reads see the end at once, as with a container runtime.
+    let (empty, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::stdio::dup2_stdin(&empty)?;
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        // So that the user may open /dev/stdout. What is no pipe of ours may refuse.
+        let _ = fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>);
+    }
+    Ok(())
+}
+
+fn execute(argv: &[String], env: &[(String, String)]) -> Errno {
+    let Some(program) = argv.first().filter(|program| !program.is_empty()) else { return Errno::NOENT };
+    let strings = |all: Vec<String>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
+    let variables = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let (Ok(arguments), Ok(variables)) = (strings(argv.to_vec()), strings(variables)) else { return Errno::INVAL };
+    if program.contains('/') {
+        return execute_one(Path::new(program), &arguments, &variables);
+    }
+    let path = env.iter().rev().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    let mut refused = Errno::NOENT;
+    for dir in path.split(':') {
+        let dir = if dir.is_empty() { "." } else { dir };
+        match execute_one(&Path::new(dir).join(program), &arguments, &variables) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => refused = Errno::ACCESS,
+            other => return other,
+        }
+    }
+    refused
+}
+
+/// Never through a magic link: `/proc/self/exe` is this program of the builder's, which the image must not run.
+fn execute_one(path: &Path, arguments: &[CString], variables: &[CString]) -> Errno {
+    match fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Ok(found) => {
+            drop(File::from(found));
+            system::execute(path, arguments, variables)
+        }
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,116 @@
+//! The two processes of a sandbox: the supervisor, and pid 1 which becomes the command.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal};
+
+use super::apply::{Refused, Sandbox};
+use super::plan::{SetupStep, plan};
+use super::system;
+use super::wire::{self, Report, Start};
+
+/// Does what the socket on standard input says, until the command has ended or the builder has gone.
+pub(super) fn supervise() -> io::Result<()> {
+    let mut socket = take_standard_input()?;
+    let start: Start = wire::receive(&mut socket)?;
+    let mut steps = plan(&start.spec, start.connection).into_iter();
+    let mut sandbox = Sandbox::new(socket.try_clone()?, start.spec.rootfs.work.clone());
+    if let Some(unshare) = steps.next() {
+        if let Err(refused) = sandbox.apply(&unshare) {
+            return wire::send(&mut socket, &failed(&unshare, refused));
+        }
+    }
+    wire::send(&mut socket, &Report::Unshared)?;
+    let (alive, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match system::fork()? {
+        Some(child) => {
+            drop((sandbox, alive));
+            let report = watch(&socket, child)?;
+            drop(lifeline);
+            wire::send(&mut socket, &report)
+        }
+        None => {
+            drop((socket, lifeline));
+            become_command(sandbox, steps, &alive)
+        }
+    }
+}
+
+/// The socket, kept apart from standard input, which will be something else.
+fn take_standard_input() -> io::Result<UnixStream> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Pid 1. Returns only to die.
+fn become_command(mut sandbox: Sandbox, steps: impl Iterator<Item = SetupStep>, alive: &OwnedFd) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The supervisor may have died before the wish was known.
+    if is_hung_up(alive, PollFlags::empty())? {
+        return Ok(());
+    }
+    for step in steps {
+        if let Err(refused) = sandbox.apply(&step) {
+            let report = match step {
+                SetupStep::Execute { .. } => Report::NotExecutable { errno: refused.errno.raw_os_error() },
+                step => failed(&step, refused),
+            };
+            return wire::send(sandbox.socket(), &report);
+        }
+    }
+    Ok(())
+}
+
+fn failed(step: &SetupStep, Refused { errno, path }: Refused) -> Report {
+    Report::Failed { step: step.to_string(), errno: errno.raw_os_error(), path }
+}
+
+fn is_hung_up(fd: &OwnedFd, wanted: PollFlags) -> io::Result<bool> {
+    let mut polled = [PollFd::new(fd, wanted)];
+    poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(polled[0].revents().intersects(PollFlags::HUP | wanted))
+}
+
+/// Becomes the command given by `arguments`, which dies with the thread of the executor that started it.
+pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
+    Err(std::process::Command::new(program).args(arguments).exec())
+}
+
+/// Waits for the end of pid 1; brings it about when the builder hangs up.
+fn watch(socket: &UnixStream, child: Pid) -> io::Result<Report> {
+    let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(Errno::SRCH)?;
+    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let mut polled = [PollFd::new(&handle, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if polled[0].revents().contains(PollFlags::IN) {
+            break;
+        }
+        if polled[1].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+            // The kernel kills every other process of the namespace with its pid 1.
+            rustix::process::pidfd_send_signal(handle.as_fd(), Signal::KILL)?;
+            break;
+        }
+    }
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(Report::Exited(code)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Report::Signalled(signal as i32)),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Making mounts with the kernel's mount interface of file descriptors: a mount is made detached, limited, and
+//! only then put in its place.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::{Errno, Result};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use super::plan::Limits;
+use super::system;
+use super::target::PlaceKind;
+
+impl Limits {
+    fn attributes(self) -> MountAttrFlags {
+        let mut attributes = MountAttrFlags::empty();
+        attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.readonly);
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.nosuid);
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, self.nodev);
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, self.noexec);
+        attributes
+    }
+}
+
+/// Makes a file system, mounted nowhere yet.
+pub(super) fn filesystem(kind: &str, options: &[(&str, String)], limits: Limits) -> Result<OwnedFd> {
+    let config = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in options {
+        fsconfig_set_string(config.as_fd(), *name, value.as_str())?;
+    }
+    fsconfig_create(config.as_fd())?;
+    fsmount(config.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, limits.attributes())
+}
+
+/// The directory that takes the writes of an overlay, and overlayfs' own.
+pub(super) struct Writable {
+    pub(super) upper: OwnedFd,
+    pub(super) work: OwnedFd,
+}
+
+/// Makes an overlay of `lowers` (bottom first), mounted nowhere yet. Directories are handed over as
+/// descriptors: their names need no escaping and cannot be swapped meanwhile.
+pub(super) fn overlay(
+    lowers: &[PathBuf],
+    writable: Option<&Writable>,
+    userxattr: bool,
+    limits: Limits,
+) -> std::result::Result<OwnedFd, (Errno, Option<PathBuf>)> {
+    let config = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (error, None))?;
+    let config = config.as_fd();
+    for lower in lowers.iter().rev() {
+        let refused = |error| (error, Some(lower.clone()));
+        let dir = open_directory(lower).map_err(refused)?;
+        fsconfig_set_fd(config, "lowerdir+", dir.as_fd()).map_err(refused)?;
+    }
+    overlay_options(config, writable, userxattr)
+        .and_then(|()| fsconfig_create(config))
+        .and_then(|()| fsmount(config, FsMountFlags::FSMOUNT_CLOEXEC, limits.attributes()))
+        .map_err(|error| (error, None))
+}
+
+fn overlay_options(config: impl AsFd + Copy, writable: Option<&Writable>, userxattr: bool) -> Result<()> {
+    if let Some(Writable { upper, work }) = writable {
+        fsconfig_set_fd(config, "upperdir", upper.as_fd())?;
+        fsconfig_set_fd(config, "workdir", work.as_fd())?;
+        // No sync of the whole file system at the end, nor for each fsync of a package manager.
+        fsconfig_set_flag(config, "volatile")?;
+    }
+    if userxattr {
+        // With it the kernel turns redirects and metacopy off, and refuses to be told so. Without it an overlay in a
+        // user namespace mounts, and then fails to replace a directory.
+        fsconfig_set_flag(config, "userxattr")?;
+    } else {
+        // `nofollow`: a redirect that came with a layer would show another directory's files.
+        fsconfig_set_string(config, "redirect_dir", "nofollow")?;
+        fsconfig_set_string(config, "metacopy", "off")?;
+    }
+    // Set, not left to the kernel's configuration, because they change what ends up in `upper`.
+    fsconfig_set_string(config, "index", "off")?;
+    fsconfig_set_string(config, "xino", "off")
+}
+
+/// Opens a directory of the builder's by path.
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Puts a detached mount in its place.
+pub(super) fn attach(mount: impl AsFd, place: impl AsFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount.as_fd(), "", place.as_fd(), "", flags)
+}
+
+/// Puts a detached mount on top of a directory of the builder's, in this mount namespace only. Kernels before 6.15 clone parts
+/// of a mount only when it is attached somewhere.
+pub(super) fn stage(mount: impl AsFd, path: &Path) -> Result<()> {
+    move_mount(mount.as_fd(), "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Makes a detached mount of what `source` is a handle of, with all that is mounted below it.
+pub(super) fn clone(source: impl AsFd, limits: Limits) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(source.as_fd(), "", flags)?;
+    system::set_mount_attributes(&mount, u64::from(limits.attributes().bits()), true)?;
+    Ok(mount)
+}
+
+/// Makes a detached, read-only mount of the file at `path`.
+pub(super) fn readonly_clone(path: &Path) -> Result<OwnedFd> {
+    let file = fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    clone(file, Limits { readonly: true, nosuid: true, nodev: true, noexec: false })
+}
+
+/// Returns what kind of place a mount of `source` needs.
+pub(super) fn kind_of(source: impl AsFd) -> Result<PlaceKind> {
+    let kind = FileType::from_raw_mode(fs::fstat(source)?.st_mode);
+    Ok(if kind == FileType::Directory { PlaceKind::Directory } else { PlaceKind::File })
+}
+
+/// A memory file system whose files are mounted one by one.
+pub(super) struct Files {
+    mount: OwnedFd,
+    count: usize,
+}
+
+impl Files {
+    /// Makes it, staged on `path`.
+    pub(super) fn new(path: &Path, limits: Limits) -> Result<Self> {
+        let mount = filesystem("tmpfs", &[("mode", "0700".to_owned())], limits)?;
+        stage(&mount, path)?;
+        Ok(Self { mount, count: 0 })
+    }
+
+    fn next_name(&mut self) -> String {
+        self.count += 1;
+        self.count.to_string()
+    }
+
+    /// Makes a file; returns a handle to mount.
+    pub(super) fn write(&mut self, data: &[u8], mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let name = self.next_name();
+        let file = fs::openat(&self.mount, name, flags, Mode::empty())?;
+        let mut file = File::from(file);
+        file.write_all(data).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        // After the owner, who takes set-id bits away.
+        fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        Ok(file.into())
+    }
+
+    /// Makes a listening socket; returns it and a handle to mount.
+    pub(super) fn listen(&mut self, mode: u32, uid: u32, gid: u32) -> Result<(OwnedFd, OwnedFd)> {
+        let name = self.next_name();
+        // Short, and below this process's own directory of descriptors: a socket's name has room for 107 bytes.
+        let path = format!("/proc/self/fd/{}/{name}", self.mount.as_raw_fd());
+        let listener = std::os::unix::net::UnixListener::bind(path)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let socket = fs::openat(&self.mount, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        fs::chownat(&self.mount, &name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), fs::AtFlags::empty())?;
+        fs::chmodat(&self.mount, &name, Mode::from_raw_mode(mode), fs::AtFlags::empty())?;
+        Ok((listener.into(), socket))
+    }
+}

@@ -1,0 +1,322 @@
+//! From what is wanted to what is done, in order: pure, printable, tested as text.
+//!
+//! The order matters in places, each noted where it does. The first step is done by the supervisor, the others by
+//! pid 1 of the new process namespace.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
+use super::{Mount, SandboxSpec, SecretBytes, Security};
+
+/// The network a sandbox is started with, decided before the plan is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Connection {
+    /// A network namespace with loopback only.
+    None,
+    /// A network namespace that the executor connects; the command waits for it.
+    Helper,
+    /// No network namespace.
+    Host,
+}
+
+/// One thing to do on the way to the command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum SetupStep {
+    /// Leaves the namespaces of the builder; by the supervisor.
+    Unshare { network: bool },
+    /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
+    PrivateMounts,
+    /// Mounts the root file system (not yet at `/`).
+    Root { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf, userxattr: bool },
+    /// Mounts a new file system.
+    Filesystem { kind: &'static str, target: PathBuf, options: Vec<(&'static str, String)>, limits: Limits },
+    /// Makes a device node.
+    Node { path: PathBuf, major: u32, minor: u32 },
+    /// Makes a symbolic link.
+    Link { path: PathBuf, text: &'static str },
+    /// Mounts something that exists.
+    Bind { source: PathBuf, subpath: PathBuf, target: PathBuf, limits: Limits },
+    /// Mounts a stack of layers; if writable, with memory for the writes.
+    Layers { lowers: Vec<PathBuf>, subpath: PathBuf, target: PathBuf, readonly: bool, userxattr: bool },
+    /// Mounts a read-only file of memory.
+    File { data: SecretBytes, target: PathBuf, mode: u32, uid: u32, gid: u32 },
+    /// Mounts a listening socket and hands it to the executor.
+    Socket { source: PathBuf, target: PathBuf, mode: u32, uid: u32, gid: u32 },
+    /// Hides what is there, if something is.
+    Mask { path: PathBuf },
+    /// Makes what is there read-only, if something is.
+    ReadOnly { path: PathBuf },
+    /// Sets the host name.
+    Hostname(String),
+    /// Brings the loopback device up.
+    Loopback,
+    /// Makes the mounted root the root of the process, and drops the old one.
+    Pivot,
+    /// Enters the working directory, making it first if it is missing.
+    WorkingDirectory(PathBuf),
+    /// Tells the executor that everything is mounted, and what was created for it.
+    TellMounted,
+    /// Leaves the keyring of the builder's session.
+    SessionKeyring,
+    /// Leaves the session of the builder.
+    Session,
+    /// Sets umask, resource limits and signal dispositions.
+    ProcessDefaults,
+    /// Gives standard output and error to the user, and nothing to standard input.
+    StandardStreams { uid: u32 },
+    /// Waits until the executor has connected the network.
+    AwaitNetwork,
+    /// Loads the system call filter.
+    SystemCallFilter,
+    /// Drops all other capabilities from the bounding set.
+    BoundCapabilities(u64),
+    /// Sets user and groups.
+    Identity { uid: u32, gid: u32, groups: Vec<u32> },
+    /// Keeps these capabilities (root only; others have none).
+    Capabilities(u64),
+    /// Asks the kernel to kill this process when the supervisor dies.
+    DieWithSupervisor,
+    /// Marks every descriptor but the standard ones to be closed by exec.
+    CloseDescriptors,
+    /// Becomes the command.
+    Execute { argv: Vec<String>, env: Vec<(String, String)> },
+}
+
+/// What a mount refuses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Limits {
+    pub(super) readonly: bool,
+    pub(super) nosuid: bool,
+    pub(super) nodev: bool,
+    pub(super) noexec: bool,
+}
+
+const NOTHING: Limits = Limits { readonly: false, nosuid: false, nodev: false, noexec: false };
+const NODEV: Limits = Limits { nodev: true, ..NOTHING };
+const NOSUID_NOEXEC: Limits = Limits { nosuid: true, noexec: true, ..NOTHING };
+const PSEUDO: Limits = Limits { nosuid: true, nodev: true, noexec: true, ..NOTHING };
+const PSEUDO_READONLY: Limits = Limits { readonly: true, ..PSEUDO };
+
+/// Name and device number of what is in `/dev`, after the Open Container Initiative's runtime specification.
+const NODES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Kernel state of the host that `/proc` and `/sys` would show, as container runtimes hide it.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Returns what to do for `spec`.
+pub(super) fn plan(spec: &SandboxSpec, connection: Connection) -> Vec<SetupStep> {
+    let own_network = connection != Connection::Host;
+    let confined = spec.security == Security::Sandbox;
+    let mut steps = vec![SetupStep::Unshare { network: own_network }, SetupStep::PrivateMounts];
+    steps.push(SetupStep::Root {
+        lowers: spec.rootfs.lowers.clone(),
+        upper: spec.rootfs.upper.clone(),
+        work: spec.rootfs.work.clone(),
+        userxattr: spec.rootfs.userxattr,
+    });
+    standard_mounts(spec, own_network, &mut steps);
+    steps.extend(mounts_in_order(&spec.mounts).into_iter().map(|mount| mount_step(mount, spec.rootfs.userxattr)));
+    if confined {
+        // After the mounts of the step, so that none of them uncovers a masked path.
+        steps.extend(MASKED.map(|path| SetupStep::Mask { path: path.into() }));
+        steps.extend(READ_ONLY.map(|path| SetupStep::ReadOnly { path: path.into() }));
+    }
+    steps.push(SetupStep::Hostname(spec.hostname.clone()));
+    if own_network {
+        steps.push(SetupStep::Loopback);
+    }
+    steps.push(SetupStep::Pivot);
+    steps.push(SetupStep::WorkingDirectory(spec.cwd.clone()));
+    steps.push(SetupStep::TellMounted);
+    process(spec, connection, confined, &mut steps);
+    steps
+}
+
+fn process(spec: &SandboxSpec, connection: Connection, confined: bool, steps: &mut Vec<SetupStep>) {
+    let capabilities = if confined { CONTAINER_CAPABILITIES } else { ALL_CAPABILITIES };
+    // Before the filter, which refuses keyctl.
+    steps.extend([SetupStep::SessionKeyring, SetupStep::Session, SetupStep::ProcessDefaults]);
+    // While the socket is still known, and before the right to change owners is gone.
+    if connection == Connection::Helper {
+        steps.push(SetupStep::AwaitNetwork);
+    }
+    steps.push(SetupStep::StandardStreams { uid: spec.user.uid });
+    if confined {
+        // Before the capabilities go: without no_new_privs (which would break sudo) loading needs CAP_SYS_ADMIN.
+        steps.push(SetupStep::SystemCallFilter);
+    }
+    steps.push(SetupStep::BoundCapabilities(capabilities));
+    let groups = spec.user.additional_gids.clone();
+    steps.push(SetupStep::Identity { uid: spec.user.uid, gid: spec.user.gid, groups });
+    steps.push(SetupStep::Capabilities(if spec.user.uid == 0 { capabilities } else { 0 }));
+    // After the identity: the kernel forgets the wish when credentials change.
+    steps.push(SetupStep::DieWithSupervisor);
+    steps.push(SetupStep::CloseDescriptors);
+    steps.push(SetupStep::Execute { argv: spec.argv.clone(), env: spec.env.clone() });
+}
+
+fn standard_mounts(spec: &SandboxSpec, own_network: bool, steps: &mut Vec<SetupStep>) {
+    let filesystem = |kind, target: &str, options: &[(&'static str, &str)], limits| SetupStep::Filesystem {
+        kind,
+        target: target.into(),
+        options: options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        limits,
+    };
+    let user_namespace = spec.rootfs.userxattr;
+    steps.push(filesystem("proc", "/proc", &[], PSEUDO));
+    let sys = if spec.security == Security::Sandbox { PSEUDO_READONLY } else { PSEUDO };
+    if user_namespace && !own_network {
+        // A user namespace may mount sysfs only together with a network namespace of its own.
+        steps.push(bind(Path::new("/sys"), "/sys", PSEUDO_READONLY));
+        steps.push(SetupStep::Mask { path: "/sys/fs/cgroup".into() });
+    } else {
+        steps.push(filesystem("sysfs", "/sys", &[], sys));
+    }
+    steps.push(filesystem("tmpfs", "/dev", &[("mode", "0755"), ("size", "65536k")], NOSUID_NOEXEC));
+    for (name, major, minor) in NODES {
+        let path = Path::new("/dev").join(name);
+        steps.push(if user_namespace {
+            bind(&path, &path.to_string_lossy(), NOSUID_NOEXEC)
+        } else {
+            SetupStep::Node { path, major, minor }
+        });
+    }
+    steps.extend(LINKS.map(|(name, text)| SetupStep::Link { path: Path::new("/dev").join(name), text }));
+    let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
+    steps.push(filesystem("devpts", "/dev/pts", &pts, NOSUID_NOEXEC));
+    steps.push(filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", "65536k")], PSEUDO));
+    steps.push(filesystem("mqueue", "/dev/mqueue", &[], PSEUDO));
+    for (text, target) in [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")] {
+        if let Some(text) = text {
+            let data = SecretBytes(text.clone().into_bytes());
+            steps.push(SetupStep::File { data, target: target.into(), mode: 0o644, uid: 0, gid: 0 });
+        }
+    }
+}
+
+fn bind(source: &Path, target: &str, limits: Limits) -> SetupStep {
+    SetupStep::Bind { source: source.to_owned(), subpath: PathBuf::new(), target: target.into(), limits }
+}
+
+/// Parents first; of several with one target the last.
+fn mounts_in_order(mounts: &[Mount]) -> Vec<&Mount> {
+    let mut chosen: Vec<&Mount> = Vec::new();
+    for mount in mounts {
+        chosen.retain(|other| other.target() != mount.target());
+        chosen.push(mount);
+    }
+    chosen.sort_by_key(|mount| mount.target().components().count());
+    chosen
+}
+
+fn mount_step(mount: &Mount, userxattr: bool) -> SetupStep {
+    match mount.clone() {
+        Mount::Bind { source, subpath, target, readonly } => {
+            SetupStep::Bind { source, subpath, target, limits: Limits { readonly, ..NODEV } }
+        }
+        Mount::Layers { lowers, subpath, target, readonly } => {
+            SetupStep::Layers { lowers, subpath, target, readonly, userxattr }
+        }
+        Mount::Tmpfs { target, size, mode } => {
+            let size = size.map(|bytes| ("size", bytes.to_string()));
+            let options = size.into_iter().chain([("mode", format!("{mode:04o}"))]).collect();
+            // Programs are built and run in there, so exec stays.
+            SetupStep::Filesystem { kind: "tmpfs", target, options, limits: Limits { nosuid: true, ..NODEV } }
+        }
+        Mount::Secret { data, target, mode, uid, gid } => SetupStep::File { data, target, mode, uid, gid },
+        Mount::Socket { source, target, mode, uid, gid } => SetupStep::Socket { source, target, mode, uid, gid },
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [(self.readonly, "ro"), (self.nosuid, "nosuid"), (self.nodev, "nodev"), (self.noexec, "noexec")];
+        let words: Vec<_> = words.into_iter().filter_map(|(set, word)| set.then_some(word)).collect();
+        f.write_str(if words.is_empty() { "-" } else { "" })?;
+        f.write_str(&words.join(","))
+    }
+}
+
+/// One line each, without the bytes of secrets and without the environment.
+impl fmt::Display for SetupStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unshare { network } => {
+                write!(f, "unshare mount pid ipc uts cgroup{}", if *network { " network" } else { "" })
+            }
+            Self::PrivateMounts => f.write_str("make mounts private"),
+            Self::Root { lowers, upper, work, userxattr } => {
+                let xattr = if *userxattr { " userxattr" } else { "" };
+                let (upper, work) = (upper.display(), work.display());
+                write!(f, "mount overlay as root: {} lowers, upper {upper}, work {work}{xattr}", lowers.len())
+            }
+            Self::Filesystem { kind, target, options, limits } => {
+                write!(f, "mount {kind} on {} [{limits}]", target.display())?;
+                options.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+            }
+            Self::Node { path, major, minor } => write!(f, "make device {} {major}:{minor}", path.display()),
+            Self::Link { path, text } => write!(f, "link {} -> {text}", path.display()),
+            Self::Bind { source, subpath, target, limits } => {
+                write!(f, "bind {} {} on {} [{limits}]", source.display(), shown(subpath), target.display())
+            }
+            Self::Layers { lowers, subpath, target, readonly, .. } => {
+                let how = if *readonly { "ro" } else { "writes to memory" };
+                write!(f, "mount {} layers {} on {} [{how}]", lowers.len(), shown(subpath), target.display())
+            }
+            Self::File { data, target, mode, uid, gid } => {
+                write!(f, "mount a file of {} bytes on {} {mode:04o} {uid}:{gid}", data.0.len(), target.display())
+            }
+            Self::Socket { source, target, mode, uid, gid } => {
+                write!(f, "mount a socket to {} on {} {mode:04o} {uid}:{gid}", source.display(), target.display())
+            }
+            Self::Mask { path } => write!(f, "mask {}", path.display()),
+            Self::ReadOnly { path } => write!(f, "make {} read-only", path.display()),
+            Self::Hostname(name) => write!(f, "set hostname {name}"),
+            Self::Loopback => f.write_str("bring loopback up"),
+            Self::Pivot => f.write_str("pivot to the root"),
+            Self::WorkingDirectory(path) => write!(f, "enter {}", path.display()),
+            Self::TellMounted => f.write_str("tell what was created"),
+            Self::SessionKeyring => f.write_str("join a new session keyring"),
+            Self::Session => f.write_str("start a session"),
+            Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
+            Self::StandardStreams { uid } => write!(f, "give standard streams to {uid}"),
+            Self::AwaitNetwork => f.write_str("wait for the network"),
+            Self::SystemCallFilter => f.write_str("load the system call filter"),
+            Self::BoundCapabilities(set) => write!(f, "bound capabilities {set:016x}"),
+            Self::Identity { uid, gid, groups } => write!(f, "become {uid}:{gid} {groups:?}"),
+            Self::Capabilities(set) => write!(f, "keep capabilities {set:016x}"),
+            Self::DieWithSupervisor => f.write_str("die with the supervisor"),
+            Self::CloseDescriptors => f.write_str("close descriptors on exec"),
+            Self::Execute { argv, .. } => write!(f, "execute {argv:?}"),
+        }
+    }
+}
+
+fn shown(subpath: &Path) -> std::path::Display<'_> {
+    if subpath.as_os_str().is_empty() { Path::new("/").display() } else { subpath.display() }
+}

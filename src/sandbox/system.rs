@@ -1,0 +1,121 @@
+//! System calls that no library wraps safely, one function each. All `unsafe` of the sandbox is here.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::unistd::{ForkResult, Pid};
+use rustix::io::{Errno, Result};
+
+fn checked(result: libc::c_long) -> Result<libc::c_long> {
+    if result >= 0 { Ok(result) } else { Err(last_error()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Takes a descriptor that the kernel has just made for this process.
+pub(super) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: called with descriptors received by SCM_RIGHTS only, which nobody else knows of.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Forks. Returns the child in the parent, and `None` in the child. The supervisor has one thread.
+pub(super) fn fork() -> Result<Option<Pid>> {
+    // SAFETY: this process has a single thread (it came straight from `main`), so no lock is held by a thread that
+    // the child lacks.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Parent { child }) => Ok(Some(child)),
+        Ok(ForkResult::Child) => Ok(None),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}
+
+/// Sets attributes of the mount that `mount` is a handle of.
+pub(super) fn set_mount_attributes(mount: impl AsFd, attributes: u64, recursive: bool) -> Result<()> {
+    let wanted = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a static string, and the kernel reads `size_of` bytes of `wanted`, which lives here.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const wanted,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Makes exec close every descriptor but 0, 1 and 2.
+pub(super) fn close_descriptors_on_exec() -> Result<()> {
+    // SAFETY: only flags of descriptors change.
+    checked(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Leaves the session keyring for a new, empty one.
+pub(super) fn join_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no memory is involved.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    match checked(joined) {
+        // A kernel without keys, or an outer container that refuses the call: there is nothing to inherit.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Drops one capability, by number, from the bounding set.
+pub(super) fn drop_from_bounding_set(number: u32) -> Result<()> {
+    // SAFETY: takes numbers only.
+    checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Loads a seccomp filter for this process and its descendants.
+pub(super) fn load_filter(program: &[libc::sock_filter]) -> Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `len` instructions out of the slice, which outlives the call, and does not write.
+    checked(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) })?;
+    Ok(())
+}
+
+/// Gives every signal its default disposition, and blocks none.
+pub(super) fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: the default disposition runs no code of this process. KILL, STOP and libc's own are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// Brings the loopback device of the current network namespace up.
+pub(super) fn bring_loopback_up() -> Result<()> {
+    // SAFETY: takes numbers only; the result is owned below.
+    let socket = checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into())?;
+    // SAFETY: the descriptor was just made and is nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
+    // SAFETY: all zeroes is a valid `ifreq`: numbers and bytes.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed() as libc::c_char;
+    request.ifr_name[1] = b'o'.cast_signed() as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the kernel reads the `ifreq`, which lives here.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }.into())?;
+    Ok(())
+}
+
+/// Becomes another program. Returns only when that failed.
+pub(super) fn execute(path: &std::path::Path, argv: &[CString], env: &[CString]) -> Errno {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return Errno::INVAL };
+    match nix::unistd::execve(&path, argv, env) {
+        Ok(never) => match never {},
+        Err(error) => Errno::from_raw_os_error(error as i32),
+    }
+}

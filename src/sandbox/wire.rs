@@ -1,0 +1,131 @@
+//! What executor and sandbox say to each other over the socket.
+//!
+//! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`], and
+//! perhaps one [`GO`] byte later; the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::SandboxSpec;
+use super::plan::Connection;
+use super::target::Stubs;
+
+/// Sent by the executor when the network of the sandbox is connected.
+pub(crate) const GO: u8 = b'g';
+
+/// No report is near this long; a longer one is a mistake on the way.
+const LONGEST_REPORT: usize = 16 << 20;
+
+/// What the supervisor is started with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) spec: SandboxSpec,
+    pub(crate) connection: Connection,
+}
+
+/// What the sandbox tells.
+#[derive(Serialize, Deserialize, Debug)]
+pub(crate) enum Report {
+    /// The namespaces are there; the network namespace can be connected now.
+    Unshared,
+    /// A socket is listening, its descriptor comes along; connections are to be carried to `source`.
+    Listening { source: PathBuf },
+    /// Everything is mounted; this was created to mount on.
+    Mounted(Stubs),
+    /// A step of the plan was refused; nothing was run.
+    Failed { step: String, errno: i32, path: Option<PathBuf> },
+    /// The command could not be executed.
+    NotExecutable { errno: i32 },
+    /// Pid 1 exited with this code.
+    Exited(i32),
+    /// Pid 1 was killed by this signal.
+    Signalled(i32),
+}
+
+/// Writes one frame.
+pub(crate) fn send<T: Serialize>(socket: &mut UnixStream, message: &T) -> io::Result<()> {
+    socket.write_all(&frame(message)?)
+}
+
+/// Writes one frame with a descriptor.
+pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &T, fd: RawFd) -> io::Result<()> {
+    let frame = frame(message)?;
+    let passed = [fd];
+    let control = [ControlMessage::ScmRights(&passed)];
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    // A short write is possible in theory; the rest needs no descriptor.
+    (&*socket).write_all(&frame[sent..])
+}
+
+/// Reads one frame; used by the sandbox, which gets no descriptors.
+pub(crate) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Result<T> {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length)?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    socket.read_exact(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = u32::try_from(bytes.len() - 4).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The executor's reading end: takes what is there without waiting, and gives whole reports.
+#[derive(Default)]
+pub(crate) struct Reports {
+    bytes: Vec<u8>,
+    descriptors: std::collections::VecDeque<OwnedFd>,
+}
+
+impl Reports {
+    /// Reads once. `false` when the other side has hung up.
+    pub(crate) fn fill(&mut self, socket: &UnixStream) -> io::Result<bool> {
+        let mut chunk = [0u8; 4096];
+        let mut control = nix::cmsg_space!([RawFd; 8]);
+        let mut slices = [IoSliceMut::new(&mut chunk)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+            Ok(received) => received,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(true),
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        for message in received.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(fds) = message {
+                self.descriptors.extend(fds.into_iter().map(super::system::own));
+            }
+        }
+        let length = received.bytes;
+        self.bytes.extend_from_slice(&chunk[..length]);
+        Ok(length > 0)
+    }
+
+    /// Takes the next whole report.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Report>> {
+        let Some(head) = self.bytes.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*head) as usize;
+        if length > LONGEST_REPORT {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.bytes.len() < 4 + length {
+            return Ok(None);
+        }
+        let report = serde_json::from_slice(&self.bytes[4..4 + length])?;
+        self.bytes.drain(..4 + length);
+        Ok(Some(report))
+    }
+
+    /// Takes the descriptor of a [`Report::Listening`].
+    pub(crate) fn next_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+}
