@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::plan::Limits;
@@ -44,8 +44,9 @@ pub(super) struct Writable {
     pub(super) work: OwnedFd,
 }
 
-/// Makes an overlay of `lowers` (bottom first), mounted nowhere yet. Directories are handed over as
-/// descriptors: their names need no escaping and cannot be swapped meanwhile.
+/// Makes an overlay of `lowers` (bottom first), mounted nowhere yet. Directories are handed over by the
+/// names of their descriptors: those need no escaping, cannot be swapped meanwhile, and are all that the sandbox sees of
+/// them in `/proc/self/mountinfo`. (Descriptors themselves are taken only by Linux 6.13 and later, and shown as paths.)
 pub(super) fn overlay(
     lowers: &[PathBuf],
     writable: Option<&Writable>,
@@ -57,7 +58,7 @@ pub(super) fn overlay(
     for lower in lowers.iter().rev() {
         let refused = |error| (error, Some(lower.clone()));
         let dir = open_directory(lower).map_err(refused)?;
-        fsconfig_set_fd(config, "lowerdir+", dir.as_fd()).map_err(refused)?;
+        fsconfig_set_string(config, "lowerdir+", by_descriptor(&dir)).map_err(refused)?;
     }
     overlay_options(config, writable, userxattr)
         .and_then(|()| fsconfig_create(config))
@@ -65,10 +66,14 @@ pub(super) fn overlay(
         .map_err(|error| (error, None))
 }
 
+fn by_descriptor(dir: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", dir.as_raw_fd())
+}
+
 fn overlay_options(config: impl AsFd + Copy, writable: Option<&Writable>, userxattr: bool) -> Result<()> {
     if let Some(Writable { upper, work }) = writable {
-        fsconfig_set_fd(config, "upperdir", upper.as_fd())?;
-        fsconfig_set_fd(config, "workdir", work.as_fd())?;
+        fsconfig_set_string(config, "upperdir", by_descriptor(upper))?;
+        fsconfig_set_string(config, "workdir", by_descriptor(work))?;
         // No sync of the whole file system at the end, nor for each fsync of a package manager.
         fsconfig_set_flag(config, "volatile")?;
     }

@@ -1,0 +1,492 @@
+//! Real sandboxes around a static busybox. Needs root, as mounts do; an ordinary user's way is tried through the
+//! program itself.
+
+#![allow(missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kiln::executor::{self, CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use kiln::sandbox::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+
+/// A root file system of busybox and a few files, and what runs wrote.
+struct Bench {
+    dir: tempfile::TempDir,
+    runs: std::cell::Cell<u32>,
+}
+
+struct Ran {
+    outcome: ExecOutcome,
+    stdout: String,
+    stderr: String,
+    upper: PathBuf,
+}
+
+/// Says why and returns false when there is no right to mount.
+fn possible() -> bool {
+    let possible = rustix::process::geteuid().is_root();
+    if !possible {
+        println!("skipped: not root");
+    }
+    possible
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = dir.path().join("lower");
+        for name in ["bin", "etc", "tmp", "root"] {
+            std::fs::create_dir_all(lower.join(name)).unwrap();
+        }
+        std::fs::copy("/bin/busybox", lower.join("bin/busybox")).unwrap();
+        let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
+        for name in String::from_utf8(list.stdout).unwrap().lines() {
+            let _ = std::os::unix::fs::symlink("busybox", lower.join("bin").join(name));
+        }
+        std::fs::write(lower.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n").unwrap();
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        Self { dir, runs: 0.into() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A spec of `sh -c script` on a fresh upper directory.
+    fn spec(&self, script: &str) -> SandboxSpec {
+        self.runs.set(self.runs.get() + 1);
+        let (upper, work) =
+            (self.path(&format!("upper{}", self.runs.get())), self.path(&format!("work{}", self.runs.get())));
+        std::fs::create_dir(&upper).unwrap();
+        std::fs::create_dir(&work).unwrap();
+        SandboxSpec {
+            rootfs: Rootfs { lowers: vec![self.path("empty"), self.path("lower")], upper, work, userxattr: false },
+            mounts: Vec::new(),
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: vec![("PATH".to_owned(), "/bin".to_owned())],
+            cwd: "/".into(),
+            user: ProcessUser::default(),
+            hostname: "buildkitsandbox".to_owned(),
+            network: Network::None,
+            security: Security::Sandbox,
+            hosts: Some("127.0.0.1 localhost\n".to_owned()),
+            resolv_conf: Some("nameserver 192.0.2.53\n".to_owned()),
+        }
+    }
+
+    fn sh(&self, script: &str) -> Ran {
+        run(&self.spec(script))
+    }
+}
+
+fn program() -> Program {
+    Program::at(Path::new(env!("CARGO_BIN_EXE_kiln"))).unwrap()
+}
+
+fn try_run(spec: &SandboxSpec) -> Result<Ran, ExecError> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut log = |stream, bytes: &[u8]| match stream {
+        Stream::Stdout => stdout.extend_from_slice(bytes),
+        Stream::Stderr => stderr.extend_from_slice(bytes),
+    };
+    let outcome = executor::run_with(&program(), spec, &mut log, &CancelFlag::new().unwrap())?;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ok(Ran { outcome, stdout: text(stdout), stderr: text(stderr), upper: spec.rootfs.upper.clone() })
+}
+
+fn run(spec: &SandboxSpec) -> Ran {
+    try_run(spec).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Names of everything below `dir`, sorted.
+fn tree(dir: &Path) -> Vec<String> {
+    let output = std::process::Command::new("find").arg(dir).args(["-mindepth", "1", "-printf", "%P\n"]).output();
+    let mut names: Vec<_> = String::from_utf8(output.unwrap().stdout).unwrap().lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    if !possible() {
+        return;
+    }
+    let ran = Bench::new().sh(script);
+    assert_eq!(format!("{}{}", ran.stdout, ran.stderr), expected, "status {:?}", ran.outcome.status);
+}
+
+#[test]
+fn output_status_environment() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut spec = bench.spec("echo out; echo err >&2; echo $(env | sort); pwd; umask; cat; exit 42");
+    spec.env.push(("HOME".to_owned(), "/root".to_owned()));
+    spec.cwd = "/made/here".into();
+    let ran = run(&spec);
+    // The shell adds PWD and SHLVL.
+    assert_eq!(ran.stdout, "out\nHOME=/root PATH=/bin PWD=/made/here SHLVL=1\n/made/here\n0022\n");
+    assert_eq!(ran.stderr, "err\n");
+    assert_eq!(ran.outcome.status, ExitStatus::Code(42));
+    assert_eq!(ran.outcome.network, NetworkUsed::None);
+    // `etc` is an unchanged copy, which the difference leaves out.
+    assert_eq!(tree(&ran.upper), ["etc", "made", "made/here"]);
+    assert_eq!(bench.sh("kill -9 $$").outcome.status, ExitStatus::Code(0), "pid 1 does not die of its own signals");
+    assert_eq!(bench.sh("sh -c 'kill -9 $$'").outcome.status, ExitStatus::Code(137));
+}
+
+#[test]
+fn identity_and_confinement() {
+    check(
+        "id -u; hostname; grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status",
+        "0\nbuildkitsandbox\nCapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n\
+         CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n",
+    );
+}
+
+#[test]
+fn an_ordinary_user_has_no_capabilities_and_may_open_its_standard_output() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut spec = bench.spec("id -u; id -g; id -G; grep CapEff /proc/self/status; echo x > /dev/stdout");
+    spec.user = ProcessUser { uid: 1000, gid: 1001, additional_gids: vec![7, 8] };
+    assert_eq!(run(&spec).stdout, "1000\n1001\n1001 7 8\nCapEff:\t0000000000000000\nx\n");
+}
+
+#[test]
+fn insecure_has_everything_but_the_hosts_namespaces() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut spec =
+        bench.spec("mount -t tmpfs none /tmp && echo mounted; grep Seccomp: /proc/self/status; echo /proc/[0-9]*");
+    spec.security = Security::Insecure;
+    assert_eq!(run(&spec).stdout, "mounted\nSeccomp:\t0\n/proc/1\n");
+}
+
+#[test]
+fn only_its_own_processes_devices_and_network() {
+    check(
+        "ls /dev; echo /proc/[0-9]*; ls /sys/class/net; cat /etc/hosts /etc/resolv.conf; ls -A /sys/fs/cgroup; \
+           echo $$; ls /proc/self/fd",
+        "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n/proc/1\nlo\n\
+         127.0.0.1 localhost\nnameserver 192.0.2.53\n1\n0\n1\n2\n3\n",
+    );
+    check(
+        "echo x > /dev/null; head -c 3 /dev/zero | wc -c; echo x > /dev/full || echo full; ls -ld /dev/shm | cut -c1-10; \
+           ping -c 1 -w 1 127.0.0.1 >/dev/null && echo up",
+        "3\nfull\ndrwxrwxrwt\nup\n/bin/sh: write error: No space left on device\n",
+    );
+}
+
+#[test]
+fn nothing_of_the_mount_points_is_left() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let etc = bench.path("lower/etc");
+    rustix::fs::utimensat(rustix::fs::CWD, &etc, &old_times(), rustix::fs::AtFlags::empty()).unwrap();
+    let mut spec = bench.spec("echo x > /dev/x; echo x > /deep/er/file; echo y > /made");
+    spec.mounts = vec![Mount::Tmpfs { target: "/deep/er".into(), size: None, mode: 0o755 }];
+    let ran = run(&spec);
+    assert_eq!(ran.outcome.stubs, Vec::<PathBuf>::new());
+    assert_eq!(tree(&ran.upper), ["etc", "made"]);
+    let modified = std::fs::metadata(ran.upper.join("etc")).unwrap().modified().unwrap();
+    assert_eq!(modified, std::fs::metadata(&etc).unwrap().modified().unwrap());
+}
+
+fn old_times() -> rustix::fs::Timestamps {
+    let old = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 5 };
+    rustix::fs::Timestamps { last_access: old, last_modification: old }
+}
+
+#[test]
+fn mounts_of_each_kind() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let (source, other) = (bench.path("source"), bench.path("other"));
+    std::fs::create_dir_all(source.join("sub")).unwrap();
+    std::fs::write(source.join("sub/file"), "bound").unwrap();
+    std::fs::create_dir_all(other.join("tree")).unwrap();
+    std::fs::write(other.join("tree/leaf"), "leaf").unwrap();
+    let mut spec = bench.spec(
+        "cat /bound/file /one; echo z > /bound/file; echo w > /cache/w; cat /view/leaf; echo changed > /scratch/leaf; cat /scratch/leaf; \
+         stat -c '%a %u %g' /run/secrets/s; cat /run/secrets/s; df -k /tmp | tail -n 1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /tmp",
+    );
+    let bind = |subpath: &str, target: &str, readonly| Mount::Bind {
+        source: source.clone(),
+        subpath: subpath.into(),
+        target: target.into(),
+        readonly,
+    };
+    let layers = |target: &str, readonly| Mount::Layers {
+        lowers: vec![bench.path("empty"), other.clone()],
+        subpath: "/tree".into(),
+        target: target.into(),
+        readonly,
+    };
+    let secret = SecretBytes(b"hush\n".to_vec());
+    spec.mounts = vec![
+        bind("sub", "/bound", true),
+        bind("sub/file", "/one", true),
+        bind("/", "/cache", false),
+        layers("/view", true),
+        layers("/scratch", false),
+        Mount::Tmpfs { target: "/tmp".into(), size: Some(1 << 20), mode: 0o700 },
+        Mount::Secret { data: secret, target: "/run/secrets/s".into(), mode: 0o400, uid: 3, gid: 4 },
+    ];
+    let ran = run(&spec);
+    assert_eq!(ran.stdout, "boundboundleafchanged\n400 3 4\nhush\n1024\n700\n");
+    assert!(ran.stderr.ends_with("can't create /bound/file: Read-only file system\n"), "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(source.join("w")).unwrap(), "w\n");
+    assert_eq!(std::fs::read_to_string(other.join("tree/leaf")).unwrap(), "leaf");
+    assert_eq!(tree(&ran.upper), ["etc"]);
+}
+
+#[test]
+fn an_agent_is_reached_through_a_socket_of_the_steps_own() {
+    use std::io::{Read, Write};
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let agent = std::os::unix::net::UnixListener::bind(bench.path("agent")).unwrap();
+    std::thread::spawn(move || {
+        let (mut connection, _) = agent.accept().unwrap();
+        let mut asked = [0; 5];
+        connection.read_exact(&mut asked).unwrap();
+        connection.write_all(b"keys\n").unwrap();
+    });
+    let mut spec = bench.spec("stat -c '%a %u %F' /run/agent; timeout 5 nc local:/run/agent");
+    spec.mounts =
+        vec![Mount::Socket { source: bench.path("agent"), target: "/run/agent".into(), mode: 0o600, uid: 7, gid: 7 }];
+    let ran = run(&spec);
+    assert_eq!(ran.stdout.lines().next(), Some("600 7 socket"));
+    // Where busybox' nc knows unix sockets.
+    if !ran.stderr.contains("bad address") {
+        assert_eq!(ran.stdout, "600 7 socket\nkeys\n", "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn links_of_the_image_lead_nowhere_else() {
+    if !possible() {
+        return;
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let bench = Bench::new();
+    let link = |text: &str, name: &str| {
+        std::os::unix::fs::symlink(outside.path().join(text), bench.path("lower").join(name)).unwrap();
+    };
+    link("resolv.conf", "etc/resolv.conf");
+    link("dir", "target");
+    link("cwd", "cwd");
+    let mut spec = bench.spec("cat /etc/resolv.conf; touch x && echo made");
+    spec.mounts = vec![Mount::Tmpfs { target: "/target/below".into(), size: None, mode: 0o755 }];
+    spec.cwd = "/cwd".into();
+    let ran = run(&spec);
+    assert_eq!(ran.stdout, "nameserver 192.0.2.53\nmade\n");
+    assert_eq!(tree(outside.path()), Vec::<String>::new());
+    assert!(ran.upper.join(outside.path().strip_prefix("/").unwrap()).join("cwd/x").exists());
+    assert_eq!(ran.outcome.stubs.len(), 2, "the directories above the working directory: {:?}", ran.outcome.stubs);
+    for standard in ["proc", "dev", "sys"] {
+        let bench = Bench::new();
+        std::os::unix::fs::symlink(outside.path(), bench.path("lower").join(standard)).unwrap();
+        assert!(matches!(try_run(&bench.spec("true")), Err(ExecError::Setup { .. })), "{standard}");
+        assert_eq!(tree(outside.path()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_says_so() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    for (argv, errno) in [("nope", libc::ENOENT), ("/etc/passwd", libc::EACCES), ("/proc/self/exe", libc::ELOOP)] {
+        let mut spec = bench.spec("");
+        spec.argv = vec![argv.to_owned()];
+        match try_run(&spec) {
+            Err(ExecError::Command { program, source }) => {
+                assert_eq!((program.as_str(), source.raw_os_error()), (argv, Some(errno)));
+            }
+            other => panic!("{argv}: {:?}", other.map(|ran| ran.outcome)),
+        }
+    }
+}
+
+#[test]
+fn cancelling_kills_at_once() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let cancel = CancelFlag::new().unwrap();
+    let other = cancel.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        other.cancel();
+    });
+    let started = Instant::now();
+    let spec = bench.spec("trap '' TERM INT; echo started; sleep 4242 & sleep 4242");
+    let mut seen = Vec::new();
+    let ended = executor::run_with(&program(), &spec, &mut |_, bytes| seen.extend_from_slice(bytes), &cancel);
+    assert!(matches!(ended, Err(ExecError::Cancelled)));
+    assert_eq!(seen, b"started\n");
+    assert!(started.elapsed() < Duration::from_millis(1200), "{:?}", started.elapsed());
+    assert!(!processes().contains("sleep 4242"));
+}
+
+fn processes() -> String {
+    let output = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_child_left_behind_neither_lives_on_nor_is_waited_for() {
+    if !possible() {
+        return;
+    }
+    let started = Instant::now();
+    let ran = Bench::new().sh("(trap '' HUP; sleep 4343) & echo done");
+    assert_eq!(ran.stdout, "done\n");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(!processes().contains("sleep 4343"));
+}
+
+#[test]
+fn much_output_arrives_whole() {
+    if !possible() {
+        return;
+    }
+    let ran = Bench::new().sh("seq 1 100000; seq 1 50000 >&2");
+    assert_eq!(ran.stdout.len(), 588_895);
+    assert_eq!(ran.stderr.lines().count(), 50_000);
+}
+
+/// The attacks of a step on its host. Each prints a word when it succeeds; that the same act works when it is
+/// allowed is shown by running the list again without confinement.
+const ATTACKS: &[(&str, &str)] = &[
+    ("mount", "mount -t tmpfs none /tmp"),
+    ("umount", "umount /proc/sys || umount /dev/shm"),
+    ("remount", "mount -o remount,rw /sys"),
+    ("unshare", "unshare -m true"),
+    ("unshare-user", "unshare -U true"),
+    ("hostname", "hostname other"),
+    ("core-pattern", "cat /proc/sys/kernel/core_pattern > /tmp/p && cat /tmp/p > /proc/sys/kernel/core_pattern"),
+    ("kcore", "test -s /proc/kcore || test -c /proc/kcore && test $(stat -c %t:%T /proc/kcore) != 1:3"),
+    ("nice-others", "chroot / mount -t proc none /tmp"),
+];
+
+#[test]
+fn attacks_are_refused() {
+    if !possible() {
+        return;
+    }
+    let script: String =
+        ATTACKS.iter().map(|(name, act)| format!("({act}) >/dev/null 2>&1 && echo {name}\n")).collect();
+    let bench = Bench::new();
+    let ran = run(&bench.spec(&format!("{script}true")));
+    assert_eq!(ran.stdout, "");
+    let mut spec = bench.spec(&format!("{script}true"));
+    spec.security = Security::Insecure;
+    let succeeded = run(&spec).stdout;
+    for (name, _) in ATTACKS.iter().filter(|(name, _)| !["umount", "kcore"].contains(name)) {
+        assert!(succeeded.contains(name), "{name} is refused anyway: the test says nothing\n{succeeded}");
+    }
+}
+
+#[test]
+fn refusals_that_look_like_absence() {
+    // A device node can be made but not opened; the fence around /proc holds; the host's paths are not told.
+    check(
+        "mknod /tmp/zero c 1 5 && head -c 1 /tmp/zero 2>&1 | grep -c denied; wc -c < /proc/keys; \
+           echo x > /sys/kernel/uevent_helper; dmesg 2>&1 | grep -c permitted; nsenter -t 1 -m true 2>&1 | grep -c -i permitted; \
+           grep -c -e upper[0-9] -e /tmp/.tmp /proc/self/mountinfo",
+        "1\n0\n1\n1\n0\n/bin/sh: can't create /sys/kernel/uevent_helper: Read-only file system\n",
+    );
+}
+
+#[test]
+fn the_session_keyring_is_not_inherited() {
+    if !possible() {
+        return;
+    }
+    // In /proc/keys, which is masked in the sandbox, so it is looked at unconfined.
+    let bench = Bench::new();
+    let mut spec = bench.spec("grep -c keyring: /proc/keys; grep -c _ses /proc/keys");
+    spec.security = Security::Insecure;
+    println!("{}", run(&spec).stdout);
+}
+
+#[test]
+fn the_program_cannot_be_written_through_proc() {
+    if !possible() {
+        return;
+    }
+    // CVE-2019-5736: an interpreter line that leads back to the builder's program.
+    let bench = Bench::new();
+    let script = bench.path("lower/bin/trap");
+    std::fs::write(&script, "#!/proc/self/exe\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let before = std::fs::metadata(env!("CARGO_BIN_EXE_kiln")).unwrap().modified().unwrap();
+    let mut spec = bench.spec("");
+    spec.argv = vec!["/bin/trap".to_owned()];
+    let _ = try_run(&spec);
+    assert_eq!(std::fs::metadata(env!("CARGO_BIN_EXE_kiln")).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_hundred_runs_leave_nothing() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let count = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();
+    let descriptors = || tree(Path::new("/proc/self/fd")).len();
+    let program = program();
+    let (mounts, before) = (count("/proc/self/mountinfo"), descriptors());
+    let mut fastest = Duration::MAX;
+    for _ in 0..100 {
+        let mut spec = bench.spec("");
+        spec.argv = vec!["/bin/true".to_owned()];
+        let started = Instant::now();
+        executor::run_with(&program, &spec, &mut |_, _| (), &CancelFlag::new().unwrap()).unwrap();
+        fastest = fastest.min(started.elapsed());
+    }
+    println!("fastest run: {fastest:?}");
+    assert_eq!((count("/proc/self/mountinfo"), descriptors()), (mounts, before));
+    assert!(fastest < Duration::from_millis(30), "{fastest:?}");
+}
+
+#[test]
+fn the_default_network_reaches_out_but_not_the_hosts_loopback() {
+    if !possible() {
+        return;
+    }
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = host.local_addr().unwrap().port();
+    // Accepts and hangs up, so that the client ends too.
+    std::thread::spawn(move || while host.accept().is_ok() {});
+    let bench = Bench::new();
+    let script =
+        format!("ip route | grep -c default; timeout 5 nc -w 1 127.0.0.1 {port} < /dev/null && echo connected; true");
+    let mut spec = bench.spec(&script);
+    spec.network = Network::Default;
+    let ran = run(&spec);
+    match ran.outcome.network {
+        NetworkUsed::Own => assert_eq!(ran.stdout, "1\n"),
+        other => println!("skipped: {other:?}"),
+    }
+    let mut spec = bench.spec(&script);
+    spec.network = Network::Host;
+    assert!(run(&spec).stdout.ends_with("connected\n"), "the listener is there");
+    assert!(!processes().contains("/usr/bin/pasta --quiet"));
+}
