@@ -57,3 +57,13 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         assert!(text(&output.stderr).contains(word), "{arguments:?}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn looking_at_a_store_that_is_not_there_does_not_make_one() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let store = scratch.path().join("store");
+    let output = kiln(&["images", "--store", store.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "REPOSITORY   TAG   IMAGE ID   CREATED   SIZE\n");
+    assert!(!store.exists());
+}

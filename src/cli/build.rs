@@ -10,14 +10,19 @@ use super::progress::{Mode, Progress};
 use super::report::{self, Exit};
 use super::request::build_request;
 use super::usage::UsageError;
-use super::{describe, metadata, terminal};
+use super::{describe, in_namespaces, metadata, terminal};
 use crate::builder::{self, BuildOutcome, BuildRequest, Call, CallReport, FailureKind};
 use crate::source::Sources;
 
-/// Builds, reports, and says how to exit. The process must have entered its namespaces.
-pub(super) fn run(typed: &BuildArguments, user_namespace: bool) -> Exit {
-    match Job::prepare(typed, user_namespace) {
-        Ok(job) => job.run(),
+/// Builds, reports, and says how to exit.
+pub(super) fn run(typed: &BuildArguments) -> Exit {
+    match Job::prepare(typed) {
+        // To describe a Dockerfile takes no privilege.
+        Ok(job) if job.call.call != Call::Build => job.run(),
+        Ok(mut job) => in_namespaces(|user_namespace| {
+            job.request.user_namespace = user_namespace;
+            job.run()
+        }),
         Err(error) => report::refused(&error),
     }
 }
@@ -34,11 +39,10 @@ struct Job {
 }
 
 impl Job {
-    fn prepare(typed: &BuildArguments, user_namespace: bool) -> Result<Self, UsageError> {
+    fn prepare(typed: &BuildArguments) -> Result<Self, UsageError> {
         let environment = Environment::read()?;
         let mode = Mode::choose(typed.progress.as_deref(), typed.quiet, &environment)?;
-        let mut request = build_request(typed, &environment)?;
-        request.user_namespace = user_namespace;
+        let request = build_request(typed, &environment)?;
         Ok(Self {
             call: call::call(typed)?,
             mode,

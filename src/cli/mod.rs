@@ -44,8 +44,8 @@ use crate::sandbox::idmap;
 
 /// Does what `arguments` (the program's name first) ask for.
 ///
-/// Must be called while the process has one thread: a verb that builds enters its namespaces here, which may start
-/// the program anew.
+/// Must be called while the process has one thread: a verb that builds enters its namespaces here, and threads would
+/// stay outside.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
@@ -57,7 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let exit = match arguments.verb {
-        Verb::Build(typed) => in_namespaces(|user_namespace| build::run(&typed, user_namespace)),
+        Verb::Build(typed) => build::run(&typed),
         Verb::Images(typed) => images::run(&typed),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
         // Layers of an ordinary user's builds hold files of other users, which only the namespace may remove.

@@ -87,7 +87,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut below = error.source();
     while let Some(cause) = below {
         let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
+        // Many messages quote the error below them.
+        if !text.contains(&cause_text) {
             let _ = write!(text, ": {cause_text}");
         }
         below = cause.source();
@@ -108,7 +109,7 @@ pub(super) fn failure(failure: &BuildFailure, color: bool) -> String {
         out.push_str(&excerpt(&failure.sources, span));
     }
     let _ = write!(out, "ERROR: {}", failure.message);
-    for cause in failure.causes.iter().filter(|cause| !failure.message.ends_with(cause.as_str())) {
+    for cause in failure.causes.iter().filter(|cause| !failure.message.contains(cause.as_str())) {
         let _ = write!(out, ": {cause}");
     }
     out.push('\n');
