@@ -29,6 +29,8 @@ mod header;
 mod pax;
 mod read;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod unpack;
 mod walk;

@@ -120,7 +120,7 @@ mod tests {
             &b"9 path=a\n"[..], // one too many
             b"7 path=a\n",
             b"path=a\n",
-            b"10 path=a\n",
+            b"11 path=a\n",
             b"7 patha\n",
             b"0 a=b\n",
             b"-6 a=b\n",
