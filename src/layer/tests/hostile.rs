@@ -258,7 +258,8 @@ fn only_allowed_attributes_arrive() {
 fn sizes_that_lie_are_refused() {
     let negative = raw(flag::FILE, b"a", b"", b"", |header| header.0[header::SIZE].copy_from_slice(&[0xff; 12]));
     assert!(matches!(Place::new().apply_bytes(&negative), Err(LayerError::Read(ReadError::Malformed { .. }))));
-    let huge = |header: &mut Header| header.0[header::SIZE].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
+    let huge =
+        |header: &mut Header| header.0[header::SIZE].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
     let result = Place::new().apply_bytes(&raw(flag::FILE, b"a", b"", b"", huge));
     assert!(matches!(result, Err(LayerError::Read(ReadError::Limit { .. }))), "{result:?}");
     let result = Place::new().apply_bytes(&raw(flag::DIRECTORY, b"a", b"", b"", huge));
@@ -317,7 +318,13 @@ fn paths_longer_than_the_kernel_takes_are_made() {
     let place = Place::new();
     let path = vec!["d".repeat(200); 40].join("/");
     let linked = format!("{path}/b");
-    place.apply(&[(file(&format!("{path}/a"), 1), b"x"), (hard(&linked, &format!("{path}/a")), b""), (hard("c", &linked), b"")]).unwrap();
+    place
+        .apply(&[
+            (file(&format!("{path}/a"), 1), b"x"),
+            (hard(&linked, &format!("{path}/a")), b""),
+            (hard("c", &linked), b""),
+        ])
+        .unwrap();
     assert_eq!(fs::metadata(place.path("target/c")).unwrap().nlink(), 3);
 }
 
@@ -413,8 +420,7 @@ fn deletions_hide_other_layers_only_in_any_order() {
         place.apply(&entries).unwrap();
         let listing = listing(&place.path("target"));
         let kinds: Vec<_> = listing.iter().map(|(name, (kind, _))| (name.as_str(), *kind)).collect();
-        let expected =
-            [("d", Kind::Directory), ("d/kept", Kind::File), ("f", Kind::File), ("g", Kind::CharDevice)];
+        let expected = [("d", Kind::Directory), ("d/kept", Kind::File), ("f", Kind::File), ("g", Kind::CharDevice)];
         assert_eq!(kinds, expected, "{order:?}");
         let opaque = xattrs_at(&place.path("target"), "d");
         assert_eq!(opaque.get(&b"trusted.overlay.opaque"[..]).map(Vec::as_slice), Some(&b"y"[..]), "{order:?}");
@@ -451,7 +457,9 @@ fn odd_times_are_kept_or_clamped() {
 fn directories_have_their_own_time_and_mode_in_the_end() {
     let place = Place::new();
     let closed = TarEntry { mode: 0o555, ..directory("closed") };
-    place.apply(&[(closed, b""), (file("a", 0), b""), (file("closed/x", 0), b""), (directory("closed/d"), b"")]).unwrap();
+    place
+        .apply(&[(closed, b""), (file("a", 0), b""), (file("closed/x", 0), b""), (directory("closed/d"), b"")])
+        .unwrap();
     for path in ["target/closed", "target/closed/d"] {
         assert_eq!(fs::metadata(place.path(path)).unwrap().mtime(), 1_000_000, "{path}");
     }

@@ -11,9 +11,7 @@ use super::*;
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => b'a'..=b'e', 1 => any::<u8>().prop_filter("not in names", |b| ![0, b'/'].contains(b))];
-    vec(byte, 1..90).prop_filter("no dots, no marks", |name| {
-        name != b"." && name != b".." && !is_reserved_name(name)
-    })
+    vec(byte, 1..90).prop_filter("no dots, no marks", |name| name != b"." && name != b".." && !is_reserved_name(name))
 }
 
 fn path() -> impl Strategy<Value = Vec<u8>> {
@@ -125,7 +123,7 @@ proptest! {
             whole(temp.path())
         };
         let sorted = build(&paths);
-        let turn = (seed as usize) % paths.len();
+        let turn = (seed as usize) % paths.len().max(1);
         paths.rotate_left(turn);
         paths.reverse();
         prop_assert_eq!(build(&paths), sorted);
@@ -173,16 +171,13 @@ fn gnu_tar_reads_and_writes_the_same() {
     run(&["-xf", "-"]);
     assert_eq!(listing(from.path()), listing(to.path()));
     assert!(whole(to.path()) == tar);
-    for format in ["--format=gnu", "--format=pax", "--format=ustar", "--format=v7"] {
-        for sparse in ["--sparse", "--no-recursion"] {
-            // Both a path too long for v7 and ustar, and holes, in whatever way GNU tar has.
-            let paths = if sparse == "--sparse" { "." } else { "a/file" };
-            let output = Command::new("tar").args(["-c", format, sparse, paths]).current_dir(from.path()).output().unwrap();
-            eprintln!("{format} {sparse}: {:?} {:?}", names(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            let target = tempfile::tempdir().unwrap();
-            unpack(&output.stdout, target.path(), None).unwrap();
-            assert_eq!(fs::read(target.path().join("a/file")).unwrap(), [3; 100_000], "{format} {sparse}");
-        }
+    for format in ["gnu", "pax", "ustar", "v7"] {
+        let arguments = ["-c", "--format", format, "--no-recursion", "a", "a/file", "a/link"];
+        let output = Command::new("tar").args(arguments).current_dir(from.path()).output().unwrap();
+        assert_eq!(names(&output.stdout), ["a/", "a/file", "a/link -> ../nowhere"], "{format}");
+        let target = tempfile::tempdir().unwrap();
+        unpack(&output.stdout, target.path(), None).unwrap();
+        assert_eq!(fs::read(target.path().join("a/file")).unwrap(), [3; 100_000], "{format}");
     }
 }
 
@@ -195,13 +190,11 @@ fn sparse_tars_of_gnu_are_read() {
     }
     file.set_len(41_000_000).unwrap();
     let plain = fs::read(from.path().join("holes")).unwrap();
-    let forms: [&[&str]; 3] = [
-        &["--format=gnu"],
-        &["--format=pax", "--sparse-version=1.0"],
-        &["--format=pax", "--sparse-version=0.1"],
-    ];
+    let forms: [&[&str]; 3] =
+        [&["--format=gnu"], &["--format=pax", "--sparse-version=1.0"], &["--format=pax", "--sparse-version=0.1"]];
     for form in forms {
-        let output = Command::new("tar").args(["-c", "--sparse"]).args(form).arg("holes").current_dir(from.path()).output();
+        let output =
+            Command::new("tar").args(["-c", "--sparse"]).args(form).arg("holes").current_dir(from.path()).output();
         let tar = output.unwrap().stdout;
         assert!(tar.len() < 1_000_000, "the control: it is stored sparse");
         let target = tempfile::tempdir().unwrap();
