@@ -77,7 +77,7 @@ impl StatCache {
         }
     }
 
-    /// Writes the cache if anything was added.
+    /// Writes the cache if anything was added, and makes the directory it is in.
     pub fn save(&self) -> io::Result<()> {
         let added = self.added.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if added.is_empty() {
@@ -104,6 +104,9 @@ impl StatCache {
         bytes.extend(records.values().flatten());
         let check = blake3::hash(&bytes);
         bytes.extend(check.as_bytes());
+        if let Some(directory) = self.path.parent() {
+            fs::create_dir_all(directory)?;
+        }
         write_atomically(&self.path, &bytes)
     }
 
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn a_file_is_known_again_only_if_nothing_about_it_changed() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("cache");
+        let path = temp.path().join("cache/stat/name");
         let cache = StatCache::open(&path, NOW);
         assert_eq!(cache.find(b"a", &metadata()), None);
         for name in [&b"a"[..], b"b", b"c"] {
