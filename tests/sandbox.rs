@@ -60,7 +60,12 @@ impl Bench {
         std::fs::create_dir(&upper).unwrap();
         std::fs::create_dir(&work).unwrap();
         SandboxSpec {
-            rootfs: Rootfs { lowers: vec![self.path("empty"), self.path("lower")], upper, work, userxattr: false },
+            rootfs: Rootfs {
+                lowers: vec![self.path("empty"), self.path("lower")],
+                upper,
+                work,
+                userxattr: in_user_namespace(),
+            },
             mounts: Vec::new(),
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: vec![("PATH".to_owned(), "/bin".to_owned())],
@@ -77,6 +82,11 @@ impl Bench {
     fn sh(&self, script: &str) -> Ran {
         run(&self.spec(script))
     }
+}
+
+/// As under `unshare --map-root-user --map-users=auto --map-groups=auto`, which is the ordinary user's way.
+fn in_user_namespace() -> bool {
+    !std::fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
 }
 
 fn program() -> Program {
@@ -133,7 +143,7 @@ fn output_status_environment() {
     // `etc` is an unchanged copy, which the difference leaves out.
     assert_eq!(tree(&ran.upper), ["etc", "made", "made/here"]);
     assert_eq!(bench.sh("kill -9 $$").outcome.status, ExitStatus::Code(0), "pid 1 does not die of its own signals");
-    assert_eq!(bench.sh("sh -c 'kill -9 $$'").outcome.status, ExitStatus::Code(137));
+    assert_eq!(bench.sh("sh -c 'kill -9 $$'; exit $?").outcome.status, ExitStatus::Code(137));
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn only_its_own_processes_devices_and_network() {
     check(
         "echo x > /dev/null; head -c 3 /dev/zero | wc -c; echo x > /dev/full || echo full; ls -ld /dev/shm | cut -c1-10; \
            ping -c 1 -w 1 127.0.0.1 >/dev/null && echo up",
-        "3\nfull\ndrwxrwxrwt\nup\n/bin/sh: write error: No space left on device\n",
+        "3\nfull\ndrwxrwxrwt\nup\nsh: write error: No space left on device\n",
     );
 }
 
@@ -270,7 +280,7 @@ fn an_agent_is_reached_through_a_socket_of_the_steps_own() {
     let ran = run(&spec);
     assert_eq!(ran.stdout.lines().next(), Some("600 7 socket"));
     // Where busybox' nc knows unix sockets.
-    if !ran.stderr.contains("bad address") {
+    if !ran.stderr.contains("bad ") {
         assert_eq!(ran.stdout, "600 7 socket\nkeys\n", "{}", ran.stderr);
     }
 }
@@ -295,7 +305,8 @@ fn links_of_the_image_lead_nowhere_else() {
     assert_eq!(ran.stdout, "nameserver 192.0.2.53\nmade\n");
     assert_eq!(tree(outside.path()), Vec::<String>::new());
     assert!(ran.upper.join(outside.path().strip_prefix("/").unwrap()).join("cwd/x").exists());
-    assert_eq!(ran.outcome.stubs.len(), 2, "the directories above the working directory: {:?}", ran.outcome.stubs);
+    let inside = outside.path().strip_prefix("/").unwrap();
+    assert_eq!(ran.outcome.stubs, [inside], "the working directory was made in it");
     for standard in ["proc", "dev", "sys"] {
         let bench = Bench::new();
         std::os::unix::fs::symlink(outside.path(), bench.path("lower").join(standard)).unwrap();

@@ -320,3 +320,79 @@ impl fmt::Display for SetupStep {
 fn shown(subpath: &Path) -> std::path::Display<'_> {
     if subpath.as_os_str().is_empty() { Path::new("/").display() } else { subpath.display() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Network, ProcessUser, Rootfs};
+
+    fn spec() -> SandboxSpec {
+        SandboxSpec {
+            rootfs: Rootfs {
+                lowers: vec!["/s/empty".into(), "/s/base".into()],
+                upper: "/s/upper".into(),
+                work: "/s/work".into(),
+                userxattr: false,
+            },
+            mounts: Vec::new(),
+            argv: ["/bin/sh", "-c", "make"].map(str::to_owned).to_vec(),
+            env: vec![("PATH".to_owned(), "/bin".to_owned())],
+            cwd: "/src".into(),
+            user: ProcessUser::default(),
+            hostname: "buildkitsandbox".to_owned(),
+            network: Network::Default,
+            security: Security::Sandbox,
+            hosts: Some("127.0.0.1 localhost\n".to_owned()),
+            resolv_conf: Some(String::new()),
+        }
+    }
+
+    /// Compares with `testdata/sandbox/<name>.txt`; `UPDATE=1` writes it.
+    #[track_caller]
+    #[allow(clippy::disallowed_methods)]
+    fn check(name: &str, spec: &SandboxSpec, connection: Connection) {
+        let text: String = plan(spec, connection).iter().map(|step| format!("{step}\n")).collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sandbox").join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
+    }
+
+    #[test]
+    fn plan_of_root() {
+        check("root", &spec(), Connection::Helper);
+    }
+
+    #[test]
+    fn plan_in_a_user_namespace_with_the_hosts_network() {
+        let mut spec = spec();
+        spec.rootfs.userxattr = true;
+        spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
+        check("user-namespace", &spec, Connection::Host);
+    }
+
+    #[test]
+    fn plan_without_confinement() {
+        let mut spec = spec();
+        spec.security = Security::Insecure;
+        check("insecure", &spec, Connection::None);
+    }
+
+    #[test]
+    fn plan_of_mounts_parents_first_and_the_last_of_equals() {
+        let mut spec = spec();
+        let tmpfs = |target: &str, size| Mount::Tmpfs { target: target.into(), size, mode: 0o1777 };
+        let data = SecretBytes(b"hush".to_vec());
+        spec.mounts = vec![
+            tmpfs("/a/b/c", None),
+            tmpfs("/a", Some(1)),
+            tmpfs("/a", Some(2)),
+            Mount::Bind { source: "/h".into(), subpath: "x".into(), target: "/a/b".into(), readonly: true },
+            Mount::Layers { lowers: vec!["/l".into()], subpath: "".into(), target: "/l".into(), readonly: false },
+            Mount::Secret { data, target: "/run/secrets/s".into(), mode: 0o400, uid: 1, gid: 2 },
+            Mount::Socket { source: "/agent".into(), target: "/run/ssh".into(), mode: 0o600, uid: 0, gid: 0 },
+        ];
+        check("mounts", &spec, Connection::None);
+    }
+}
