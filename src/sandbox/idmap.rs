@@ -116,11 +116,11 @@ fn enter_user_namespace(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
         .spawn()
         .map_err(failed("start the id mapper"))?;
     let unshared = nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
-    if let Some(mut go) = mapper.stdin.take() {
-        if unshared.is_ok() {
-            // A mapper that is gone is noticed below.
-            let _ = go.write_all(b"g");
-        }
+    if let Some(mut go) = mapper.stdin.take()
+        && unshared.is_ok()
+    {
+        // A mapper that is gone is noticed below.
+        let _ = go.write_all(b"g");
     }
     let output = mapper.wait_with_output().map_err(failed("wait for the id mapper"))?;
     unshared.map_err(|error| forbidden(error.into()))?;

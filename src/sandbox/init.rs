@@ -23,10 +23,10 @@ pub(super) fn supervise() -> io::Result<()> {
     let start: Start = wire::receive(&mut socket)?;
     let mut steps = plan(&start.spec, start.connection).into_iter();
     let mut sandbox = Sandbox::new(socket.try_clone()?, start.spec.rootfs.work.clone());
-    if let Some(unshare) = steps.next() {
-        if let Err(refused) = sandbox.apply(&unshare) {
-            return wire::send(&mut socket, &failed(&unshare, refused));
-        }
+    if let Some(unshare) = steps.next()
+        && let Err(refused) = sandbox.apply(&unshare)
+    {
+        return wire::send(&mut socket, &failed(&unshare, refused));
     }
     wire::send(&mut socket, &Report::Unshared)?;
     let (alive, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
