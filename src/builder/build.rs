@@ -74,11 +74,9 @@ impl Build<'_> {
         main: SourceId,
     ) -> Result<BuildOutcome, BuildFailure> {
         let parsed = dockerfile::parse(sources, main);
-        let (errors, mut warnings) = super::failure::split(parsed.diagnostics);
-        if self.request.call != Call::Build {
-            return self.describe(errors, warnings);
-        }
-        if !errors.is_empty() {
+        let (mut errors, mut warnings) = super::failure::split(parsed.diagnostics);
+        warnings.extend(dockerfile::lint::lint(&parsed.file, sources));
+        if !errors.is_empty() && self.request.call == Call::Build {
             return Err(super::failure::diagnostics(errors));
         }
         let mut built = Vec::new();
@@ -88,12 +86,28 @@ impl Build<'_> {
         let images = Images::new(self.request, open, &worker, &vertices);
         for platform in self.platforms() {
             let options = loaded.options(self.request, &platform)?;
-            let plan = self.plan(&parsed.file, sources, &options, &images).await?;
+            let plan = match self.plan(&parsed.file, sources, &options, &images).await {
+                Ok(plan) => plan,
+                Err(failure) if self.request.call == Call::Build => return Err(failure),
+                Err(failure) => {
+                    let (more, noted) = super::failure::split(failure.diagnostics);
+                    errors.extend(more);
+                    warnings.extend(noted);
+                    break;
+                }
+            };
             warnings.extend(plan.warnings.iter().cloned());
+            warnings.extend(super::ignored::warnings(&plan.graph, loaded));
+            if self.request.call != Call::Build {
+                break;
+            }
             if parsed.file.directives.check.error && !warnings.is_empty() {
                 return Err(super::failure::lint(warnings));
             }
             built.push(self.solve(plan, &worker, &vertices, platform, &mut steps).await?);
+        }
+        if self.request.call != Call::Build {
+            return self.describe(errors, warnings);
         }
         let image = self.deliver(open, &worker, &vertices, &built).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })

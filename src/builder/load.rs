@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::failure::{environment, failure};
 use super::store::Open;
 use super::{
-    BuildFailure, BuildRequest, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
+    BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
     NoCache,
 };
 use crate::context::{self, Ignore, Source, StatCache};
@@ -105,6 +105,7 @@ impl Loaded {
         });
         Ok(plan::Options {
             target: request.target.clone(),
+            every_stage: request.call == Call::Check && request.target.is_none(),
             build_args: request.build_args.iter().cloned().collect(),
             labels: request.labels.clone(),
             platform: platform.clone(),

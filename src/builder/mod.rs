@@ -9,6 +9,7 @@
 mod assemble;
 mod build;
 mod failure;
+mod ignored;
 mod images;
 mod load;
 mod lock;

@@ -97,6 +97,11 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether some rule takes things back in.
+    pub fn has_negations(&self) -> bool {
+        self.rules.iter().any(|rule| rule.negated)
+    }
+
     /// Judges the top of the tree, which is never left out.
     pub fn top(&self) -> Verdict {
         Verdict { excluded: false, applied: vec![false; self.rules.len()] }

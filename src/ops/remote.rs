@@ -108,12 +108,12 @@ fn check(found: Digest, wanted: Option<&str>, span: Span) -> Result<(), OpError>
     }
 }
 
-/// Rule 12.4: the last part of the path, without the query.
+/// Rule 12.4: the last part of the path that is not empty, without the query.
 fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    match path.split_once('/').and_then(|(_, path)| path.rsplit('/').next()) {
-        Some(name) if !name.is_empty() => name.to_owned(),
+    match path.split_once('/').and_then(|(_, path)| path.rsplit('/').find(|part| !part.is_empty())) {
+        Some(name) => name.to_owned(),
         _ => "__unnamed__".to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::copy::{Owner, write_directory_layer};
 use super::copy_step::{explain, finish};
 use super::layers::blocking;
-use super::users::resolve_user;
+use super::users::resolve_owner;
 use super::worker::on_top;
 use super::{Inputs, OpError, StepResult, Worker};
 use crate::cache::{KeySink, Keyed};
@@ -50,8 +50,8 @@ pub(super) async fn perform(
     let view = worker.view(below, vertex).await?;
     let (task_worker, task_op) = (worker.clone(), op.clone());
     let made = blocking(move || {
-        let user = resolve_user(Some(&view), &task_op.user).map_err(|error| OpError::user(error.to_string()))?;
-        let owner = Owner { uid: user.uid, gid: user.gid };
+        let owner = resolve_owner(Some(&view), &task_op.user).map_err(|error| OpError::user(error.to_string()))?;
+        let owner = owner.unwrap_or(Owner { uid: 0, gid: 0 });
         let mut out = std::io::BufWriter::with_capacity(1 << 16, task_worker.store.ingest()?);
         write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut out)
             .map_err(|error| explain(error, None))?;

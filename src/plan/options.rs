@@ -10,6 +10,8 @@ use crate::oci::{Platform, Reference};
 pub struct Options {
     /// `--target`; the last stage if `None`.
     pub target: Option<String>,
+    /// Plan every stage, also those the target does not need (`--check` without a target).
+    pub every_stage: bool,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
     /// `--label`: laid over the labels of the Dockerfile, without history.

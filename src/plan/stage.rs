@@ -5,7 +5,7 @@ use super::{ImageKey, ImageSource, NamedContext, Options};
 use crate::diag::{Diagnostic, nearest};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::instruction::From;
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
 use crate::oci::{Platform, Reference};
 use crate::source::Span;
 
@@ -41,6 +41,8 @@ pub(super) struct Stages<'a> {
     pub(super) all: Vec<Stage<'a>>,
     pub(super) target: usize,
     pub(super) globals: Globals,
+    /// Lint warnings about FROM lines.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl<'a> Stages<'a> {
@@ -72,8 +74,11 @@ impl<'a> Stages<'a> {
             return Err(errors);
         };
         let mut stages: Vec<Stage<'a>> = Vec::new();
+        let mut warnings = Vec::new();
+        let defaults = default_globals(file, head, options);
         for instruction in &file.instructions[first_from..] {
             if let InstructionKind::From(from) = &instruction.kind {
+                warnings.extend(from_warnings(file, instruction, from, &globals, &defaults));
                 match open_stage(&stages, instruction, from, &globals, options, escape) {
                     Ok(stage) => stages.push(stage),
                     Err(error) => {
@@ -99,9 +104,13 @@ impl<'a> Stages<'a> {
                 0
             }
         };
-        let stages = Self { all: stages, target, globals };
+        let stages = Self { all: stages, target, globals, warnings };
         stages.check_references(options, &mut errors);
-        if errors.is_empty() { Ok(stages) } else { Err(errors) }
+        if errors.is_empty() {
+            return Ok(stages);
+        }
+        errors.extend(stages.warnings);
+        Err(errors)
     }
 
     /// Returns what `--from=` or a mount's `from=` of the stage at `at` names. Numbers count for COPY only (7.6).
@@ -289,6 +298,61 @@ fn parse_platform(text: &Text, expanded: &str) -> Result<Platform, Diagnostic> {
         let message = format!("failed to parse platform {expanded}: {error}");
         Diagnostic::error("invalid-platform", text.span, message)
     })
+}
+
+/// The globals as they are without any build argument.
+fn default_globals(file: &Dockerfile, head: &[Instruction], options: &Options) -> Globals {
+    let options = Options { build_args: Default::default(), ..options.clone() };
+    head.iter().fold(automatic(&options, ""), |globals, instruction| match &instruction.kind {
+        InstructionKind::Arg(declarations) => {
+            with_globals(globals.clone(), declarations, &options, file.directives.escape).unwrap_or(globals)
+        }
+        _ => globals,
+    })
+}
+
+/// Lint rules UndefinedArgInFrom and InvalidDefaultArgInFrom.
+fn from_warnings(
+    file: &Dockerfile,
+    head: &Instruction,
+    from: &From,
+    globals: &Globals,
+    defaults: &Globals,
+) -> Vec<Diagnostic> {
+    let escape = file.directives.escape;
+    let mut found = Vec::new();
+    let mut warn = |rule, span, message: String| found.extend(lint::warning(file, rule, head, span, message));
+    for text in from.platform.iter().chain([&from.reference]) {
+        let Ok(expanded) = expand(&text.text, escape, &|name| globals.get(name).cloned()) else { continue };
+        for name in expanded.undefined.iter().filter(|name| !declared(file, name)) {
+            let near = nearest(name, globals.keys().map(String::as_str).chain(global_names(file)));
+            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            warn("UndefinedArgInFrom", text.span, format!("FROM argument '{name}' is not declared{hint}"));
+        }
+    }
+    let text = &from.reference;
+    if let Ok(expanded) = expand(&text.text, escape, &|name| defaults.get(name).cloned()) {
+        let is_stage_or_image = Reference::parse(&expanded.text).is_ok();
+        if text.text.contains('$') && !is_stage_or_image {
+            let message =
+                format!("Default value for ARG {} results in empty or invalid base image name", text.text);
+            warn("InvalidDefaultArgInFrom", text.span, message);
+        }
+    }
+    found
+}
+
+/// The names of the ARGs before the first FROM.
+fn global_names(file: &Dockerfile) -> impl Iterator<Item = &str> {
+    let head = file.instructions.iter().map_while(|instruction| match &instruction.kind {
+        InstructionKind::Arg(declarations) => Some(declarations),
+        _ => None,
+    });
+    head.flatten().map(|declaration| declaration.name.text.as_str())
+}
+
+fn declared(file: &Dockerfile, name: &str) -> bool {
+    global_names(file).any(|known| known == name)
 }
 
 fn before_first_stage(name: &str, span: Span) -> Diagnostic {

@@ -23,12 +23,12 @@ pub(super) fn collect(
     options: &Options,
     known: &KnownImages,
 ) -> Result<Collected, Vec<Diagnostic>> {
-    let mut reached = vec![false; stages.all.len()];
+    let mut reached = vec![options.every_stage; stages.all.len()];
     reached[stages.target] = true;
     let mut triggers = Triggers::new();
     let mut needs: Vec<ImageNeed> = Vec::new();
     let mut errors = Vec::new();
-    for at in (0..=stages.target).rev().collect::<Vec<_>>() {
+    for at in (0..stages.all.len()).rev() {
         if !reached[at] {
             continue;
         }

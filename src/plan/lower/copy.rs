@@ -93,7 +93,7 @@ impl Lowering<'_> {
         for heredoc in &transfer.heredocs {
             let text = if heredoc.expand {
                 let body = self.expand_with(&state.scope, &heredoc.name, |env| expand_heredoc(&heredoc.body, env))?;
-                self.warn_undefined(&state.scope, &body.undefined, heredoc.body_span);
+                self.note_undefined(&state.scope, &body.undefined, heredoc.body_span);
                 body.text
             } else {
                 heredoc.body.clone()

@@ -120,7 +120,7 @@ impl Lowering<'_> {
         let mut ports = Vec::new();
         for word in words {
             let expanded = self.expand_with(&state.scope, word, |env| expand_words(&word.text, escape, env))?;
-            self.warn_undefined(&state.scope, &expanded.undefined, word.span);
+            self.note_undefined(&state.scope, &expanded.undefined, word.span);
             ports.extend(expanded.words.into_iter().map(|port| (port, word.span)));
         }
         ports.sort();
@@ -128,15 +128,6 @@ impl Lowering<'_> {
         for (port, span) in ports {
             let spec =
                 PortSpec::parse(&port).map_err(|error| Diagnostic::error("invalid-port", span, error.to_string()))?;
-            if spec.has_host_part {
-                let message =
-                    format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
-                self.warnings.push(Diagnostic::warning("ExposeInvalidFormat", span, message));
-            }
-            if !spec.protocol_is_lower_case {
-                let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-                self.warnings.push(Diagnostic::warning("ExposeProtoCasing", span, message));
-            }
             let keys: Vec<String> = spec.keys().collect();
             shown.extend(keys.iter().cloned());
             state.config.config.exposed_ports.extend(keys);

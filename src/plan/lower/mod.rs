@@ -18,7 +18,7 @@ use super::trigger::Triggers;
 use super::{HistoryItem, KnownImages, NoCache, Options, Plan};
 use crate::diag::{Diagnostic, nearest};
 use crate::dockerfile::expand::{ExpandError, expand};
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
 use crate::oci::ImageConfig;
 use crate::source::Span;
 
@@ -38,12 +38,15 @@ struct StageState {
 
 /// The steps and warnings made so far.
 struct Lowering<'a> {
+    file: &'a Dockerfile,
     stages: &'a Stages<'a>,
     options: &'a Options,
     known: &'a KnownImages,
     escape: char,
     graph: StepGraph,
     warnings: Vec<Diagnostic>,
+    /// Names the current instruction uses that nobody set, and where.
+    undefined: Vec<(String, Span)>,
 }
 
 /// Where an instruction stands: which stage, and which of its steps comes next.
@@ -64,8 +67,16 @@ pub(super) fn lower(
     options: &Options,
     known: &KnownImages,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let (graph, warnings) = (StepGraph::default(), Vec::new());
-    let mut lowering = Lowering { stages, options, known, escape: file.directives.escape, graph, warnings };
+    let mut lowering = Lowering {
+        file,
+        stages,
+        options,
+        known,
+        escape: file.directives.escape,
+        graph: StepGraph::default(),
+        warnings: stages.warnings.clone(),
+        undefined: Vec::new(),
+    };
     let mut finished: BTreeMap<usize, StageState> = BTreeMap::new();
     let mut errors = Vec::new();
     for (at, triggers) in triggers {
@@ -113,7 +124,9 @@ impl<'a> Lowering<'a> {
         let mut place = Place { stage, stage_index: at, label, next: 1, total };
         let mut state = self.open(&mut place, finished)?;
         for instruction in instructions() {
+            let names = state.scope.clone();
             state = self.instruction(state, instruction, &mut place, finished)?;
+            self.warn_undefined(&names, instruction);
         }
         Ok(state)
     }
@@ -191,7 +204,7 @@ impl<'a> Lowering<'a> {
     fn expand(&mut self, scope: &Scope, text: &Text) -> Result<String, Diagnostic> {
         let escape = self.escape;
         let expanded = self.expand_with(scope, text, |environment| expand(&text.text, escape, environment))?;
-        self.warn_undefined(scope, &expanded.undefined, text.span);
+        self.note_undefined(scope, &expanded.undefined, text.span);
         Ok(expanded.text)
     }
 
@@ -204,13 +217,19 @@ impl<'a> Lowering<'a> {
         expand(&|name| scope.get(name).map(str::to_owned)).map_err(|error| error.at(text))
     }
 
-    /// Lint rule UndefinedVar. A name that an ARG declared may be unset (rule 6.2).
-    fn warn_undefined(&mut self, scope: &Scope, names: &[String], span: Span) {
-        for name in names.iter().filter(|name| !scope.declares(name)) {
+    /// Notes names that were looked up and are not set. One that an ARG declared may be unset (rule 6.2).
+    fn note_undefined(&mut self, scope: &Scope, names: &[String], span: Span) {
+        let names = names.iter().filter(|name| !scope.declares(name));
+        self.undefined.extend(names.map(|name| (name.clone(), span)));
+    }
+
+    /// Lint rule UndefinedVar, for the instruction just lowered; `scope` is the one it saw.
+    fn warn_undefined(&mut self, scope: &Scope, instruction: &Instruction) {
+        for (name, span) in std::mem::take(&mut self.undefined) {
             let known = scope.variables().iter().map(|(name, _)| name.as_str());
-            let hint = nearest(name, known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            let hint = nearest(&name, known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
             let message = format!("Usage of undefined variable '${name}'{hint}");
-            self.warnings.push(Diagnostic::warning("UndefinedVar", span, message));
+            self.warnings.extend(lint::warning(self.file, "UndefinedVar", instruction, span, message));
         }
     }
 
