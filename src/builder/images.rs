@@ -59,7 +59,7 @@ impl<'a> Images<'a> {
     pub(super) async fn resolve(&self, need: &ImageNeed) -> Result<KnownImage, BuildFailure> {
         let platform = &need.key.platform;
         match &need.key.source {
-            ImageSource::Layout(name) => self.from_layout(name, platform),
+            ImageSource::Layout(name) => self.layout(name, platform),
             ImageSource::Reference(reference) => {
                 if !self.request.pull
                     && let Some(manifest) = self.in_store(reference, platform)
@@ -140,7 +140,7 @@ impl<'a> Images<'a> {
     }
 
     /// An OCI layout given as a named context: its blobs are taken into the store.
-    fn from_layout(&self, name: &str, platform: &Platform) -> Result<KnownImage, BuildFailure> {
+    fn layout(&self, name: &str, platform: &Platform) -> Result<KnownImage, BuildFailure> {
         let Some(NamedContext::OciLayout { path, reference }) = self.request.build_contexts.get(name) else {
             return Err(super::failure::internal(format!("no OCI layout was given as context {name}")));
         };

@@ -1,7 +1,7 @@
 //! What becomes of a build: every `--output` of the request.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::build::Built;
@@ -202,10 +202,10 @@ impl Delivery<'_> {
         Ok(set)
     }
 
-    async fn files(&self, path: &PathBuf) -> Result<(), BuildFailure> {
+    async fn files(&self, path: &Path) -> Result<(), BuildFailure> {
         for (built, image) in self.built.iter().zip(&self.set.images) {
             let dest = match self.built {
-                [_] => path.clone(),
+                [_] => path.to_owned(),
                 _ => path.join(export::platform_directory(&image.platform)),
             };
             let (sink, layers) = (self.worker.sink.clone(), built.layers.clone());

@@ -103,7 +103,7 @@ impl Job {
 
     fn print_report(&self, found: &CallReport, sources: &Sources) -> Exit {
         let description = describe::describe(found, sources, self.call.json);
-        let fails = description.is_error || (description.found_something && !self.call.ignore_status);
+        let fails = description.found_something && !self.call.ignore_status;
         match report::printed(terminal::print(&description.text)) {
             Exit::Success if fails => Exit::Failed,
             exit => exit,

@@ -13,14 +13,11 @@ pub(super) struct Description {
     pub(super) text: String,
     /// Whether it is about something wrong, so that the exit code says so.
     pub(super) found_something: bool,
-    /// Whether that makes the Dockerfile unfit to build, whatever the caller thinks of warnings.
-    pub(super) is_error: bool,
 }
 
 /// Writes a report as text for people, or as JSON.
 pub(super) fn describe(report: &CallReport, sources: &Sources, as_json: bool) -> Description {
     let found_something = matches!(report, CallReport::Check { diagnostics, .. } if !diagnostics.is_empty());
-    let is_error = matches!(report, CallReport::Check { error: true, .. });
     let text = match (report, as_json) {
         (CallReport::Check { diagnostics, .. }, false) => findings(diagnostics, sources),
         (CallReport::Check { diagnostics, .. }, true) => pretty(&findings_json(diagnostics, sources)),
@@ -29,7 +26,7 @@ pub(super) fn describe(report: &CallReport, sources: &Sources, as_json: bool) ->
         (CallReport::Targets(targets), false) => targets_text(targets),
         (CallReport::Targets(targets), true) => pretty(&targets_json(targets)),
     };
-    Description { text, found_something, is_error }
+    Description { text, found_something }
 }
 
 fn pretty(value: &Value) -> String {

@@ -141,7 +141,8 @@ fn choose(
             }
             CopySource::Inline { name, text } => inline.push(Selected::heredoc(name, text.as_bytes(), time)),
             CopySource::Url { .. } | CopySource::Git { .. } => {
-                selected.extend(fetched.next().expect("every remote source was fetched").selected(&op.exclude)?)
+                let remote = fetched.next().expect("every remote source was fetched");
+                selected.extend(remote.selected(&op.exclude)?);
             }
         }
     }

@@ -334,8 +334,7 @@ fn from_warnings(
     if let Ok(expanded) = expand(&text.text, escape, &|name| defaults.get(name).cloned()) {
         let is_stage_or_image = Reference::parse(&expanded.text).is_ok();
         if text.text.contains('$') && !is_stage_or_image {
-            let message =
-                format!("Default value for ARG {} results in empty or invalid base image name", text.text);
+            let message = format!("Default value for ARG {} results in empty or invalid base image name", text.text);
             warn("InvalidDefaultArgInFrom", text.span, message);
         }
     }

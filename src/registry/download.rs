@@ -15,6 +15,9 @@ pub struct Download {
     pub last_modified: Option<String>,
 }
 
+/// Takes the bytes of a download as they come, with the length the server announced.
+pub type Take<'a> = dyn FnMut(&[u8], Option<u64>) -> io::Result<()> + Send + 'a;
+
 /// Why a URL could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
@@ -33,13 +36,9 @@ pub enum DownloadError {
 }
 
 impl Client {
-    /// Reads `url` and hands its bytes to `take` as they come, with the length the server announced. Redirects are
+    /// Reads `url` and hands its bytes to `take`. Redirects are
     /// followed; `https` is never left for `http`. Tried once: what was handed out cannot be taken back.
-    pub async fn download(
-        &self,
-        url: &str,
-        take: &mut (dyn FnMut(&[u8], Option<u64>) -> io::Result<()> + Send),
-    ) -> Result<Download, DownloadError> {
+    pub async fn download(&self, url: &str, take: &mut Take<'_>) -> Result<Download, DownloadError> {
         let security = if url.starts_with("https://") { Security::Verified } else { Security::Plain };
         let http = |error: reqwest::Error| DownloadError::Connection(Box::new(Cause::http(error)));
         let client = self.0.transport.client(security, &self.0.settings).map_err(Box::new)?;
