@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::failure::{environment, failure};
+use super::failure::environment;
+use super::remote;
 use super::store::Open;
 use super::{
     BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::context::{self, Ignore, Source, StatCache};
 use crate::fsutil::Dir;
-use crate::layer;
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
 use crate::snapshot::Scratch;
@@ -36,8 +36,11 @@ pub(super) struct Loaded {
 /// Reads what `request` names.
 pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, BuildFailure> {
     let mut scratch = Vec::new();
-    let root = main_root(request, open, &mut scratch)?;
-    let (dockerfile, beside) = dockerfile(request, &root)?;
+    let (root, alone) = main_root(request, open, &mut scratch).await?;
+    let (dockerfile, beside) = match alone {
+        Some(text) => (SourceFile::new("Dockerfile", text), None),
+        None => dockerfile(request, open, &root).await?,
+    };
     let mut loaded = Loaded { dockerfile, contexts: BTreeMap::new(), caches: Vec::new(), _scratch: scratch };
     let ignore = match beside {
         Some((name, text)) => parse_ignore(&name, &text)?,
@@ -52,7 +55,16 @@ pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, 
                 loaded.add(request, Some(name.clone()), root, ignore);
             }
             NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
-            NamedContext::Git(url) | NamedContext::Http(url) => return Err(not_there_yet(url)),
+            NamedContext::Git(url) => {
+                let (root, made) = remote::git(open, url).await?;
+                loaded._scratch.push(made);
+                loaded.add(request, Some(name.clone()), root, Ignore::default());
+            }
+            NamedContext::Http(url) => {
+                let (root, _, made) = remote::http(open, url).await?;
+                loaded._scratch.push(made);
+                loaded.add(request, Some(name.clone()), root, Ignore::default());
+            }
         }
     }
     Ok(loaded)
@@ -130,9 +142,9 @@ impl Loaded {
 }
 
 /// The top of a context: open, and with a path when it is a user's directory.
-struct Root {
-    dir: Dir,
-    path: Option<PathBuf>,
+pub(super) struct Root {
+    pub(super) dir: Dir,
+    pub(super) path: Option<PathBuf>,
 }
 
 impl Root {
@@ -159,44 +171,45 @@ impl Root {
     }
 }
 
-fn main_root(request: &BuildRequest, open: &Open, scratch: &mut Vec<Scratch>) -> Result<Root, BuildFailure> {
-    let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
-    match &request.context {
-        ContextSource::Directory(path) => Root::directory(path),
-        ContextSource::Empty | ContextSource::Tar(_) => {
-            let made = open.snapshots.scratch().map_err(|error| wrong(&error))?;
-            let dir = Dir::open(made.fs()).map_err(|error| wrong(&error))?;
-            if let ContextSource::Tar(file) = &request.context {
-                let file = file.try_clone().map_err(|error| environment("cannot read the context", &error))?;
-                let unpack = |error: &dyn std::error::Error| BuildFailure {
-                    kind: FailureKind::User,
-                    ..environment("cannot unpack the context", error)
-                };
-                let tar = context::decompressed(file).map_err(|error| unpack(&error))?;
-                let options = layer::ApplyOptions { userxattr: request.user_namespace, ..Default::default() };
-                layer::apply(tar.reader, &dir, None, &options).map_err(|error| unpack(&error))?;
-            }
-            scratch.push(made);
-            Ok(Root { dir, path: None })
+/// Opens the build context. A context fetched by HTTP may turn out to be a Dockerfile alone, which is then returned.
+async fn main_root(
+    request: &BuildRequest,
+    open: &Open,
+    scratch: &mut Vec<Scratch>,
+) -> Result<(Root, Option<String>), BuildFailure> {
+    let (root, alone, made) = match &request.context {
+        ContextSource::Directory(path) => return Ok((Root::directory(path)?, None)),
+        ContextSource::Empty => {
+            let (root, made) = remote::empty(open)?;
+            (root, None, made)
         }
-        ContextSource::Git(url) | ContextSource::Http(url) => Err(not_there_yet(url)),
-    }
-}
-
-fn not_there_yet(url: &str) -> BuildFailure {
-    let mut failure = BuildFailure::new(FailureKind::User, format!("`{url}`: remote contexts are not supported yet"));
-    failure.help.push("fetch it first, and name the directory; or pipe a tar: `kiln build - < context.tar`".to_owned());
-    failure
+        ContextSource::Tar(file) => {
+            let file = file.try_clone().map_err(|error| environment("cannot read the context", &error))?;
+            let (root, made) = remote::tar(open, file)?;
+            (root, None, made)
+        }
+        ContextSource::Git(url) => {
+            let (root, made) = remote::git(open, url).await?;
+            (root, None, made)
+        }
+        ContextSource::Http(url) => remote::http(open, url).await?,
+    };
+    scratch.push(made);
+    Ok((root, alone))
 }
 
 /// An ignore file: its name and text.
 type IgnoreText = Option<(String, String)>;
 
 /// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
-fn dockerfile(request: &BuildRequest, root: &Root) -> Result<(SourceFile, IgnoreText), BuildFailure> {
+async fn dockerfile(
+    request: &BuildRequest,
+    open: &Open,
+    root: &Root,
+) -> Result<(SourceFile, IgnoreText), BuildFailure> {
     match &request.dockerfile {
         DockerfileSource::Text { name, text } => Ok((SourceFile::new(name.clone(), text.clone()), None)),
-        DockerfileSource::Http(url) => Err(not_there_yet(url)),
+        DockerfileSource::Http(url) => Ok((SourceFile::new(url.clone(), remote::text(open, url).await?), None)),
         DockerfileSource::File(path) => {
             let read = |path: &Path| File::open(path).and_then(read_text);
             let text = read(path).map_err(|error| missing(path, Some(error)))?;
@@ -260,7 +273,7 @@ fn parse_ignore(name: &str, text: &str) -> Result<Ignore, BuildFailure> {
 }
 
 /// Reads a text of bounded length; bytes that are not UTF-8 become replacement characters.
-fn read_text(file: File) -> io::Result<String> {
+pub(super) fn read_text(file: File) -> io::Result<String> {
     if file.metadata()?.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::EISDIR));
     }

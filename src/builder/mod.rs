@@ -16,6 +16,7 @@ mod lock;
 mod outcome;
 mod outputs;
 mod prune;
+mod remote;
 mod request;
 mod store;
 mod vertices;
