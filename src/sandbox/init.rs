@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
@@ -19,6 +20,8 @@ use super::wire::{self, Report, Start};
 
 /// Does what the socket on standard input says, until the command has ended or the builder has gone.
 pub(super) fn supervise() -> io::Result<()> {
+    // The user's umask must not show in device nodes and mount points: modes given here are meant.
+    rustix::process::umask(Mode::empty());
     let mut socket = take_standard_input()?;
     let start: Start = wire::receive(&mut socket)?;
     let mut steps = plan(&start.spec, start.connection).into_iter();
