@@ -2,26 +2,29 @@
 
 use std::path::PathBuf;
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::SnapshotError;
 use crate::fsutil::Dir;
 
 /// Mounts `lowers` (bottom first, at least two: the kernel refuses a single lower without an upper).
-/// Directories are handed over as descriptors, so their names need no escaping and cannot be swapped.
+/// Directories are named by their descriptors, so that names need no escaping and cannot be swapped. (The kernel takes
+/// the descriptors themselves from 6.13 on; `lowerdir+` is there from 6.5 on.)
 /// `redirect_dir=nofollow` because a layer's own `overlay.redirect` would show other directories' files.
 pub(super) fn mount(lowers: &[PathBuf], userxattr: bool) -> Result<Dir, SnapshotError> {
     let refused = |error: rustix::io::Errno| SnapshotError::Overlay { layers: lowers.len(), source: error.into() };
     let config = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused)?;
+    let mut opened = Vec::with_capacity(lowers.len());
     for lower in lowers.iter().rev() {
         let dir = rustix::fs::open(lower, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| SnapshotError::io("open the snapshot", lower)(error.into()))?;
-        fsconfig_set_fd(config.as_fd(), "lowerdir+", dir.as_fd()).map_err(refused)?;
+        let name = format!("/proc/self/fd/{}", dir.as_raw_fd());
+        fsconfig_set_string(config.as_fd(), "lowerdir+", name).map_err(refused)?;
+        opened.push(dir);
     }
     if userxattr {
         // With userxattr the kernel turns redirects and metacopy off and refuses to be told so.

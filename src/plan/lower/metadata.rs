@@ -1,5 +1,7 @@
 //! Instructions that change the config or the scope, and WORKDIR.
 
+use std::time::Duration;
+
 use super::super::graph::{Op, WorkdirOp};
 use super::super::{history, path};
 use super::{Lowering, Place, StageState};
@@ -7,7 +9,7 @@ use crate::diag::Diagnostic;
 use crate::dockerfile::expand::expand_words;
 use crate::dockerfile::instruction::{ArgDeclaration, Healthcheck, KeyValues, OnBuild};
 use crate::dockerfile::port::PortSpec;
-use crate::dockerfile::{CommandForm, Instruction, Text, signal};
+use crate::dockerfile::{CommandForm, Instruction, Text, duration, signal};
 use crate::oci;
 
 impl Lowering<'_> {
@@ -208,7 +210,7 @@ pub(super) fn maintainer(mut state: StageState, name: &Text) -> StageState {
 
 /// Rule 13.9.
 pub(super) fn healthcheck(mut state: StageState, check: &Healthcheck) -> StageState {
-    let nanoseconds = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     let config = match check {
         Healthcheck::None => oci::Healthcheck { test: vec!["NONE".to_owned()], ..oci::Healthcheck::default() },
         Healthcheck::Command(command) => {
@@ -229,13 +231,14 @@ pub(super) fn healthcheck(mut state: StageState, check: &Healthcheck) -> StageSt
             }
         }
     };
+    let shown = |time: i64| duration::format(Duration::from_nanos(time.unsigned_abs()));
     let created_by = format!(
         "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
         history::plain_list(&config.test),
-        history::duration(config.interval),
-        history::duration(config.timeout),
-        history::duration(config.start_period),
-        history::duration(config.start_interval),
+        shown(config.interval),
+        shown(config.timeout),
+        shown(config.start_period),
+        shown(config.start_interval),
         config.retries,
     );
     state.config.config.healthcheck = Some(config);
