@@ -1,7 +1,8 @@
 //! Real sandboxes around a static busybox. Needs root, as mounts do; of a user namespace is enough, so an ordinary
 //! user's way is tried by starting this test with `unshare --mount --map-root-user --map-users=auto --map-groups=auto`.
 
-#![allow(missing_docs)]
+// Tests are the edge: their helpers may fail, and say why a test is skipped.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
