@@ -11,7 +11,7 @@
 //! scratch/<random>/fs, work   being made; its owner holds a flock on scratch/<random>
 //! ```
 //!
-//! A stack is looked at through a [`View`]: a *detached* read-only overlay mount held by a file descriptor, which
+//! A stack is looked at through a view ([`Snapshots::view`]): a *detached* read-only overlay mount held by a file descriptor, which
 //! no path leads to and which the kernel drops with the descriptor. So nothing is ever left mounted.
 //!
 //! Not here: how a layer is unpacked (`layer`), when (`ops`), or running anything in it (`sandbox`).
