@@ -8,7 +8,8 @@ use super::ContentError;
 use crate::digest::{Digest, Hasher};
 
 /// Reads one blob. The last bytes are not handed out before the digest of all matched, so whoever got to the end
-/// has read the truth. Errors are `io::Error`s that wrap [`ContentError`].
+/// has read the truth. A blob that is found corrupt is removed: what is not there is fetched or made again, what is
+/// wrong would fail every build. Errors are `io::Error`s that wrap [`ContentError`].
 #[derive(Debug)]
 pub struct BlobReader {
     file: File,
@@ -46,11 +47,15 @@ impl BlobReader {
         self.length
     }
 
-    /// Ends the hashing, once: compares with the expected digest.
+    /// Ends the hashing, once: compares with the expected digest, and removes a blob that has another.
     fn verify(&mut self) {
         if let State::Reading(hasher) = &mut self.state {
             let actual = std::mem::take(hasher).finish();
             self.state = if actual == self.expected { State::Verified } else { State::Corrupt(actual) };
+            if let State::Corrupt(_) = self.state {
+                // Best effort: somebody else may have removed it already.
+                let _ = std::fs::remove_file(&self.path);
+            }
         }
     }
 }

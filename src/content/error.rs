@@ -26,7 +26,7 @@ pub enum ContentError {
         digest: Digest,
     },
     /// A stored blob is not what its name says.
-    #[error("blob `{}` is corrupt: its content has digest {actual}", path.display())]
+    #[error("blob `{}` was corrupt and has been removed, build again: its content had digest {actual}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
