@@ -42,20 +42,14 @@ pub(super) fn collect(
             _ => {}
         };
         reach(stage.base.clone(), &from.reference);
-        let mine = match trigger_texts(stages, &stage.base, known)
-            .into_iter()
-            .map(|text| {
-                let id = sources.add(SourceFile::new(format!("ONBUILD trigger of {}", from.reference.text), text));
-                parse_trigger(sources, id)
-            })
-            .collect::<Result<Vec<_>, _>>()
-        {
-            Ok(mine) => mine,
-            Err(more) => {
-                errors.extend(more);
-                continue;
+        let mut mine = Vec::new();
+        for text in trigger_texts(stages, &stage.base, known) {
+            let id = sources.add(SourceFile::new(format!("ONBUILD trigger of {}", from.reference.text), text));
+            match parse_trigger(sources, id) {
+                Ok(trigger) => mine.push(trigger),
+                Err(more) => errors.extend(more),
             }
-        };
+        }
         for (text, numbers) in mine.iter().chain(stage.body.iter().copied()).flat_map(references) {
             match stages.resolve(text, at, numbers, options) {
                 Ok(base) => reach(base, text),
