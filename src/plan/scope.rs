@@ -3,6 +3,9 @@
 //! ARG and ENV share one environment in which the last writer wins (language rules 6.13, 8.7); what ENV says to the
 //! image is kept apart, in the config.
 
+/// ARGs that speak to the builder alone: declared, and seen in the history, but no variables (rule 8.11).
+const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// The build environment of a stage and the ARGs it has seen. A child stage starts from its parent's (8.6).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Scope {
@@ -40,7 +43,7 @@ impl Scope {
             Some((_, old)) => old.clone_from(&value),
             None => self.args.push((name.to_owned(), value.clone())),
         }
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|_| !NEVER_SET.contains(&name)) {
             self.set(name, value);
         }
         self
