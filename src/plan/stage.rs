@@ -116,8 +116,9 @@ impl<'a> Stages<'a> {
     /// Returns what `--from=` or a mount's `from=` of the stage at `at` names. Numbers count for COPY only (7.6).
     pub(super) fn resolve(&self, from: &Text, at: usize, numbers: bool, options: &Options) -> Result<Base, Diagnostic> {
         let name = from.text.to_lowercase();
-        let platform = &self.all[at].platform;
-        if name == "scratch" {
+        // An image is taken for the platform built for, whatever `FROM --platform` says (moby/buildkit issue 5671).
+        let platform = &options.platform;
+        if from.text == "scratch" {
             return Ok(Base::Scratch);
         }
         if let Some(earlier) = (0..at).rev().find(|stage| self.all[*stage].name == Some(name.as_str())) {
@@ -129,8 +130,9 @@ impl<'a> Stages<'a> {
         if numbers && let Ok(number) = name.parse::<i64>() {
             return match usize::try_from(number) {
                 Ok(stage) if stage < at => Ok(Base::Stage(stage)),
+                Ok(stage) if stage < self.all.len() => Err(self.not_before(from, at, stage, numbers)),
                 _ => Err(Diagnostic::error("unknown-stage", from.span, format!("invalid stage index {number}"))
-                    .with_help(format!("earlier stages have the numbers 0 to {}", at.saturating_sub(1)))),
+                    .with_help(format!("the stages of this file have the numbers 0 to {}", self.all.len() - 1))),
             };
         }
         if let Some(context) = named_context(options, &from.text, platform) {
@@ -228,8 +230,9 @@ pub(super) fn named_context(options: &Options, name: &str, platform: &Platform) 
     }
     let familiar = Reference::parse(name).ok().map(|reference| reference.familiar());
     let familiar = familiar.as_deref().map(|name| name.strip_suffix(":latest").unwrap_or(name));
-    let candidates = [Some(format!("{lower}::{platform}")), Some(lower), familiar.map(str::to_owned)];
-    candidates.into_iter().flatten().find_map(|name| {
+    let names = [familiar, Some(lower.as_str())].into_iter().flatten();
+    let candidates = names.flat_map(|name| [format!("{name}::{platform}"), name.to_owned()]);
+    candidates.into_iter().find_map(|name| {
         Some(match options.named_contexts.get(&name)? {
             NamedContext::Directory => Base::Directory(name),
             NamedContext::Image(source) => {
