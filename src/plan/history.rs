@@ -1,6 +1,6 @@
 //! The texts of history entries, as BuildKit writes them (language rules 8.12, 9.5, 10.12, 11.20, 13, 17.3).
 
-/// Returns `text` as Go's `%q` prints it: what CMD, ENTRYPOINT and VOLUME entries use.
+/// Returns `text` as Go's `%q` prints it: what CMD and ENTRYPOINT entries use.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {

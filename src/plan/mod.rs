@@ -20,6 +20,7 @@ mod history;
 mod lower;
 mod options;
 mod path;
+mod print;
 mod scope;
 mod stage;
 mod trigger;
@@ -36,6 +37,9 @@ pub use graph::{
     RunOp, Step, StepGraph, StepId, Tree, WorkdirOp,
 };
 pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
+
+/// The host name of a RUN unless BUILDKIT_SANDBOX_HOSTNAME gives another (rule 10.6).
+const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 
 /// Images resolved so far.
 pub type KnownImages = BTreeMap<ImageKey, KnownImage>;
@@ -60,7 +64,7 @@ pub enum Planned {
     Ready(Box<Plan>),
 }
 
-/// What to do, and what the image will say.
+/// What to do, and what the image will say. Its `Display` is the whole plan but the warnings, a line per fact.
 #[derive(Debug)]
 pub struct Plan {
     /// The steps.

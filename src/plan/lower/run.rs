@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::graph::{CacheSharing, MountKind, Op, Root, RunMount, RunNetwork, RunOp, Tree};
-use super::super::{arguments, path};
+use super::super::{DEFAULT_HOSTNAME, arguments, path};
 use super::{Lowering, Place, StageState, metadata};
 use crate::diag::Diagnostic;
 use crate::dockerfile::instruction::{NetworkMode, Run, SecurityMode};
@@ -11,8 +11,8 @@ use crate::dockerfile::mount::Sharing;
 use crate::dockerfile::{Instruction, Mount, ResolvedMount, Text};
 use crate::source::Span;
 
-/// Mode of `/run/secrets/*` files and agent sockets, owners and so on come resolved; only defaults that depend on the
-/// place among the mounts are made here.
+/// Where agent sockets are unless the mount says; a dot and their number among the agents of the RUN follow. (All
+/// other defaults of mounts come resolved.)
 const AGENT_SOCKET: &str = "/run/buildkit/ssh_agent";
 
 impl Lowering<'_> {
@@ -45,7 +45,7 @@ impl Lowering<'_> {
             user: state.config.config.user.clone(),
             network,
             insecure,
-            hostname: hostname.unwrap_or_else(|| "buildkitsandbox".to_owned()),
+            hostname: hostname.unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
             add_hosts: self.options.add_hosts.clone(),
             mounts,
             script: run.script.as_ref().map(|script| (script.path.clone(), script.body.clone())),

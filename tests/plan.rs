@@ -1,0 +1,166 @@
+//! The plan as text: what a Dockerfile asks for, without any file, network or step.
+//!
+//! A golden is a directory `testdata/plan/<case>/` with a `Dockerfile`, perhaps `options` (see [`options`]), and
+//! `plan.txt`: the images it asked for, then the plan and its warnings, or what is wrong. Images are those
+//! of `testdata/plan/images.json`; one of another name is like `busybox`. Each has one made-up layer.
+//! `UPDATE=1 cargo test --test plan` writes every `plan.txt` anew.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use kiln::diag;
+use kiln::digest::{DiffId, Digest};
+use kiln::dockerfile::parse;
+use kiln::oci::{ImageConfig, Platform, Reference, descriptor, media_type};
+use kiln::plan::{
+    ImageKey, ImageNeed, ImageOp, ImageSource, KnownImage, KnownImages, NamedContext, NoCache, Options, Planned,
+    RunNetwork, plan,
+};
+use kiln::source::{SourceFile, Sources};
+use serde_json::Value;
+
+/// Reads `options`: a line is the name of a flag and its value. Images and layouts of named contexts
+/// are `name=docker-image://reference` and `name=oci-layout`; anything else is a directory.
+fn options(text: &str) -> Options {
+    let platform = Platform::new("linux", "amd64", None);
+    let mut options = Options {
+        target: None,
+        build_args: Default::default(),
+        labels: Default::default(),
+        platform: platform.clone(),
+        build_platform: platform,
+        named_contexts: Default::default(),
+        network: RunNetwork::Default,
+        allow_network_host: false,
+        allow_insecure: false,
+        add_hosts: Vec::new(),
+        no_cache: NoCache::Never,
+        source_date_epoch: None,
+    };
+    for line in text.lines() {
+        let (flag, value) = line.split_once(' ').unwrap_or((line, ""));
+        let pair = || value.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+        match flag {
+            "target" => options.target = Some(value.to_owned()),
+            "build-arg" => options.build_args.extend([pair()]),
+            "label" => options.labels.extend([pair()]),
+            "platform" => options.platform = value.parse().unwrap(),
+            "context" => {
+                let (name, given) = pair();
+                options.named_contexts.insert(name.clone(), named_context(&name, &given));
+            }
+            "network" if value == "none" => options.network = RunNetwork::None,
+            "network" if value == "host" => options.network = RunNetwork::Host,
+            "allow" if value == "network.host" => options.allow_network_host = true,
+            "allow" if value == "security.insecure" => options.allow_insecure = true,
+            "add-host" => options.add_hosts.push(pair()),
+            "no-cache" => options.no_cache = NoCache::All,
+            "no-cache-filter" => options.no_cache = NoCache::Stages(vec![value.to_owned()]),
+            "source-date-epoch" => options.source_date_epoch = value.parse().ok(),
+            _ => panic!("no such option: {line}"),
+        }
+    }
+    options
+}
+
+fn named_context(name: &str, given: &str) -> NamedContext {
+    match given.strip_prefix("docker-image://") {
+        Some(image) => NamedContext::Image(ImageSource::Reference(Reference::parse(image).unwrap())),
+        None if given == "oci-layout" => NamedContext::Image(ImageSource::Layout(name.to_owned())),
+        None => NamedContext::Directory,
+    }
+}
+
+fn source_name(source: &ImageSource) -> String {
+    match source {
+        ImageSource::Reference(reference) => reference.familiar(),
+        ImageSource::Layout(name) => format!("layout:{name}"),
+    }
+}
+
+/// Returns the made-up image for a need, for whatever platform was asked.
+fn image(key: &ImageKey, images: &Value) -> KnownImage {
+    let name = source_name(&key.source);
+    let config = images.get(&name).unwrap_or_else(|| &images["busybox"]);
+    let mut config: ImageConfig = serde_json::from_value(config.clone()).unwrap();
+    config.os.clone_from(&key.platform.os);
+    config.architecture.clone_from(&key.platform.architecture);
+    config.variant.clone_from(&key.platform.variant);
+    let digest = Digest::of(name.as_bytes());
+    let layer = (DiffId(digest), descriptor(media_type::OCI_LAYER, &digest, 1));
+    let reference = match &key.source {
+        ImageSource::Reference(reference) => reference.clone(),
+        ImageSource::Layout(_) => Reference::parse("layout").unwrap(),
+    };
+    let image = ImageOp { reference, manifest: digest, layers: vec![layer] };
+    KnownImage { image, config, platform: key.platform.clone() }
+}
+
+fn describe(need: &ImageNeed, sources: &Sources) -> String {
+    let file = sources.get(need.span.source);
+    let (name, line) = (source_name(&need.key.source), file.line_of(need.span.start));
+    format!("{name} for {}, written `{}` at {}:{line}", need.key.platform, need.written, file.name())
+}
+
+/// Plans a Dockerfile and prints what came of it.
+fn printed(text: &str, options: &Options, images: &Value) -> String {
+    let mut sources = Sources::default();
+    let main = sources.add(SourceFile::new("Dockerfile", text));
+    let parsed = parse(&sources, main);
+    let mut out = String::new();
+    let mut known = KnownImages::new();
+    let mistakes = loop {
+        if !parsed.diagnostics.is_empty() {
+            break parsed.diagnostics;
+        }
+        match plan(&parsed.file, &mut sources, options, &known) {
+            Err(mistakes) => break mistakes,
+            Ok(Planned::Needs(needs)) => {
+                for need in needs {
+                    let _ = writeln!(out, "needs {}", describe(&need, &sources));
+                    known.insert(need.key.clone(), image(&need.key, images));
+                }
+                out.push('\n');
+            }
+            Ok(Planned::Ready(plan)) => {
+                let _ = write!(out, "{plan}");
+                break plan.warnings;
+            }
+        }
+    };
+    for mistake in &mistakes {
+        let _ = write!(out, "\n{}", diag::render(mistake, &sources, false));
+    }
+    out
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test lists its own cases, and sorts them")]
+fn cases(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).expect("testdata is there");
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    cases.retain(|case| case.join("Dockerfile").is_file());
+    cases.sort();
+    cases
+}
+
+#[test]
+fn goldens() {
+    #[expect(clippy::disallowed_methods, reason = "UPDATE is for whoever runs the tests")]
+    let update = std::env::var_os("UPDATE").is_some();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/plan");
+    let images = std::fs::read_to_string(root.join("images.json")).expect("images.json");
+    let images: Value = serde_json::from_str(&images).expect("images.json is JSON");
+    let mut wrong = Vec::new();
+    for case in cases(&root) {
+        let text = std::fs::read_to_string(case.join("Dockerfile")).expect("a Dockerfile");
+        let options = options(&std::fs::read_to_string(case.join("options")).unwrap_or_default());
+        let got = printed(&text, &options, &images);
+        let path = case.join("plan.txt");
+        if update {
+            std::fs::write(&path, &got).expect("writable");
+        } else if std::fs::read_to_string(&path).unwrap_or_default() != got {
+            wrong.push(format!("{}:\n{got}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
