@@ -25,6 +25,7 @@ fn options(text: &str) -> Options {
     let platform = Platform::new("linux", "amd64", None);
     let mut options = Options {
         target: None,
+        every_stage: false,
         build_args: Default::default(),
         labels: Default::default(),
         platform: platform.clone(),
@@ -39,12 +40,13 @@ fn options(text: &str) -> Options {
     };
     for line in text.lines() {
         let (flag, value) = line.split_once(' ').unwrap_or((line, ""));
-        let pair = || value.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+        let pair = || value.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect(line);
         match flag {
             "target" => options.target = Some(value.to_owned()),
+            "every-stage" => options.every_stage = true,
             "build-arg" => options.build_args.extend([pair()]),
             "label" => options.labels.extend([pair()]),
-            "platform" => options.platform = value.parse().unwrap(),
+            "platform" => options.platform = value.parse().expect("a platform"),
             "context" => {
                 let (name, given) = pair();
                 options.named_contexts.insert(name.clone(), named_context(&name, &given));
@@ -65,7 +67,7 @@ fn options(text: &str) -> Options {
 
 fn named_context(name: &str, given: &str) -> NamedContext {
     match given.strip_prefix("docker-image://") {
-        Some(image) => NamedContext::Image(ImageSource::Reference(Reference::parse(image).unwrap())),
+        Some(image) => NamedContext::Image(ImageSource::Reference(Reference::parse(image).expect("a reference"))),
         None if given == "oci-layout" => NamedContext::Image(ImageSource::Layout(name.to_owned())),
         None => NamedContext::Directory,
     }
@@ -82,7 +84,7 @@ fn source_name(source: &ImageSource) -> String {
 fn image(key: &ImageKey, images: &Value) -> KnownImage {
     let name = source_name(&key.source);
     let config = images.get(&name).unwrap_or_else(|| &images["busybox"]);
-    let mut config: ImageConfig = serde_json::from_value(config.clone()).unwrap();
+    let mut config: ImageConfig = serde_json::from_value(config.clone()).expect("an image config");
     config.os.clone_from(&key.platform.os);
     config.architecture.clone_from(&key.platform.architecture);
     config.variant.clone_from(&key.platform.variant);
@@ -90,7 +92,7 @@ fn image(key: &ImageKey, images: &Value) -> KnownImage {
     let layer = (DiffId(digest), descriptor(media_type::OCI_LAYER, &digest, 1));
     let reference = match &key.source {
         ImageSource::Reference(reference) => reference.clone(),
-        ImageSource::Layout(_) => Reference::parse("layout").unwrap(),
+        ImageSource::Layout(_) => Reference::parse("layout").expect("a reference"),
     };
     let image = ImageOp { reference, manifest: digest, layers: vec![layer] };
     KnownImage { image, config, platform: key.platform.clone() }
