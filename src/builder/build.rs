@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use super::annotations::Annotations;
 use super::failure::{environment, internal};
 use super::images::Images;
 use super::load::{Loaded, load};
@@ -15,18 +17,39 @@ use super::{
 use crate::context::Source;
 use crate::dockerfile;
 use crate::executor::CancelFlag;
-use crate::export::{Image, ImageSet, MediaTypes, described};
+use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
 use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned};
-use crate::progress::SharedSink;
+use crate::progress::{Event, SharedSink};
 use crate::solver;
 use crate::source::{SourceId, Sources};
 
 /// How many steps run at once unless the request says otherwise. Steps mostly wait: for the network, for a
 /// command that has threads of its own.
 const DEFAULT_JOBS: usize = 16;
+
+/// How late the builder may notice that the user stopped the build.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
+
+/// Sets the flag of one attempt when the user stops the build. It has a flag of its own, because a step that fails stops
+/// the others, which must not look like the user's wish.
+async fn forward(user: CancelFlag, attempt: CancelFlag) {
+    while !user.is_cancelled() {
+        tokio::time::sleep(CANCEL_POLL).await;
+    }
+    attempt.cancel();
+}
+
+/// Ends with the attempt.
+struct Forwarding(tokio::task::JoinHandle<()>);
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// What one platform's build gave.
 pub(super) struct Built {
@@ -40,10 +63,23 @@ pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Re
         .enable_all()
         .build()
         .map_err(|error| Box::new(environment("cannot start the scheduler", &error)))?;
-    let ended = runtime.block_on(Build { request: &request, sink, cancel: cancel.clone() }.run());
+    let build = Build { request: &request, sink, cancel: cancel.clone() };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = build.run() => ended,
+            () = build.out_of_patience() => Err(canceled()),
+        }
+    });
     // A blocking task that is still on its way has been told to stop; it must not keep the process.
     runtime.shutdown_background();
     ended.map_err(Box::new)
+}
+
+/// How long work may take to end by itself, and to clean up, once the user stopped the build.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn canceled() -> BuildFailure {
+    BuildFailure::new(FailureKind::Canceled, "the build was canceled")
 }
 
 struct Build<'a> {
@@ -53,16 +89,45 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    async fn run(self) -> Result<BuildOutcome, BuildFailure> {
+    async fn run(&self) -> Result<BuildOutcome, BuildFailure> {
+        outputs::check(self.request)?;
         let open = Open::store(self.request)?;
         let loaded = load(self.request, &open).await?;
-        let mut sources = Sources::default();
-        let main = sources.add(loaded.dockerfile.clone());
-        let ended = self.of_dockerfile(&open, &loaded, &mut sources, main).await;
+        let ended = self.until_mended(&open, &loaded).await;
         loaded.save_caches();
-        match ended {
-            Ok(outcome) => Ok(BuildOutcome { sources, ..outcome }),
-            Err(failure) => Err(BuildFailure { sources, ..failure }),
+        if self.cancel.is_cancelled() { Err(canceled()) } else { ended }
+    }
+
+    /// Waits until the user stops the build, and then a little longer.
+    async fn out_of_patience(&self) {
+        while !self.cancel.is_cancelled() {
+            tokio::time::sleep(CANCEL_POLL).await;
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+
+    /// Builds; and builds again when a blob of the store turned out to be lost or damaged, without that blob: what
+    /// made it is then done again.
+    async fn until_mended(&self, open: &Open, loaded: &Loaded) -> Result<BuildOutcome, BuildFailure> {
+        let mut mended = BTreeSet::new();
+        let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
+        loop {
+            let mut sources = Sources::default();
+            let main = sources.add(loaded.dockerfile.clone());
+            let failure = match self.of_dockerfile(open, loaded, &vertices, &mut sources, main).await {
+                Ok(outcome) => return Ok(BuildOutcome { sources, ..outcome }),
+                Err(failure) => BuildFailure { sources, ..failure },
+            };
+            match failure.damaged {
+                Some(blob) if !self.cancel.is_cancelled() && mended.insert(blob) => {
+                    let text = format!("the store has lost or damaged the blob {blob}: what made it is done again");
+                    self.sink.event(Event::Notice(text));
+                    open.content
+                        .remove_blob(&blob)
+                        .map_err(|error| environment("cannot remove a damaged blob", &error))?;
+                }
+                _ => return Err(failure),
+            }
         }
     }
 
@@ -70,6 +135,7 @@ impl Build<'_> {
         &self,
         open: &Open,
         loaded: &Loaded,
+        vertices: &Vertices,
         sources: &mut Sources,
         main: SourceId,
     ) -> Result<BuildOutcome, BuildFailure> {
@@ -81,9 +147,9 @@ impl Build<'_> {
         }
         let mut built = Vec::new();
         let mut steps = StepCounts::default();
-        let vertices = Vertices::new(self.sink.clone());
         let worker = Arc::new(self.worker(open, loaded)?);
-        let images = Images::new(self.request, open, &worker, &vertices);
+        let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
+        let images = Images::new(self.request, open, &worker, vertices);
         for platform in self.platforms() {
             let options = loaded.options(self.request, &platform)?;
             let plan = match self.plan(&parsed.file, sources, &options, &images).await {
@@ -104,12 +170,12 @@ impl Build<'_> {
             if parsed.file.directives.check.error && !warnings.is_empty() {
                 return Err(super::failure::lint(warnings));
             }
-            built.push(self.solve(plan, &worker, &vertices, platform, &mut steps).await?);
+            built.push(self.solve(plan, &worker, vertices, platform, &mut steps).await?);
         }
         if self.request.call != Call::Build {
             return self.describe(errors, warnings);
         }
-        let image = self.deliver(open, &worker, &vertices, &built).await?;
+        let image = self.deliver(open, &worker, vertices, &built).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
 
@@ -171,13 +237,13 @@ impl Build<'_> {
             settings: Settings {
                 created: rfc3339(time),
                 time,
-                platform: self.platforms().first().cloned().unwrap_or_else(Platform::host),
+                epoch,
                 secrets,
                 agents,
                 resolv_conf: request.host_resolv_conf.clone(),
             },
             sink: self.sink.clone(),
-            cancel: self.cancel.clone(),
+            cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,
             busy: Default::default(),
             notices: Mutex::new(BTreeSet::new()),
         })
@@ -225,11 +291,12 @@ impl Build<'_> {
             }
         }
         let layers = plan.root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
-        let epoch = self.request.source_date_epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
+        let epoch = worker.settings.epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
         let mut config = plan.config;
         (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
+        let annotations = Annotations(&self.request.annotations);
         assemble::finish(&mut config, &plan.history, &results, epoch.as_deref());
-        let image = crate::export::assemble(config, &layers, MediaTypes::Oci, &BTreeMap::new());
+        let image = annotations.assemble(config, &layers, MediaTypes::Oci);
         Ok(Built { image, layers })
     }
 
@@ -241,20 +308,14 @@ impl Build<'_> {
         built: &[Built],
     ) -> Result<Option<BuiltImage>, BuildFailure> {
         if self.cancel.is_cancelled() {
-            return Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled"));
+            return Err(canceled());
         }
         let images: Vec<Image> = built.iter().map(|built| built.image.clone()).collect();
-        let set = match images.as_slice() {
-            [image] => ImageSet::single(image.clone()),
-            _ => {
-                let index = crate::export::index(&images, MediaTypes::Oci, &BTreeMap::new());
-                ImageSet { images, index: Some(index) }
-            }
-        };
+        let set = Annotations(&self.request.annotations).set(images, MediaTypes::Oci);
         let set = outputs::deliver(self.request, open, worker, vertices, set, built).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;
-        Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: self.request.tags.clone() }))
+        Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: outputs::names(self.request) }))
     }
 }

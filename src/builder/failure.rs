@@ -6,18 +6,32 @@ use super::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity};
 use crate::ops::OpError;
 use crate::plan::StepGraph;
+use crate::registry::{Cause, RegistryError};
 use crate::solver::SolveError;
 
 /// Makes a failure of an error and what is below it.
-pub(super) fn failure(kind: FailureKind, error: &dyn Error) -> BuildFailure {
-    BuildFailure::of(kind, error)
+pub(super) fn failure(kind: FailureKind, error: &(dyn Error + 'static)) -> BuildFailure {
+    let mut failure = BuildFailure::of(kind, error);
+    if let Some(help) = errno_of(error).and_then(help_for_errno) {
+        failure.help.push(help.to_owned());
+    }
+    failure
+}
+
+/// What to do when the kernel says so.
+fn help_for_errno(errno: i32) -> Option<&'static str> {
+    match errno {
+        libc::ENOSPC | libc::EDQUOT => {
+            Some("make room on that disk, for example with `kiln prune`, or choose another with `--store DIR`")
+        }
+        _ => None,
+    }
 }
 
 /// Makes a failure of this machine: `message`, then the error.
-pub(super) fn environment(message: impl Into<String>, error: &dyn Error) -> BuildFailure {
-    let mut failure = BuildFailure::new(FailureKind::Environment, message);
-    failure.causes = BuildFailure::of(FailureKind::Environment, error).causes;
-    failure.causes.insert(0, error.to_string());
+pub(super) fn environment(message: impl Into<String>, error: &(dyn Error + 'static)) -> BuildFailure {
+    let mut failure = failure(FailureKind::Environment, error);
+    failure.causes.insert(0, std::mem::replace(&mut failure.message, message.into()));
     failure
 }
 
@@ -56,12 +70,16 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
         SolveError::Step { step, error } => (graph.step(step), error),
     };
     let kind = kind_of(&error);
-    let mut failure = BuildFailure::of(kind, &error);
+    let mut failure = failure(kind, &error);
     let mut span = step.span;
-    let mut help = Vec::new();
-    if let OpError::User { help: more, span: place, .. } = &error {
-        span = place.unwrap_or(span);
-        help.clone_from(more);
+    let mut help = std::mem::take(&mut failure.help);
+    match &error {
+        OpError::User { help: more, span: place, .. } => {
+            span = place.unwrap_or(span);
+            help.clone_from(more);
+        }
+        OpError::Registry(error) => help.extend(error.help()),
+        _ => {}
     }
     let mut diagnostic = Diagnostic::error(code_of(&error), span, error.to_string());
     diagnostic.help = help;
@@ -73,15 +91,42 @@ fn kind_of(error: &OpError) -> FailureKind {
     match error {
         OpError::Exit { code, .. } => FailureKind::Build { exit_code: *code },
         OpError::User { .. } => FailureKind::User,
-        OpError::Registry(error) if error.is_temporary() => FailureKind::Network,
-        OpError::Registry(_) | OpError::Unpack { .. } | OpError::WrongDiffId { .. } => FailureKind::Network,
+        OpError::Registry(error) => kind_of_registry(error),
+        // A layer that cannot be written here says nothing about where it comes from.
+        OpError::Unpack { source, .. } if is_local(source.as_ref()) => FailureKind::Environment,
+        OpError::Unpack { .. } | OpError::WrongDiffId { .. } => FailureKind::Network,
         OpError::Canceled => FailureKind::Canceled,
+        OpError::Panicked { .. } => FailureKind::Internal,
         OpError::Layer(_)
         | OpError::Sandbox(_)
         | OpError::Store(_)
         | OpError::Snapshot(_)
         | OpError::Cache(_)
         | OpError::Io { .. } => FailureKind::Environment,
+    }
+}
+
+/// Says whose turn it is when talking to a registry failed: this machine's, or the other side's.
+pub(super) fn kind_of_registry(error: &RegistryError) -> FailureKind {
+    match *error.cause {
+        Cause::Content(_) | Cause::Source { .. } | Cause::Stream(_) | Cause::Settings { .. } => {
+            FailureKind::Environment
+        }
+        _ => FailureKind::Network,
+    }
+}
+
+/// Whether the kernel refused something.
+fn is_local(error: &(dyn Error + 'static)) -> bool {
+    errno_of(error).is_some()
+}
+
+/// Returns the kernel's answer behind an error.
+fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(found) if found.raw_os_error().is_some() => found.raw_os_error(),
+        Some(found) => found.get_ref().and_then(|wrapped| errno_of(wrapped)),
+        None => error.source().and_then(errno_of),
     }
 }
 
@@ -93,6 +138,7 @@ fn code_of(error: &OpError) -> &'static str {
         OpError::Unpack { .. } | OpError::WrongDiffId { .. } => "layer",
         OpError::Sandbox(_) => "sandbox",
         OpError::Canceled => "canceled",
+        OpError::Panicked { .. } => "internal",
         OpError::Layer(_) | OpError::Store(_) | OpError::Snapshot(_) | OpError::Cache(_) | OpError::Io { .. } => {
             "store"
         }
@@ -101,5 +147,5 @@ fn code_of(error: &OpError) -> &'static str {
 
 /// Makes the failure of work that belongs to no instruction.
 pub(super) fn op(error: &OpError) -> BuildFailure {
-    BuildFailure::of(kind_of(error), error)
+    failure(kind_of(error), error)
 }

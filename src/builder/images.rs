@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::{environment, failure};
+use super::failure::{environment, failure, kind_of_registry};
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, FailureKind, NamedContext};
@@ -179,7 +179,7 @@ impl<'a> Images<'a> {
     }
 
     fn import(&self, path: &std::path::Path, digest: &Digest) -> Result<(), BuildFailure> {
-        let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+        let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         if self.open.content.length_of(digest).map_err(|error| wrong(&error))?.is_some() {
             return Ok(());
         }
@@ -227,7 +227,7 @@ enum ResolveError {
     Config { problem: String },
     #[error("its config does not fit the layers of its manifest")]
     Layers,
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] crate::content::ContentError),
     #[error("canceled")]
     Canceled,
@@ -238,10 +238,21 @@ fn unresolved(need: &ImageNeed, reference: &Reference, error: &ResolveError) -> 
     let kind = match error {
         ResolveError::Canceled => return BuildFailure::new(FailureKind::Canceled, "the build was canceled"),
         ResolveError::Store(_) => FailureKind::Environment,
+        ResolveError::Registry(error) => kind_of_registry(error),
         _ => FailureKind::Network,
     };
-    let message = format!("{}: failed to resolve source metadata for {reference}: {error}", need.written);
+    let mut diagnostic = Diagnostic::error("base-image", need.span, String::new());
+    let why = match error {
+        // The image and its registry are named already.
+        ResolveError::Registry(error) => {
+            diagnostic.help.extend(error.help());
+            error.cause.to_string()
+        }
+        other => other.to_string(),
+    };
+    let message = format!("{}: failed to resolve source metadata for {reference}: {why}", need.written);
     let mut failure = BuildFailure::new(kind, message.clone());
-    failure.diagnostics.push(Diagnostic::error("base-image", need.span, message));
+    diagnostic.message = message;
+    failure.diagnostics.push(diagnostic);
     failure
 }

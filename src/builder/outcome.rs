@@ -1,5 +1,6 @@
 //! How a build ended: plain data, turned into words, files and an exit code by `cli`.
 
+use crate::content::damaged_blob;
 use crate::diag::Diagnostic;
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Reference};
@@ -112,6 +113,8 @@ pub struct BuildFailure {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts that `diagnostics` point into.
     pub sources: Sources,
+    /// The blob of the store whose loss or damage is the cause.
+    pub(super) damaged: Option<Digest>,
 }
 
 impl std::fmt::Display for BuildFailure {
@@ -124,12 +127,14 @@ impl BuildFailure {
     /// Makes a failure without a place in the Dockerfile.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let (causes, help, diagnostics) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kind, message: message.into(), causes, help, diagnostics, sources: Sources::default() }
+        let (message, sources) = (message.into(), Sources::default());
+        Self { kind, message, causes, help, diagnostics, sources, damaged: None }
     }
 
     /// Makes a failure of `error` and the errors below it.
-    pub fn of(kind: FailureKind, error: &dyn std::error::Error) -> Self {
+    pub fn of(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut failure = Self::new(kind, error.to_string());
+        failure.damaged = damaged_blob(error);
         let mut below = error.source();
         while let Some(cause) = below {
             failure.causes.push(cause.to_string());

@@ -4,13 +4,14 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::annotations::Annotations;
 use super::build::Built;
-use super::failure::{environment, failure};
+use super::failure::{environment, failure, kind_of_registry};
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::digest::DiffId;
-use crate::export::{self, Codec, ImageSet, MediaTypes, Report};
+use crate::export::{self, Codec, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
 use crate::oci::{Compression, ImageConfig, Layer, Reference};
 use crate::ops::Worker;
@@ -79,11 +80,6 @@ impl Delivery<'_> {
         if !push {
             return Ok(self.set.clone());
         }
-        if names.is_empty() {
-            let mut failure = BuildFailure::new(FailureKind::User, "a push needs a name");
-            failure.help.push("add `-t registry/name:tag`".to_owned());
-            return Err(failure);
-        }
         let set = self.outgoing(attributes, Compression::Gzip).await?;
         for name in &names {
             let pushed = async |id| self.push(&set, name, attributes.push_by_digest, id).await;
@@ -93,10 +89,10 @@ impl Delivery<'_> {
     }
 
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
-        let (names, report) = (std::slice::from_ref(name), Report::new(self.worker.sink.clone(), id));
+        let (names, report) = (std::slice::from_ref(name), self.report(id));
         tokio::select! {
             pushed = export::push(set, names, by_digest, &self.worker.registry, &self.open.content, &report) => {
-                pushed.map_err(|error| failure(FailureKind::Network, &error))
+                pushed.map_err(|error| push_failure(&error))
             }
             () = self.worker.canceled() => Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled")),
         }
@@ -112,11 +108,10 @@ impl Delivery<'_> {
         let set = self.outgoing(attributes, Compression::Gzip).await?;
         let names = self.names(attributes);
         let (written, store, destination) = (set.clone(), self.open.content.clone(), destination.clone());
-        let sink = self.worker.sink.clone();
         let write = async |id| {
+            let report = self.report(id);
             blocking(move || {
-                let report = Report::new(sink, id);
-                let failed = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                let failed = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
                 match (&destination, tar) {
                     (Destination::File(path), false) => {
                         export::write_oci_directory(&written, &names, &store, path, &report).map_err(|e| failed(&e))
@@ -163,15 +158,16 @@ impl Delivery<'_> {
             Some(false) => MediaTypes::Docker,
             _ => MediaTypes::Oci,
         };
-        let (set, store, sink) = (self.set.clone(), self.open.content.clone(), self.worker.sink.clone());
+        let (set, store) = (self.set.clone(), self.open.content.clone());
         let records = self.request.store.join("cache/compressed");
-        let epoch = attributes.rewrite_timestamp.then_some(self.request.source_date_epoch).flatten();
+        let epoch = attributes.rewrite_timestamp.then_some(self.worker.settings.epoch).flatten();
+        let annotations = self.request.annotations.clone();
         let compress = async |id| {
             self.fetch_all(id).await?;
+            let report = self.report(id);
             blocking(move || {
-                let report = Report::new(sink, id);
                 let threads = std::thread::available_parallelism().map_or(1, usize::from);
-                let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
                 let mut images = Vec::with_capacity(set.images.len());
                 for image in &set.images {
                     let mut layers = image.layers.clone();
@@ -182,10 +178,9 @@ impl Delivery<'_> {
                         .map_err(|error| wrong(&error))?;
                     let config: ImageConfig = serde_json::from_slice(&image.config.bytes)
                         .map_err(|error| environment("cannot read the config just written", &error))?;
-                    images.push(export::assemble(config, &layers, media, &Default::default()));
+                    images.push(Annotations(&annotations).assemble(config, &layers, media));
                 }
-                let index = set.index.is_some().then(|| export::index(&images, media, &Default::default()));
-                Ok(ImageSet { images, index })
+                Ok(Annotations(&annotations).set(images, media))
             })
             .await
         };
@@ -208,11 +203,9 @@ impl Delivery<'_> {
                 [_] => path.to_owned(),
                 _ => path.join(export::platform_directory(&image.platform)),
             };
-            let (sink, layers) = (self.worker.sink.clone(), built.layers.clone());
             let write = async |id| {
-                let view = self.view(&layers, id).await?;
+                let (view, report) = (self.view(&built.layers, id).await?, self.report(id));
                 blocking(move || {
-                    let report = Report::new(sink, id);
                     let written = export::write_local(&view, &dest, &report);
                     written.map(|_| ()).map_err(|error| failure(FailureKind::Environment, &error))
                 })
@@ -228,12 +221,11 @@ impl Delivery<'_> {
             let message = "-o type=tar takes one platform";
             return Err(BuildFailure::new(FailureKind::User, message));
         };
-        let (destination, sink) = (destination.clone(), self.worker.sink.clone());
+        let destination = destination.clone();
         let write = async |id| {
-            let view = self.view(&built.layers, id).await?;
+            let (view, report) = (self.view(&built.layers, id).await?, self.report(id));
             blocking(move || {
-                let report = Report::new(sink, id);
-                let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+                let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
                 match destination {
                     Destination::File(path) => {
                         export::to_file(&path, |out| export::write_files_tar(&view, out, &report))
@@ -266,7 +258,63 @@ impl Delivery<'_> {
     }
 
     fn names(&self, attributes: &ImageAttributes) -> Vec<Reference> {
-        if attributes.names.is_empty() { self.request.tags.clone() } else { attributes.names.clone() }
+        names_of(self.request, attributes)
+    }
+
+    fn report(&self, id: VertexId) -> Report {
+        Report::new(self.worker.sink.clone(), id, self.worker.cancel.clone())
+    }
+}
+
+/// Returns the tags of `request` and the names of an output's own, each once.
+fn names_of(request: &BuildRequest, attributes: &ImageAttributes) -> Vec<Reference> {
+    let own = attributes.names.iter().filter(|name| !request.tags.contains(name));
+    request.tags.iter().chain(own).cloned().collect()
+}
+
+/// Returns every name the outputs of `request` give, in the order asked for.
+pub(super) fn names(request: &BuildRequest) -> Vec<Reference> {
+    let mut names = request.tags.clone();
+    for output in &request.outputs {
+        let (Output::Image { attributes, .. } | Output::Oci { attributes, .. } | Output::Docker { attributes, .. }) =
+            output
+        else {
+            continue;
+        };
+        for name in &attributes.names {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// Refuses outputs that cannot succeed, before anything is built.
+pub(super) fn check(request: &BuildRequest) -> Result<(), BuildFailure> {
+    for output in &request.outputs {
+        if let Output::Image { push: true, attributes } = output
+            && names_of(request, attributes).is_empty()
+        {
+            let mut failure = BuildFailure::new(FailureKind::User, "a push needs a name");
+            failure.help.push("add `-t registry/name:tag`".to_owned());
+            return Err(failure);
+        }
+        if matches!(output, Output::Tar(_)) && request.platforms.len() > 1 {
+            return Err(BuildFailure::new(FailureKind::User, "-o type=tar takes one platform"));
+        }
+    }
+    Ok(())
+}
+
+fn push_failure(error: &PushError) -> BuildFailure {
+    match error {
+        PushError::Registry(cause) => {
+            let mut failure = failure(kind_of_registry(cause), error);
+            failure.help.extend(cause.help());
+            failure
+        }
+        PushError::Digest(_) => failure(FailureKind::Environment, error),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn tar(open: &Open, file: File) -> Result<(Root, Scratch), BuildFailu
 
 /// The tree of a git repository.
 pub(super) async fn git(open: &Open, url: &str) -> Result<(Root, Scratch), BuildFailure> {
-    let failed = |error: &dyn std::error::Error| BuildFailure {
+    let failed = |error: &(dyn std::error::Error + 'static)| BuildFailure {
         kind: FailureKind::Network,
         ..environment(format!("cannot fetch the context `{url}`"), error)
     };

@@ -33,10 +33,11 @@ impl Open {
             failure.help.push("name another place for the store: `--store DIR`, or KILN_ROOT".to_owned());
             failure
         })?;
-        let wrong = |error: &dyn std::error::Error| failure(FailureKind::Environment, error);
+        let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         let content = content::Store::open(root).map_err(|error| wrong(&error))?;
         let snapshots = Snapshots::open(root, request.user_namespace).map_err(|error| wrong(&error))?;
-        snapshots.sweep().map_err(|error| wrong(&error))?;
+        // What cannot be swept now harms nobody; a later build tries again.
+        let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
         let registry = registry::Client::new(settings(request)?);
         Ok(Self { content, snapshots, cache, registry, _lock: lock })

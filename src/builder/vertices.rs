@@ -2,17 +2,20 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::executor::CancelFlag;
 use crate::progress::{Event, Outcome, SharedSink, VertexId};
 
 /// Hands out vertex ids.
 pub(super) struct Vertices {
     sink: SharedSink,
+    cancel: CancelFlag,
     next: AtomicU32,
 }
 
 impl Vertices {
-    pub(super) fn new(sink: SharedSink) -> Self {
-        Self { sink, next: AtomicU32::new(0) }
+    /// `cancel` tells work that the user stopped from work that failed.
+    pub(super) fn new(sink: SharedSink, cancel: CancelFlag) -> Self {
+        Self { sink, cancel, next: AtomicU32::new(0) }
     }
 
     /// Takes `count` ids in a row and returns the first.
@@ -33,6 +36,7 @@ impl Vertices {
         let ended = work(id).await;
         let outcome = match &ended {
             Ok(_) => Outcome::Done,
+            Err(_) if self.cancel.is_cancelled() => Outcome::Canceled,
             Err(error) => Outcome::Failed(error.to_string()),
         };
         self.sink.event(Event::Ended { id, outcome });

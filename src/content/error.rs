@@ -1,5 +1,6 @@
 //! What can go wrong in the store.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +81,21 @@ pub enum ContentError {
     },
 }
 
+/// Returns the blob whose loss or damage is behind `error`, wherever in its causes that is said: it may be made or
+/// fetched again.
+pub fn damaged_blob(error: &(dyn Error + 'static)) -> Option<Digest> {
+    match error.downcast_ref() {
+        Some(ContentError::Missing { digest }) => return Some(*digest),
+        Some(ContentError::Corrupt { expected, .. }) => return Some(*expected),
+        _ => {}
+    }
+    // An `io::Error` does not name what it wraps as its source.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => damaged_blob(wrapped),
+        None => error.source().and_then(damaged_blob),
+    }
+}
+
 impl ContentError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
@@ -97,5 +113,25 @@ impl ContentError {
             _ => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot unpack")]
+    struct Unpack(#[source] io::Error);
+
+    #[test]
+    fn a_damaged_blob_is_found_below_other_errors() {
+        let digest = Digest::of(b"x");
+        assert_eq!(damaged_blob(&ContentError::Missing { digest }), Some(digest));
+        let actual = Digest::of(b"y");
+        let corrupt = ContentError::Corrupt { path: "x".into(), expected: digest, actual };
+        let wrapped = Unpack(io::Error::other(Unpack(corrupt.into_io())));
+        assert_eq!(damaged_blob(&wrapped), Some(digest));
+        assert_eq!(damaged_blob(&Unpack(io::Error::from_raw_os_error(28))), None);
     }
 }

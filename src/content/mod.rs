@@ -32,7 +32,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use blob::BlobReader;
-pub use error::ContentError;
+pub use error::{ContentError, damaged_blob};
 pub use ingest::Ingest;
 
 use crate::digest::Digest;

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use crate::executor::CancelFlag;
 use crate::progress::{Event, SharedSink, Silent, VertexId};
 
 /// Where the exporters say how far they are: a sink and the vertex the work belongs to.
@@ -10,20 +11,22 @@ use crate::progress::{Event, SharedSink, Silent, VertexId};
 pub struct Report {
     sink: SharedSink,
     id: VertexId,
+    /// When it is set, whatever reads through the report fails, and the exporter cleans up.
+    cancel: Option<CancelFlag>,
 }
 
 /// Bytes between two events of one part.
 const STEP: u64 = 1 << 20;
 
 impl Report {
-    /// Makes a report for the vertex `id`, which the caller has added.
-    pub fn new(sink: SharedSink, id: VertexId) -> Self {
-        Self { sink, id }
+    /// Makes a report for the vertex `id`, which the caller has added. `cancel` stops the export.
+    pub fn new(sink: SharedSink, id: VertexId, cancel: CancelFlag) -> Self {
+        Self { sink, id, cancel: Some(cancel) }
     }
 
     /// Makes a report nobody hears.
     pub fn silent() -> Self {
-        Self::new(Arc::new(Silent), VertexId(0))
+        Self { sink: Arc::new(Silent), id: VertexId(0), cancel: None }
     }
 
     /// Says that `current` of `total` bytes of `part` are done.
@@ -54,6 +57,9 @@ pub(super) struct Reading<'a, R> {
 
 impl<R: Read> Read for Reading<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.report.cancel.as_ref().is_some_and(CancelFlag::is_cancelled) {
+            return Err(io::Error::other("canceled"));
+        }
         let n = self.inner.read(buffer)?;
         self.current += n as u64;
         let done = n == 0 && !buffer.is_empty();

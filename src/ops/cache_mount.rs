@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
@@ -21,10 +22,11 @@ use crate::fsutil::Dir;
 use crate::layer;
 use crate::plan::{CacheSharing, MountKind, Root, RunOp};
 
-/// A cache mount in use.
+/// A cache mount in use. Clones share the lock.
+#[derive(Clone)]
 pub(super) struct CacheMount {
     path: PathBuf,
-    _lock: OwnedFd,
+    _lock: Arc<OwnedFd>,
 }
 
 impl CacheMount {
@@ -45,14 +47,21 @@ pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<B
     }
     wanted.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let mut taken: BTreeMap<usize, CacheMount> = BTreeMap::new();
+    let mut last: Option<(String, CacheMount)> = None;
     for (name, place, sharing, initial) in wanted {
-        let base = worker.cache_mounts.join(name);
+        // A step that mounts one directory twice must not wait for itself.
+        if let Some((_, mount)) = last.as_ref().filter(|(known, _)| *known == name) {
+            taken.insert(place, mount.clone());
+            continue;
+        }
+        let base = worker.cache_mounts.join(&name);
         let mount = match sharing {
             CacheSharing::Shared => wait(worker, &base, FlockOperation::NonBlockingLockShared)?,
             CacheSharing::Locked => wait(worker, &base, FlockOperation::NonBlockingLockExclusive)?,
             CacheSharing::Private => first_free(&base)?,
         };
         initial.fill(worker, inputs, &mount.path)?;
+        last = Some((name, mount.clone()));
         taken.insert(place, mount);
     }
     Ok(taken)
@@ -101,7 +110,7 @@ fn try_take(base: &Path, operation: FlockOperation) -> Result<Option<CacheMount>
     let lock = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| OpError::io(doing())(error.into()))?;
     match flock(&lock, operation) {
-        Ok(()) => Ok(Some(CacheMount { path: base.join("fs"), _lock: lock })),
+        Ok(()) => Ok(Some(CacheMount { path: base.join("fs"), _lock: Arc::new(lock) })),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(OpError::io(doing())(error.into())),
     }

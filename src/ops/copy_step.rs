@@ -3,6 +3,7 @@
 //! | fact of the key                                        | so that                                            |
 //! |--------------------------------------------------------|----------------------------------------------------|
 //! | `op`, `destination`, `chown`, `chmod`, `add`           | what is done with the files counts                 |
+//! | `time`, only with SOURCE_DATE_EPOCH                    | directories made on the way have it                |
 //! | `content`                                              | names, types, modes, owners, bytes; never times    |
 //! | `layer`                                                | where they land depends on what is below; not for `--link` |
 //!
@@ -34,6 +35,7 @@ enum Files {
 
 struct Facts<'a> {
     op: &'a CopyOp,
+    epoch: Option<i64>,
     below: Vec<DiffId>,
     files: Files,
 }
@@ -49,11 +51,14 @@ impl Keyed for Facts<'_> {
         if let Some(add) = &op.add {
             text("add", &format!("{:?}", add.unpack));
         }
+        if let Some(seconds) = self.epoch {
+            text("time", &seconds.to_string());
+        }
         match &self.files {
-            Files::Content(hash) => sink.field("content", hash),
+            Files::Content(hash) => sink.field("content", crate::digest::to_hex(hash).as_bytes()),
             Files::Layers(layers) => {
                 for layer in layers {
-                    sink.field("source-layer", layer.0.as_bytes());
+                    sink.field("source-layer", layer.to_string().as_bytes());
                 }
                 for source in &op.sources {
                     match source {
@@ -75,7 +80,7 @@ impl Keyed for Facts<'_> {
         }
         sink.field("link", &[u8::from(op.link)]);
         for layer in &self.below {
-            sink.field("layer", layer.0.as_bytes());
+            sink.field("layer", layer.to_string().as_bytes());
         }
     }
 }
@@ -89,11 +94,12 @@ pub(super) async fn perform(
     inputs: &Inputs,
 ) -> Result<StepResult, OpError> {
     let layers_below = inputs.layers(op.parent);
+    let epoch = worker.settings.epoch;
     let below = if op.link { Vec::new() } else { inputs.chain(op.parent) };
     let (source, by_layers) = match &op.from {
         Tree::Context(name) => (worker.context(name.as_deref()), None),
         Tree::Root(root) => {
-            let facts = Facts { op, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
+            let facts = Facts { op, epoch, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
             if let Some(record) = worker.recall(step, &facts) {
                 return Ok(on_top(layers_below, &record, true));
             }
@@ -105,7 +111,7 @@ pub(super) async fn perform(
     let (task_op, time) = (op.clone(), worker.settings.time);
     // What was fetched is kept until the layer is written.
     let (selected, _fetched) = blocking(move || Ok((choose(&task_op, &source, &fetched, time)?, fetched))).await?;
-    let facts = Facts { op, below, files: Files::Content(copy::content_key(&selected)) };
+    let facts = Facts { op, epoch, below, files: Files::Content(copy::content_key(&selected)) };
     let remember_layers = |record: &Record| match &by_layers {
         Some(by_layers) => worker.remember_again(by_layers, record),
         None => Ok(()),

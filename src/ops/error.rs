@@ -53,7 +53,7 @@ pub enum OpError {
     #[error(transparent)]
     Sandbox(#[from] ExecError),
     /// The content store failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] ContentError),
     /// The snapshot store failed.
     #[error(transparent)]
@@ -69,6 +69,12 @@ pub enum OpError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// A bug of kiln.
+    #[error("kiln panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
     /// The build was stopped.
     #[error("canceled")]
     Canceled,
@@ -78,6 +84,19 @@ impl OpError {
     /// Makes an error of the instruction, without help.
     pub(super) fn user(message: impl Into<String>) -> Self {
         Self::User { message: message.into(), help: Vec::new(), span: None }
+    }
+
+    /// Makes an error of a task that ended without a result. It panicked: nobody aborts tasks and then asks how they went.
+    pub(crate) fn panicked(error: tokio::task::JoinError) -> Self {
+        let message = match error.try_into_panic() {
+            Ok(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+                (Some(text), _) => (*text).to_owned(),
+                (None, Some(text)) => text.clone(),
+                (None, None) => "no message".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        Self::Panicked { message }
     }
 
     /// Makes a closure that wraps an I/O error.

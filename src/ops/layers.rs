@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{OpError, StepResult, Worker};
+use crate::content::ContentError;
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
@@ -44,7 +45,7 @@ impl Worker {
             tasks.spawn(async move { worker.fetch_one(&layer, vertex).await });
         }
         while let Some(joined) = tasks.join_next().await {
-            joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            joined.map_err(OpError::panicked)??;
         }
         Ok(())
     }
@@ -52,11 +53,12 @@ impl Worker {
     async fn fetch_one(self: &Arc<Self>, layer: &Layer, vertex: VertexId) -> Result<(), OpError> {
         let digest = blob_digest(layer)?;
         let _guard = self.busy.lock(digest).await;
-        if self.store.length_of(&digest)?.is_some() {
+        // A power loss may have cut it short.
+        if self.store.length_of(&digest)? == Some(layer.descriptor.size()) {
             return Ok(());
         }
         let Some(origin) = &layer.origin else {
-            return Err(OpError::user(format!("the store has lost the blob {digest} while it was in use")));
+            return Err(ContentError::Missing { digest }.into());
         };
         let total = layer.descriptor.size();
         let report = |current: u64, done: bool| {
@@ -138,6 +140,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, OpError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(OpError::panicked(error)),
     }
 }

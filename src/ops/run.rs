@@ -36,7 +36,6 @@ use crate::snapshot::Scratch;
 /// The facts of one RUN, over the inputs it has in this build.
 struct Facts<'a> {
     op: &'a RunOp,
-    platform: String,
     inputs: &'a Inputs,
 }
 
@@ -45,7 +44,7 @@ impl Keyed for Facts<'_> {
         let op = self.op;
         let mut text = |name: &str, value: &str| sink.field(name, value.as_bytes());
         text("op", "run/1");
-        text("platform", &self.platform);
+        text("platform", &op.platform.to_string());
         for argument in &op.argv {
             text("argv", argument);
         }
@@ -68,7 +67,7 @@ impl Keyed for Facts<'_> {
             self.mount(mount, sink);
         }
         for layer in self.inputs.chain(op.parent) {
-            sink.field("layer", layer.0.as_bytes());
+            sink.field("layer", layer.to_string().as_bytes());
         }
     }
 }
@@ -78,14 +77,14 @@ impl Facts<'_> {
         let kind = match &mount.kind {
             MountKind::Bind { from, source } => {
                 for layer in self.inputs.chain(*from) {
-                    sink.field("mount-layer", layer.0.as_bytes());
+                    sink.field("mount-layer", layer.to_string().as_bytes());
                 }
                 format!("bind {source}")
             }
             MountKind::Cache { id, explicit_id, from, mode, uid, gid, .. } => {
                 if let Some((root, path)) = from {
                     for layer in self.inputs.chain(*root) {
-                        sink.field("mount-layer", layer.0.as_bytes());
+                        sink.field("mount-layer", layer.to_string().as_bytes());
                     }
                     sink.field("mount-source", path.as_bytes());
                 }
@@ -110,7 +109,7 @@ pub(super) async fn perform(
     vertex: VertexId,
     inputs: &Inputs,
 ) -> Result<StepResult, OpError> {
-    let facts = Facts { op, platform: worker.settings.platform.to_string(), inputs };
+    let facts = Facts { op, inputs };
     let below = inputs.layers(op.parent);
     if let Some(record) = worker.recall(step, &facts) {
         return Ok(on_top(below, &record, true));

@@ -29,7 +29,7 @@ impl Keyed for Facts<'_> {
             sink.field("time", seconds.to_string().as_bytes());
         }
         for layer in &self.below {
-            sink.field("layer", layer.0.as_bytes());
+            sink.field("layer", layer.to_string().as_bytes());
         }
     }
 }

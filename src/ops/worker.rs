@@ -12,7 +12,7 @@ use crate::context::Source;
 use crate::digest::{DiffId, Digest};
 use crate::executor::CancelFlag;
 use crate::fsutil::Timestamp;
-use crate::oci::{Layer, Platform, descriptor, media_type};
+use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
 use crate::progress::{Event, SharedSink, VertexId};
 use crate::registry;
@@ -67,8 +67,8 @@ pub struct Settings {
     pub created: String,
     /// The same, for files that have no time of their own.
     pub time: Timestamp,
-    /// The platform built for.
-    pub platform: Platform,
+    /// SOURCE_DATE_EPOCH, if it is set: seconds since 1970.
+    pub epoch: Option<i64>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Agent sockets by id.

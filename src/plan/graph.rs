@@ -127,6 +127,8 @@ impl Tree {
 pub struct RunOp {
     /// The filesystem it runs in.
     pub parent: Root,
+    /// The platform of its stage.
+    pub platform: Platform,
     /// The command, SHELL included.
     pub argv: Vec<String>,
     /// Environment in order of first definition; without HOME and proxies.

@@ -141,7 +141,7 @@ pub enum Cause {
         source: reqwest::Error,
     },
     /// The local store failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Content(#[from] ContentError),
     /// What is to be pushed cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]

@@ -1,13 +1,20 @@
 //! The loop: starts what is ready, takes what ends.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use super::state::{Completion, Engine};
 use crate::ops::{Inputs, OpError, StepResult, Worker};
 use crate::plan::{StepGraph, StepId};
 use crate::progress::{Event, Outcome, VertexId};
+
+/// How long running steps may take to notice that the build stops. What does not, for example a thread that reads a
+/// large file, is left behind: whatever it still makes appears whole or not at all.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// How a build's steps came to a bad end.
 #[derive(Debug)]
@@ -36,8 +43,10 @@ pub async fn solve(
     announce(graph, worker, &vertex);
     let mut engine = Engine::new(&inputs);
     let mut results: Vec<Option<Arc<StepResult>>> = vec![None; graph.steps.len()];
-    let mut tasks: JoinSet<(usize, Result<StepResult, OpError>)> = JoinSet::new();
+    let mut tasks: JoinSet<Result<StepResult, OpError>> = JoinSet::new();
+    let mut running = BTreeMap::new();
     let mut failure = None;
+    let mut deadline = None;
     loop {
         while tasks.len() < jobs.max(1) && !worker.cancel.is_cancelled() {
             let Some(index) = engine.start_next() else { break };
@@ -45,14 +54,27 @@ pub async fn solve(
             worker.sink.event(Event::Started(vertex(id)));
             let inputs = Inputs::of(graph.step(id), &results);
             let (graph, worker, vertex) = (graph.clone(), worker.clone(), vertex(id));
-            tasks.spawn(async move { (index, worker.run_step(graph.step(id), vertex, &inputs).await) });
+            let task = tasks.spawn(async move { worker.run_step(graph.step(id), vertex, &inputs).await });
+            running.insert(task.id(), index);
         }
-        let Some(joined) = tasks.join_next().await else { break };
-        let (index, result) = match joined {
-            Ok(ended) => ended,
-            // A panic in a step is a bug of kiln's; it must not become a build that seems to hang.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        if worker.cancel.is_cancelled() && deadline.is_none() {
+            deadline = Some(Instant::now() + PATIENCE);
+        }
+        let next = tasks.join_next_with_id();
+        let joined = match deadline {
+            None => tokio::select! {
+                joined = next => joined,
+                () = worker.canceled() => continue,
+            },
+            Some(deadline) => timeout_at(deadline, next).await.unwrap_or(None),
         };
+        let (task, result) = match joined {
+            Some(Ok(ended)) => ended,
+            // A panic in a step is a bug of kiln's; it must not become a build that seems to hang.
+            Some(Err(error)) => (error.id(), Err(OpError::panicked(error))),
+            None => break,
+        };
+        let index = running.remove(&task).expect("only tasks that were started end");
         let ended = |outcome| worker.sink.event(Event::Ended { id: vertex(step_id(index)), outcome });
         match result {
             Ok(result) => {
@@ -71,6 +93,9 @@ pub async fn solve(
                 failure.get_or_insert(SolveError::Step { step: step_id(index), error });
             }
         }
+    }
+    for index in running.into_values() {
+        worker.sink.event(Event::Ended { id: vertex(step_id(index)), outcome: Outcome::Canceled });
     }
     if let Some(failure) = failure {
         return Err(failure);

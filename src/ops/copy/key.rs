@@ -3,6 +3,7 @@
 //! | fact | why |
 //! |---|---|
 //! | shape; name of a single file | decides where entries land |
+//! | where a single file is from | ADD unpacks archives of a tree and not those of a URL |
 //! | path, type, mode, uid, gid of each entry | are in the layer |
 //! | size and content hash of a file | are in the layer |
 //! | target of a link, numbers of a device | are in the layer |
@@ -23,7 +24,10 @@ pub fn content_key(selected: &[Selected]) -> [u8; 32] {
     facts.field("copy", b"1");
     for source in selected {
         match &source.shape {
-            Shape::File { name, .. } => facts.field("file", name),
+            Shape::File { name, from } => {
+                facts.field("file", name);
+                facts.field("from", format!("{from:?}").as_bytes());
+            }
             Shape::Directory { .. } => facts.field("directory", b""),
             Shape::Parents => facts.field("parents", b""),
         }

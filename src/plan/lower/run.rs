@@ -39,6 +39,7 @@ impl Lowering<'_> {
         let hostname = build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned();
         let op = RunOp {
             parent: state.root,
+            platform: place.stage.platform.clone(),
             env: state.scope.variables().to_vec(),
             proxies: arguments::proxies(self.options),
             cwd: path::clean(state.workdir()),
