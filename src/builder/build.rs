@@ -16,7 +16,7 @@ use super::{
 };
 use crate::context::Source;
 use crate::dockerfile;
-use crate::executor::CancelFlag;
+use crate::executor::{CancelFlag, Executor};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
@@ -61,6 +61,8 @@ pub(super) struct Built {
 pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Result<BuildOutcome, Box<BuildFailure>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // The kernel kills a sandbox's network helper when the thread that started it ends.
+        .thread_keep_alive(Duration::from_secs(u64::from(u32::MAX)))
         .build()
         .map_err(|error| Box::new(environment("cannot start the scheduler", &error)))?;
     let build = Build { request: &request, sink, cancel: cancel.clone() };
@@ -234,6 +236,8 @@ impl Build<'_> {
             registry: open.registry.clone(),
             contexts,
             cache_mounts: request.store.join("mounts"),
+            executor: Executor::of_this_process()
+                .map_err(|error| super::failure::failure(FailureKind::Environment, &error))?,
             settings: Settings {
                 created: rfc3339(time),
                 time,

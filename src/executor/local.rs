@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -12,10 +12,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::agent::Served;
-use super::network::Helper;
+use super::network::{Helper, Networks};
 use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
 use crate::sandbox::wire::{self, GO, Report, Reports, Start};
-use crate::sandbox::{self, SandboxSpec, Stubs};
+use crate::sandbox::{self, SandboxSpec, Security, Stubs};
 
 /// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
 const KILL_TIMEOUT: Duration = Duration::from_millis(800);
@@ -43,14 +43,22 @@ impl Ended {
 /// Runs the sandbox once, whatever becomes of it; afterwards all of it is dead and the untouched stubs are gone.
 pub(super) fn run_once(
     program: &Program,
+    networks: &Networks,
     spec: &SandboxSpec,
     network: NetworkUsed,
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, Ended> {
     let mut session = Session::start(program).map_err(Ended::io("start the sandbox"))?;
+    if network == NetworkUsed::Own {
+        session.helper = networks.take();
+    }
     let ended = session.follow(program, spec, network, log, cancel);
     session.end();
+    // A command with all capabilities may have left anything in its network.
+    if let (Some(helper), Ok(_), Security::Sandbox) = (session.helper.take(), &ended, spec.security) {
+        networks.give(helper);
+    }
     let stubs = session.stubs.remove(&spec.rootfs.upper);
     let stubs = stubs.map_err(|error| Ended::io("clean the upper directory")(error.into()));
     Ok(ExecOutcome { status: ended?, network, stubs: stubs? })
@@ -98,13 +106,16 @@ impl Session {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
-        let start = Start { spec: spec.clone(), connection: network.connection() };
+        let start = Start { spec: spec.clone(), connection: network.connection(self.helper.is_some()) };
         // A supervisor that dies over it is noticed below.
         match wire::send(&mut self.socket, &start) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(Ended::io("tell the sandbox what to run")(error));
             }
             _ => {}
+        }
+        if let Some(helper) = &self.helper {
+            let _ = wire::send_descriptor(&self.socket, helper.namespace().as_raw_fd());
         }
         loop {
             if cancel.is_cancelled() {
@@ -167,7 +178,7 @@ impl Session {
         cancel: &CancelFlag,
     ) -> Result<Option<ExitStatus>, Ended> {
         match report {
-            Report::Unshared if network == NetworkUsed::Own => {
+            Report::Unshared if network == NetworkUsed::Own && self.helper.is_none() => {
                 self.helper = Helper::connect(program, self.supervisor.id(), cancel);
                 if self.helper.is_some() {
                     // A sandbox that has failed meanwhile has told why.
@@ -217,7 +228,6 @@ impl Session {
             std::thread::sleep(Duration::from_micros(100));
         }
         self.take_last_reports();
-        self.helper = None;
         self.served.clear();
     }
 

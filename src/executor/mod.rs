@@ -19,6 +19,7 @@ use crate::fsutil::Dir;
 use crate::sandbox::SandboxSpec;
 
 pub use cancel::CancelFlag;
+use network::Networks;
 pub use program::Program;
 
 /// Which output a chunk was written to.
@@ -125,36 +126,47 @@ impl ExecError {
     }
 }
 
-/// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
-/// Returns when the command itself has ended; what it left in the background is dead by then. When `cancel` is
-/// set everything is killed at once. Blocks: call it from a thread that may.
-///
-/// The upper directory is the caller's alone, and `main` has called [`crate::sandbox::init_if_requested`].
-pub fn run(
-    spec: &SandboxSpec,
-    log: &mut dyn FnMut(Stream, &[u8]),
-    cancel: &CancelFlag,
-) -> Result<ExecOutcome, ExecError> {
-    let program = Program::of_this_process().map_err(ExecError::io("find the running program"))?;
-    run_with(&program, spec, log, cancel)
+/// Runs sandboxes on this machine, and keeps between them what takes long to make: connected network namespaces.
+pub struct Executor {
+    program: Program,
+    networks: Networks,
 }
 
-/// Like [`run`], with the program that becomes the sandbox named (tests are programs of their own).
-pub fn run_with(
-    program: &Program,
-    spec: &SandboxSpec,
-    log: &mut dyn FnMut(Stream, &[u8]),
-    cancel: &CancelFlag,
-) -> Result<ExecOutcome, ExecError> {
-    let network = network::choose(spec.network);
-    match local::run_once(program, spec, network, log, cancel) {
-        Err(local::Ended::NetworkFailed) => {
-            // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
-            empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
-            let instead = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
-            local::run_once(program, spec, instead, log, cancel).map_err(local::Ended::into_error)
+impl Executor {
+    /// Makes one whose sandboxes are this program started anew; `main` has called
+    /// [`crate::sandbox::init_if_requested`].
+    pub fn of_this_process() -> Result<Self, ExecError> {
+        Ok(Self::with(Program::of_this_process().map_err(ExecError::io("find the running program"))?))
+    }
+
+    /// Makes one with the program that becomes the sandbox named (tests are programs of their own).
+    pub fn with(program: Program) -> Self {
+        Self { program, networks: Networks::default() }
+    }
+
+    /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
+    /// Returns when the command itself has ended; what it left in the background is dead by then. When `cancel` is
+    /// set everything is killed at once. Blocks: call it from a thread that may, and that lives as long as this value:
+    /// helpers die with the thread that started them.
+    ///
+    /// The upper directory is the caller's alone.
+    pub fn run(
+        &self,
+        spec: &SandboxSpec,
+        log: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &CancelFlag,
+    ) -> Result<ExecOutcome, ExecError> {
+        let network = network::choose(spec.network);
+        match local::run_once(&self.program, &self.networks, spec, network, log, cancel) {
+            Err(local::Ended::NetworkFailed) => {
+                // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
+                empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
+                let instead = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
+                local::run_once(&self.program, &self.networks, spec, instead, log, cancel)
+                    .map_err(local::Ended::into_error)
+            }
+            other => other.map_err(local::Ended::into_error),
         }
-        other => other.map_err(local::Ended::into_error),
     }
 }
 

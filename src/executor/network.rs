@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{CancelFlag, NetworkUsed, Program};
@@ -48,17 +49,46 @@ fn program() -> Option<&'static str> {
 }
 
 impl NetworkUsed {
-    pub(super) fn connection(self) -> Connection {
+    /// How the sandbox gets it; `joins` says that a connected namespace is at hand.
+    pub(super) fn connection(self, joins: bool) -> Connection {
         match self {
             Self::None => Connection::None,
+            Self::Own if joins => Connection::Joined,
             Self::Own => Connection::Helper,
             Self::Host | Self::HostInstead(_) => Connection::Host,
         }
     }
 }
 
-/// A running helper; killed when dropped, and by the kernel when this thread dies.
-pub(super) struct Helper(Child);
+/// Connected network namespaces that no step uses just now: connecting one takes longer than all the rest of a
+/// small step. What ran in one is dead before it comes back here, and had no right to change it.
+#[derive(Default)]
+pub(super) struct Networks(Mutex<Vec<Helper>>);
+
+impl Networks {
+    /// Takes one whose helper still runs.
+    pub(super) fn take(&self) -> Option<Helper> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut helper) = idle.pop() {
+            if helper.is_running() {
+                return Some(helper);
+            }
+        }
+        None
+    }
+
+    /// Gives one back.
+    pub(super) fn give(&self, helper: Helper) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(helper);
+    }
+}
+
+/// A running helper and the namespace it connects; killed when dropped, and by the kernel when the thread that
+/// started it dies.
+pub(super) struct Helper {
+    process: Child,
+    namespace: File,
+}
 
 impl Helper {
     /// Connects the network namespace of `process` and waits until it has a default route. `None` when that failed.
@@ -78,28 +108,36 @@ impl Helper {
         command.args(["--ipv4-only", "-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
         // Root of the machine: it would become `nobody`, who may not join the namespace.
         command.args(["--runas", "0:0", "--netns", "/proc/self/fd/0"]);
-        command.stdin(namespace).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().ok().map(Self)
+        command.stdin(namespace.try_clone().ok()?).stdout(Stdio::null()).stderr(Stdio::null());
+        Some(Self { process: command.spawn().ok()?, namespace })
     }
 
     fn wait(mut self, process: u32, cancel: &CancelFlag) -> Option<Self> {
         let started = Instant::now();
         while !has_default_route(process) {
-            let gone = !matches!(self.0.try_wait(), Ok(None));
-            if gone || cancel.is_cancelled() || started.elapsed() > CONNECT_TIMEOUT {
+            if !self.is_running() || cancel.is_cancelled() || started.elapsed() > CONNECT_TIMEOUT {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Some(self)
     }
+
+    fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// The namespace, for a sandbox to join.
+    pub(super) fn namespace(&self) -> &File {
+        &self.namespace
+    }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
         // Fails only when it has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

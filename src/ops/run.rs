@@ -174,7 +174,7 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
         };
         worker.sink.event(Event::Log { id: vertex, stream, data: data.to_vec() });
     };
-    match executor::run(spec, &mut log, &worker.cancel) {
+    match worker.executor.run(spec, &mut log, &worker.cancel) {
         Err(executor::ExecError::Cancelled) => Err(OpError::Canceled),
         Err(error) => Err(error.into()),
         Ok(outcome) => {

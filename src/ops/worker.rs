@@ -10,7 +10,7 @@ use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
 use crate::digest::{DiffId, Digest};
-use crate::executor::CancelFlag;
+use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
@@ -91,6 +91,8 @@ pub struct Worker {
     pub contexts: BTreeMap<Option<String>, Arc<Source>>,
     /// Cache mounts, below the store's root.
     pub cache_mounts: PathBuf,
+    /// Runs commands.
+    pub executor: Executor,
     /// What the request gives to steps.
     pub settings: Settings,
     /// Where events go.

@@ -77,6 +77,10 @@ impl Sandbox {
     pub(super) fn apply(&mut self, step: &SetupStep) -> Done {
         match step {
             SetupStep::Unshare { network } => unshare(*network),
+            SetupStep::JoinNetwork => {
+                let namespace = wire::receive_descriptor(&self.socket)?;
+                Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?)
+            }
             SetupStep::PrivateMounts => {
                 let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
                 Ok(mount_change("/", private)?)

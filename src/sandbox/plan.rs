@@ -18,6 +18,8 @@ pub(crate) enum Connection {
     None,
     /// A network namespace that the executor connects; the command waits for it.
     Helper,
+    /// A connected network namespace that an earlier sandbox of this builder had; the executor hands it over.
+    Joined,
     /// No network namespace.
     Host,
 }
@@ -27,6 +29,8 @@ pub(crate) enum Connection {
 pub(super) enum SetupStep {
     /// Leaves the namespaces of the builder; by the supervisor.
     Unshare { network: bool },
+    /// Enters the network namespace that the executor hands over.
+    JoinNetwork,
     /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
     PrivateMounts,
     /// Mounts the root file system (not yet at `/`).
@@ -132,7 +136,13 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 pub(super) fn plan(spec: &SandboxSpec, connection: Connection) -> Vec<SetupStep> {
     let own_network = connection != Connection::Host;
     let confined = spec.security == Security::Sandbox;
-    let mut steps = vec![SetupStep::Unshare { network: own_network }, SetupStep::PrivateMounts];
+    let joined = connection == Connection::Joined;
+    let mut steps = vec![SetupStep::Unshare { network: own_network && !joined }];
+    if joined {
+        // Before `/sys` is mounted, which shows the network namespace of whoever mounts it.
+        steps.push(SetupStep::JoinNetwork);
+    }
+    steps.push(SetupStep::PrivateMounts);
     steps.push(SetupStep::Root {
         lowers: spec.rootfs.lowers.clone(),
         upper: spec.rootfs.upper.clone(),
@@ -147,7 +157,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection) -> Vec<SetupStep>
         steps.extend(READ_ONLY.map(|path| SetupStep::ReadOnly { path: path.into() }));
     }
     steps.push(SetupStep::Hostname(spec.hostname.clone()));
-    if own_network {
+    if own_network && !joined {
         steps.push(SetupStep::Loopback);
     }
     steps.push(SetupStep::Pivot);
@@ -269,6 +279,7 @@ impl fmt::Display for SetupStep {
             Self::Unshare { network } => {
                 write!(f, "unshare mount pid ipc uts cgroup{}", if *network { " network" } else { "" })
             }
+            Self::JoinNetwork => f.write_str("join the network namespace of an earlier sandbox"),
             Self::PrivateMounts => f.write_str("make mounts private"),
             Self::Root { lowers, upper, work, userxattr } => {
                 let xattr = if *userxattr { " userxattr" } else { "" };

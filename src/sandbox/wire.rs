@@ -1,7 +1,7 @@
 //! What executor and sandbox say to each other over the socket.
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`], and
-//! perhaps one [`GO`] byte later; the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
+//! perhaps one [`GO`] byte later, or at once a network namespace to join; the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -60,6 +60,31 @@ pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &
     let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     // A short write is possible in theory; the rest needs no descriptor.
     (&*socket).write_all(&frame[sent..])
+}
+
+/// Hands over a descriptor, with a byte to carry it.
+pub(crate) fn send_descriptor(socket: &UnixStream, fd: RawFd) -> io::Result<()> {
+    let passed = [fd];
+    let control = [ControlMessage::ScmRights(&passed)];
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[GO])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Takes the descriptor that [`send_descriptor`] handed over.
+pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let mut byte = [0];
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut slices = [IoSliceMut::new(&mut byte)];
+    let received =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = message
+            && let Some(fd) = fds.first()
+        {
+            return Ok(super::system::own(*fd));
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Reads one frame; used by the sandbox, which gets no descriptors.
