@@ -48,6 +48,12 @@ impl User {
         command
     }
 
+    /// Gives a directory and everything in it to this user.
+    pub fn give_tree(&self, directory: &Path) {
+        let owner = format!("{}:{}", self.uid, self.gid);
+        tool::run(tool::tool("chown").args(["-hR", &owner]).arg(directory));
+    }
+
     /// Gives a file or directory (not what is in it) to this user.
     pub fn give(&self, path: &Path) {
         chown(path, Some(self.uid), Some(self.gid)).unwrap_or_else(|error| panic!("chown {}: {error}", path.display()));

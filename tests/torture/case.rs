@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::expect;
 use super::http::FileServer;
 use super::support::bases::Base;
 use super::support::image::{self, Files, Image};
 use super::support::kiln::{self, Kiln, Output};
+use super::support::user::User;
 use super::support::{self, registry};
+use super::{Builder, expect};
 
 /// One build of a case must not take longer.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -29,9 +30,9 @@ pub(crate) struct Failure {
 }
 
 /// Builds the case in `directory` with a new store and checks everything its `expect.json` says.
-pub(crate) fn run(directory: &Path) -> Result<(), Failure> {
+pub(crate) fn run(directory: &Path, builder: Builder) -> Result<(), Failure> {
     let mut log = String::new();
-    let reasons = Case::prepare(directory).and_then(|case| case.run_builds(&mut log));
+    let reasons = Case::prepare(directory, builder).and_then(|case| case.run_builds(&mut log));
     match reasons.unwrap_or_else(|reason| vec![reason]) {
         reasons if reasons.is_empty() => Ok(()),
         reasons => Err(Failure { reasons, log }),
@@ -52,7 +53,7 @@ struct Built {
 }
 
 impl Case {
-    fn prepare(directory: &Path) -> Result<Self, String> {
+    fn prepare(directory: &Path, builder: Builder) -> Result<Self, String> {
         let expected = std::fs::read(directory.join("expect.json")).map_err(|error| format!("expect.json: {error}"))?;
         let expected = serde_json::from_slice(&expected).map_err(|error| format!("expect.json: {error}"))?;
         let scratch = support::scratch();
@@ -69,9 +70,17 @@ impl Case {
         if copy.join("setup.sh").exists() {
             shell(Command::new("sh").arg("-e").arg(copy.join("setup.sh")).env("CASE", &copy).current_dir(&context))?;
         }
+        let kiln = match builder {
+            Builder::Caller => Kiln::new(),
+            Builder::OrdinaryUser => {
+                let user = User::with_ranges();
+                user.give_tree(&context);
+                Kiln::of(user)
+            }
+        };
         let served = copy.join(".http");
         let server = served.is_dir().then(|| FileServer::start(served));
-        Ok(Self { expected, scratch, kiln: Kiln::new(), server })
+        Ok(Self { expected, scratch, kiln, server })
     }
 
     /// Returns what is not as expected.
@@ -134,7 +143,7 @@ impl Case {
     fn build(&self, options: &Map<String, Value>, number: usize) -> Result<Built, String> {
         let context = self.context();
         let text = |key: &str| options.get(key).and_then(Value::as_str);
-        let archive = self.scratch.path().join(format!("out{number}.tar"));
+        let archive = self.kiln.out().join(format!("{number}.tar"));
         let mut command = self.kiln.command();
         command.arg("build").arg("-f").arg(context.join(text("file").unwrap_or("Dockerfile")));
         command.args(self.arguments(options)?);

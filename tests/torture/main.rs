@@ -1,7 +1,8 @@
 //! Builds every case of `testdata/torture` with the kiln binary and checks the image that comes out, or the error.
 //!
 //! What a case is made of stands in `testdata/torture/README.md`. Each case is a test by its own name:
-//! `cargo test --test torture 200-run` runs those whose name holds `200-run`.
+//! `cargo test --test torture 200-run` runs those whose name holds `200-run`. Where the tests run as root, each
+//! case is built a second time by an ordinary user (`rootless/NAME`).
 //!
 //! `testdata/torture/expected-failures.txt` names the cases that are known to fail: one of them that fails is told and
 //! counts as passed; one that passes fails the run until its name is taken off the list.
@@ -31,11 +32,38 @@ fn main() -> ExitCode {
         eprintln!("expected-failures.txt names cases that are not there: {unknown:?}");
         return ExitCode::FAILURE;
     }
-    let trials = names.into_iter().map(|name| {
-        let (directory, expected) = (root.join(&name), known.contains(&name));
-        Trial::test(name.clone(), move || verdict(&name, case::run(&directory), expected).map_err(Into::into))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trials = |builder: Builder| {
+        let (root, known, names) = (root.clone(), known.clone(), names.clone());
+        names.into_iter().map(move |name| {
+            let (directory, expected) = (root.join(&name), known.contains(&name));
+            let title = format!("{}{name}", builder.prefix());
+            Trial::test(title, move || verdict(&name, case::run(&directory, builder), expected).map_err(Into::into))
+        })
+    };
+    let mut all: Vec<Trial> = trials(Builder::Caller).collect();
+    if support::has_root() {
+        all.extend(trials(Builder::OrdinaryUser));
+    }
+    libtest_mimic::run(&arguments, all).exit_code()
+}
+
+/// Who builds a case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Builder {
+    /// Whoever runs the tests.
+    Caller,
+    /// An ordinary user with subordinate ids.
+    OrdinaryUser,
+}
+
+impl Builder {
+    /// What stands before the name of the case.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Caller => "",
+            Self::OrdinaryUser => "rootless/",
+        }
+    }
 }
 
 /// What a result means for the run, given whether the case is known to fail.
