@@ -75,8 +75,7 @@ pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut byte = [0];
     let mut control = nix::cmsg_space!([RawFd; 1]);
     let mut slices = [IoSliceMut::new(&mut byte)];
-    let received =
-        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = message
             && let Some(fd) = fds.first()

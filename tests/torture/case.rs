@@ -30,7 +30,7 @@ pub(crate) struct Failure {
 }
 
 /// Builds the case in `directory` with a new store and checks everything its `expect.json` says.
-pub(crate) fn run(directory: &Path, builder: Builder) -> Result<(), Failure> {
+pub(crate) fn check(directory: &Path, builder: Builder) -> Result<(), Failure> {
     let mut log = String::new();
     let reasons = Case::prepare(directory, builder).and_then(|case| case.run_builds(&mut log));
     match reasons.unwrap_or_else(|reason| vec![reason]) {
@@ -43,6 +43,7 @@ struct Case {
     expected: Map<String, Value>,
     scratch: tempfile::TempDir,
     kiln: Kiln,
+    user: Option<User>,
     server: Option<FileServer>,
 }
 
@@ -67,20 +68,21 @@ impl Case {
             let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         }
         name_this_registry(&context)?;
-        if copy.join("setup.sh").exists() {
-            shell(Command::new("sh").arg("-e").arg(copy.join("setup.sh")).env("CASE", &copy).current_dir(&context))?;
-        }
-        let kiln = match builder {
-            Builder::Caller => Kiln::new(),
-            Builder::OrdinaryUser => {
-                let user = User::with_ranges();
-                user.give_tree(&context);
-                Kiln::of(user)
-            }
+        let user = match builder {
+            Builder::Caller => None,
+            Builder::OrdinaryUser => Some(User::with_ranges()),
         };
+        for tree in [&copy, &context] {
+            user.iter().for_each(|user| user.give_tree(tree));
+        }
+        if copy.join("setup.sh").exists() {
+            let mut setup = shell_of(user.as_ref());
+            run(setup.arg("-e").arg(copy.join("setup.sh")).env("CASE", &copy).current_dir(&context))?;
+        }
+        let kiln = user.clone().map_or_else(Kiln::new, Kiln::of);
         let served = copy.join(".http");
         let server = served.is_dir().then(|| FileServer::start(served));
-        Ok(Self { expected, scratch, kiln, server })
+        Ok(Self { expected, scratch, kiln, user, server })
     }
 
     /// Returns what is not as expected.
@@ -93,7 +95,7 @@ impl Case {
             let step = step.as_object().ok_or("a step of the sequence is no object")?;
             let label = if steps.len() == 1 { String::new() } else { format!("step {}: ", number + 1) };
             if let Some(script) = step.get("sh").and_then(Value::as_str) {
-                shell(Command::new("sh").arg("-ec").arg(script).current_dir(self.context()))?;
+                run(shell_of(self.user.as_ref()).arg("-ec").arg(script).current_dir(self.context()))?;
             }
             let expected = self.expected_of(step);
             let built = self.build(&self.options_of(step), number)?;
@@ -224,10 +226,15 @@ fn name_this_registry(context: &Path) -> Result<(), String> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
-    shell(Command::new("cp").arg("-a").arg(from).arg(to))
+    run(Command::new("cp").arg("-a").arg(from).arg(to))
 }
 
-fn shell(command: &mut Command) -> Result<(), String> {
+/// A shell of whoever builds the case: what it makes is theirs, with the modes they asked for.
+fn shell_of(user: Option<&User>) -> Command {
+    user.map_or_else(|| Command::new("sh"), |user| user.command(Path::new("sh")))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         names.into_iter().map(move |name| {
             let (directory, expected) = (root.join(&name), known.contains(&name));
             let title = format!("{}{name}", builder.prefix());
-            Trial::test(title, move || verdict(&name, case::run(&directory, builder), expected).map_err(Into::into))
+            Trial::test(title, move || verdict(&name, case::check(&directory, builder), expected).map_err(Into::into))
         })
     };
     let mut all: Vec<Trial> = trials(Builder::Caller).collect();
