@@ -20,11 +20,15 @@ impl Store {
     /// here is synced to the disk first, so that a tag never outlives its blobs in a power loss.
     pub fn set_tag(&self, name: &str, mut descriptor: Descriptor) -> Result<(), ContentError> {
         let tagged = tagged(name)?;
-        self.sync_reachable(&descriptor)?;
         let mut annotations = descriptor.annotations().clone().unwrap_or_default();
         annotations.insert(REF_NAME.to_owned(), tagged.familiar());
         annotations.insert(CONTAINERD_NAME.to_owned(), tagged.to_string());
         descriptor.set_annotations(Some(annotations));
+        // A build that changed nothing has nothing to sync either.
+        if self.read_index()?.manifests().contains(&descriptor) {
+            return Ok(());
+        }
+        self.sync_reachable(&descriptor)?;
         self.change_index(|manifests| {
             manifests.retain(|manifest| ref_name(manifest) != Some(&tagged.familiar()));
             manifests.push(descriptor);
