@@ -96,6 +96,24 @@ impl Diagnostic {
     }
 }
 
+/// Returns an error and those below it in one line. What a message quotes already is not said again.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        add_cause(&mut text, &cause.to_string());
+        below = cause.source();
+    }
+    text
+}
+
+/// Adds a cause to the line that tells of an error, unless it is in it.
+pub fn add_cause(text: &mut String, cause: &str) {
+    if !text.contains(cause) {
+        let _ = write!(text, ": {cause}");
+    }
+}
+
 /// Renders `diagnostic` as the frame shown above, ending in a newline; `color` adds ANSI colours.
 pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String {
     let (word, ansi) = match diagnostic.severity {

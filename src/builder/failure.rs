@@ -22,7 +22,7 @@ pub(super) fn failure(kind: FailureKind, error: &(dyn Error + 'static)) -> Build
 fn help_for_errno(errno: i32) -> Option<&'static str> {
     match errno {
         libc::ENOSPC | libc::EDQUOT => {
-            Some("make room on that disk, for example with `kiln prune`, or choose another with `--store DIR`")
+            Some("make room on that disk; if the store is on it, `kiln prune` takes out what no image needs")
         }
         _ => None,
     }
@@ -81,7 +81,7 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
         OpError::Registry(error) => help.extend(error.help()),
         _ => {}
     }
-    let mut diagnostic = Diagnostic::error(code_of(&error), span, error.to_string());
+    let mut diagnostic = Diagnostic::error(code_of(&error), span, failure.to_string());
     diagnostic.help = help;
     failure.diagnostics.push(diagnostic);
     failure

@@ -7,15 +7,18 @@
 //! cache/images/<blake3 of reference and platform>   JSON: the descriptor of the manifest
 //! ```
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::failure::{environment, failure, kind_of_registry};
+use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, FailureKind, NamedContext};
+use crate::content::Store;
 use crate::diag::Diagnostic;
 use crate::digest::Digest;
 use crate::fsutil::write_atomically;
@@ -59,35 +62,46 @@ impl<'a> Images<'a> {
     pub(super) async fn resolve(&self, need: &ImageNeed) -> Result<KnownImage, BuildFailure> {
         let platform = &need.key.platform;
         match &need.key.source {
-            ImageSource::Layout(name) => self.layout(name, platform),
+            ImageSource::Layout(name) => self.layout(name, platform).await,
             ImageSource::Reference(reference) => {
+                let mut help = None;
                 if !self.request.pull
                     && let Some(manifest) = self.in_store(reference, platform)
                     && let Some(known) = self.known(reference, &manifest)
                 {
-                    return Ok(known);
+                    if platform.matches(&known.platform) || !self.is_tagged(reference) {
+                        return Ok(known);
+                    }
+                    help = Some(format!("the store has {} for {} only", reference.familiar(), known.platform));
                 }
                 let name = format!("[internal] load metadata for {reference}");
                 self.vertices
                     .show(name, async |_| self.ask_registry(reference, platform).await)
                     .await
-                    .map_err(|error| unresolved(need, reference, &error))
+                    .map_err(|error| unresolved(need, reference, &error, help))
             }
         }
     }
 
     /// A tag of the store (built here), a manifest named by digest, or what a registry answered before.
     fn in_store(&self, reference: &Reference, platform: &Platform) -> Option<Descriptor> {
-        let tagged = match reference.digest {
-            None => self.open.content.resolve_tag(&reference.to_string()).ok().flatten(),
-            Some(_) => None,
-        };
-        if let Some(found) = tagged {
+        if let Some(found) = self.tagged(reference) {
             return self.of_platform(found, platform);
         }
         let bytes = std::fs::read(self.record_path(reference, platform)).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         (record.reference == reference.to_string()).then_some(record.manifest)
+    }
+
+    fn tagged(&self, reference: &Reference) -> Option<Descriptor> {
+        match reference.digest {
+            None => self.open.content.resolve_tag(&reference.to_string()).ok().flatten(),
+            Some(_) => None,
+        }
+    }
+
+    fn is_tagged(&self, reference: &Reference) -> bool {
+        self.tagged(reference).is_some()
     }
 
     fn of_platform(&self, found: Descriptor, platform: &Platform) -> Option<Descriptor> {
@@ -140,7 +154,7 @@ impl<'a> Images<'a> {
     }
 
     /// An OCI layout given as a named context: its blobs are taken into the store.
-    fn layout(&self, name: &str, platform: &Platform) -> Result<KnownImage, BuildFailure> {
+    async fn layout(&self, name: &str, platform: &Platform) -> Result<KnownImage, BuildFailure> {
         let Some(NamedContext::OciLayout { path, reference }) = self.request.build_contexts.get(name) else {
             return Err(super::failure::internal(format!("no OCI layout was given as context {name}")));
         };
@@ -152,7 +166,7 @@ impl<'a> Images<'a> {
         };
         let blob = |digest: &Digest| path.join("blobs/sha256").join(digest.hex());
         let read = |path: PathBuf| {
-            std::fs::read(&path).map_err(|error| environment(format!("cannot read `{}`", path.display()), &error))
+            std::fs::read(&path).map_err(|error| bad(format!("cannot read `{}`: {error}", path.display())))
         };
         let index: Index =
             serde_json::from_slice(&read(path.join("index.json"))?).map_err(|error| bad(error.to_string()))?;
@@ -170,31 +184,36 @@ impl<'a> Images<'a> {
             serde_json::from_slice(&read(blob(&digest))?).map_err(|error| bad(error.to_string()))?;
         for descriptor in [&found, manifest.config()].into_iter().chain(manifest.layers()) {
             let digest = digest_of(descriptor).map_err(|error| bad(error.to_string()))?;
-            self.import(&blob(&digest), &digest)?;
+            let (store, path) = (self.open.content.clone(), blob(&digest));
+            blocking(move || import(&store, &path, &digest)).await?;
         }
         let reference = Reference::parse("layout.invalid/context").map_err(|error| bad(error.to_string()))?;
         let known =
             self.known(&reference, &found).ok_or_else(|| bad("its config does not fit its layers".to_owned()))?;
         Ok(known)
     }
+}
 
-    fn import(&self, path: &std::path::Path, digest: &Digest) -> Result<(), BuildFailure> {
-        let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
-        if self.open.content.length_of(digest).map_err(|error| wrong(&error))?.is_some() {
-            return Ok(());
-        }
-        let cannot = |error: &std::io::Error| environment(format!("cannot read `{}`", path.display()), error);
-        let mut file = std::fs::File::open(path).map_err(|error| cannot(&error))?;
-        let mut blob = self.open.content.ingest().map_err(|error| wrong(&error))?;
-        std::io::copy(&mut file, &mut blob).map_err(|error| cannot(&error))?;
-        blob.commit(Some(digest)).map_err(|error| failure(FailureKind::User, &error))?;
-        Ok(())
+/// Copies a blob into the store, unless it is there.
+fn import(store: &Store, path: &Path, digest: &Digest) -> Result<(), BuildFailure> {
+    let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
+    let cannot = |error: &std::io::Error| environment(format!("cannot read `{}`", path.display()), error);
+    let mut file = File::open(path).map_err(|error| cannot(&error))?;
+    let length = file.metadata().map_err(|error| cannot(&error))?.len();
+    if store.length_of(digest).map_err(|error| wrong(&error))? == Some(length) {
+        return Ok(());
     }
+    let mut blob = store.ingest().map_err(|error| wrong(&error))?;
+    std::io::copy(&mut file, &mut blob).map_err(|error| cannot(&error))?;
+    blob.commit(Some(digest)).map_err(|error| failure(FailureKind::User, &error))?;
+    Ok(())
 }
 
 fn choose_named(index: &Index, name: Option<&str>, platform: &Platform) -> Option<Descriptor> {
     const NAME: &str = "org.opencontainers.image.ref.name";
     let Some(name) = name else { return choose_manifest(index, platform).cloned() };
+    // What stands before a digest is for people.
+    let name = name.rsplit_once('@').map_or(name, |(_, digest)| digest);
     let named = |entry: &&Descriptor| {
         let annotation = entry.annotations().as_ref().and_then(|annotations| annotations.get(NAME));
         annotation.is_some_and(|found| found == name) || entry.digest().to_string() == name
@@ -234,7 +253,7 @@ enum ResolveError {
 }
 
 /// Rule 7.15.
-fn unresolved(need: &ImageNeed, reference: &Reference, error: &ResolveError) -> BuildFailure {
+fn unresolved(need: &ImageNeed, reference: &Reference, error: &ResolveError, help: Option<String>) -> BuildFailure {
     let kind = match error {
         ResolveError::Canceled => return BuildFailure::new(FailureKind::Canceled, "the build was canceled"),
         ResolveError::Store(_) => FailureKind::Environment,
@@ -242,6 +261,7 @@ fn unresolved(need: &ImageNeed, reference: &Reference, error: &ResolveError) -> 
         _ => FailureKind::Network,
     };
     let mut diagnostic = Diagnostic::error("base-image", need.span, String::new());
+    diagnostic.help.extend(help);
     let why = match error {
         // The image and its registry are named already.
         ResolveError::Registry(error) => {

@@ -185,7 +185,7 @@ async fn main_root(
         }
         ContextSource::Tar(file) => {
             let file = file.try_clone().map_err(|error| environment("cannot read the context", &error))?;
-            let (root, made) = remote::tar(open, file)?;
+            let (root, made) = remote::tar(open, file).await?;
             (root, None, made)
         }
         ContextSource::Git(url) => {

@@ -8,6 +8,7 @@
 
 mod annotations;
 mod assemble;
+mod boot;
 mod build;
 mod failure;
 mod ignored;

@@ -1,7 +1,7 @@
 //! How a build ended: plain data, turned into words, files and an exit code by `cli`.
 
 use crate::content::damaged_blob;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, add_cause};
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Reference};
 use crate::source::Sources;
@@ -117,9 +117,14 @@ pub struct BuildFailure {
     pub(super) damaged: Option<Digest>,
 }
 
+/// Message and causes, in one line.
 impl std::fmt::Display for BuildFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+        let mut text = self.message.clone();
+        for cause in &self.causes {
+            add_cause(&mut text, cause);
+        }
+        f.write_str(&text)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::build::Built;
 use super::failure::{environment, failure, kind_of_registry};
+use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
@@ -315,14 +316,5 @@ fn push_failure(error: &PushError) -> BuildFailure {
             failure
         }
         PushError::Digest(_) => failure(FailureKind::Environment, error),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BuildFailure> + Send + 'static,
-) -> Result<T, BuildFailure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

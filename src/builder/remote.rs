@@ -19,9 +19,10 @@ pub(super) fn empty(open: &Open) -> Result<(Root, Scratch), BuildFailure> {
 }
 
 /// The files of a tar archive, plain or compressed.
-pub(super) fn tar(open: &Open, file: File) -> Result<(Root, Scratch), BuildFailure> {
+pub(super) async fn tar(open: &Open, file: File) -> Result<(Root, Scratch), BuildFailure> {
     let (root, made) = empty(open)?;
-    context::unpack(file, &root.dir).map_err(|error| BuildFailure {
+    let unpack = blocking(move || context::unpack(file, &root.dir).map(|()| root));
+    let root = unpack.await.map_err(|error| BuildFailure {
         kind: FailureKind::User,
         ..environment("cannot unpack the context", &error)
     })?;
@@ -37,11 +38,7 @@ pub(super) async fn git(open: &Open, url: &str) -> Result<(Root, Scratch), Build
     let address = GitAddress::parse(url).map_err(|error| failed(&error))?;
     let made = open.snapshots.scratch().map_err(|error| failure(FailureKind::Environment, &error))?;
     let into = made.fs().to_owned();
-    let fetched = tokio::task::spawn_blocking(move || address.fetch(&into, false, None)).await;
-    let path = match fetched {
-        Ok(fetched) => fetched.map_err(|error| failed(&error))?,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    };
+    let path = blocking(move || address.fetch(&into, false, None)).await.map_err(|error| failed(&error))?;
     let dir = Dir::open(&path).map_err(|error| environment("cannot open the fetched context", &error))?;
     Ok((Root { dir, path: None }, made))
 }
@@ -50,7 +47,8 @@ pub(super) async fn git(open: &Open, url: &str) -> Result<(Root, Scratch), Build
 pub(super) async fn http(open: &Open, url: &str) -> Result<(Root, Option<String>, Scratch), BuildFailure> {
     let (root, made) = empty(open)?;
     let file = download(open, url, &made).await?;
-    let unpacked = context::unpack_download(file, &root.dir).map_err(|error| BuildFailure {
+    let unpack = blocking(move || context::unpack_download(file, &root.dir).map(|unpacked| (unpacked, root)));
+    let (unpacked, root) = unpack.await.map_err(|error| BuildFailure {
         kind: FailureKind::User,
         ..environment(format!("cannot unpack the context `{url}`"), &error)
     })?;
@@ -65,6 +63,12 @@ pub(super) async fn text(open: &Open, url: &str) -> Result<String, BuildFailure>
     let (_, made) = empty(open)?;
     let file = download(open, url, &made).await?;
     read_text(file).map_err(|error| environment(format!("cannot read `{url}`"), &error))
+}
+
+/// Runs work off the scheduler's thread, which must hear of a cancel meanwhile.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn download(open: &Open, url: &str, scratch: &Scratch) -> Result<File, BuildFailure> {

@@ -6,10 +6,11 @@
 //! snapshots/    unpacked layers; scratch/ those being made
 //! cache/        step records, stat caches, resolved references, compressed layers
 //! mounts/       cache mounts
+//! boot          id of the boot in which snapshots were unpacked (see `boot`)
 //! ```
 
 use super::failure::failure;
-use super::{BuildFailure, BuildRequest, FailureKind, StoreLock};
+use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
 use crate::cache::LocalCache;
 use crate::content;
 use crate::registry;
@@ -28,6 +29,7 @@ impl Open {
     /// Opens the store of `request`, and sweeps what dead processes left unfinished.
     pub(super) fn store(request: &BuildRequest) -> Result<Self, BuildFailure> {
         let root = &request.store;
+        boot::forget_earlier(root);
         let lock = StoreLock::shared(root).map_err(|error| {
             let mut failure = failure(FailureKind::Environment, &error);
             failure.help.push("name another place for the store: `--store DIR`, or KILN_ROOT".to_owned());

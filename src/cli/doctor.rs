@@ -54,7 +54,7 @@ fn namespaces(environment: &Environment, entered: Result<Entered, IdmapError>) -
     let (verdict, words) = match entered {
         Ok(_) if environment.is_root => (Verdict::Ok, "builds run as root of the machine".to_owned()),
         Ok(_) => (Verdict::Ok, "builds run as root of a user namespace".to_owned()),
-        Err(error) => (Verdict::Missing, report::chain(&error)),
+        Err(error) => (Verdict::Missing, crate::diag::chain(&error)),
     };
     Finding { subject: "namespaces", verdict, words }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(typed: &ImagesArguments) -> Exit {
     match list(&root) {
         Ok(listed) => {
             for (name, error) in &listed.unreadable {
-                let error = report::chain(error);
+                let error = crate::diag::chain(error);
                 terminal::print_error(&format!("WARNING: image `{name}` cannot be read: {error}\n"));
             }
             report::printed(terminal::print(&text(&listed.images, typed, environment.now)))

@@ -71,7 +71,7 @@ fn in_namespaces(verb: impl FnOnce(bool) -> Exit) -> Exit {
     match idmap::enter() {
         Ok(entered) => verb(entered.user_namespace),
         Err(error) => {
-            terminal::print_error(&format!("ERROR: {}\n", report::chain(&error)));
+            terminal::print_error(&format!("ERROR: {}\n", crate::diag::chain(&error)));
             Exit::Environment
         }
     }

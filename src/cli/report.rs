@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::terminal;
 use super::usage::UsageError;
 use crate::builder::{BuildFailure, FailureKind};
-use crate::diag::{Diagnostic, Severity, render};
+use crate::diag::{Diagnostic, Severity, chain, render};
 use crate::source::{Sources, Span};
 
 /// The exit codes, all of them; `kiln --help` lists them too.
@@ -81,21 +81,6 @@ pub(super) fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// Returns an error and those below it in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        let cause_text = cause.to_string();
-        // Many messages quote the error below them.
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
-        }
-        below = cause.source();
-    }
-    text
-}
-
 /// Returns the report of a failure: a frame per diagnostic, an excerpt around the first one, and the last line,
 /// which says what failed.
 pub(super) fn failure(failure: &BuildFailure, color: bool) -> String {
@@ -104,15 +89,15 @@ pub(super) fn failure(failure: &BuildFailure, color: bool) -> String {
         out.push_str(&render(diagnostic, &failure.sources, color));
         out.push('\n');
     }
-    let first = failure.diagnostics.iter().find(|d| d.severity == Severity::Error && d.span.is_some());
-    if let Some(span) = first.and_then(|diagnostic| diagnostic.span) {
-        out.push_str(&excerpt(&failure.sources, span));
+    let what = failure.to_string();
+    // A frame that says it all needs no more words.
+    if !matches!(failure.diagnostics.as_slice(), [only] if only.message == what) {
+        let first = failure.diagnostics.iter().find(|d| d.severity == Severity::Error && d.span.is_some());
+        if let Some(span) = first.and_then(|diagnostic| diagnostic.span) {
+            out.push_str(&excerpt(&failure.sources, span));
+        }
+        let _ = writeln!(out, "ERROR: {what}");
     }
-    let _ = write!(out, "ERROR: {}", failure.message);
-    for cause in failure.causes.iter().filter(|cause| !failure.message.contains(cause.as_str())) {
-        let _ = write!(out, ": {cause}");
-    }
-    out.push('\n');
     for help in &failure.help {
         let _ = writeln!(out, "help: {help}");
     }
@@ -200,9 +185,18 @@ help: build with --progress=plain to see all of its output
     }
 
     #[test]
+    fn what_a_frame_says_is_not_said_again() {
+        let mut told = a_failure();
+        told.message = told.diagnostics[0].message.clone();
+        let text = failure(&told, false);
+        assert_eq!(text.matches("the command exited with 2").count(), 1, "{text}");
+        assert!(text.contains("3 | RUN make") && text.ends_with("all of its output\n"), "{text}");
+    }
+
+    #[test]
     fn causes_are_told_once() {
         let mut told = BuildFailure::new(FailureKind::Network, "cannot resolve `a`: timed out");
-        told.causes = vec!["timed out".to_owned(), "os error 110".to_owned()];
+        told.causes = vec!["timed out".to_owned(), "os error 110".to_owned(), "os error 110".to_owned()];
         assert_eq!(failure(&told, false), "ERROR: cannot resolve `a`: timed out: os error 110\n");
     }
 

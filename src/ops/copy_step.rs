@@ -209,6 +209,10 @@ pub(super) fn explain(error: CopyError, span: Option<Span>) -> OpError {
             }
             OpError::User { message, help, span }
         }
+        CopyError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let help = "let whoever runs the build read it, or leave it out with a line in the ignore file";
+            OpError::User { message: crate::diag::chain(&error), help: vec![help.to_owned()], span }
+        }
         CopyError::Io { .. } | CopyError::Write(_) => OpError::Layer(Box::new(error)),
         _ => OpError::User { message: error.to_string(), help: Vec::new(), span },
     }

@@ -47,7 +47,7 @@ pub enum OpError {
         found: crate::digest::Digest,
     },
     /// The layer of a step could not be written.
-    #[error("cannot write the layer: {0}")]
+    #[error("{0}")]
     Layer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The sandbox could not be set up.
     #[error(transparent)]

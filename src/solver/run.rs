@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::state::{Completion, Engine};
+use crate::diag::chain;
 use crate::ops::{Inputs, OpError, StepResult, Worker};
 use crate::plan::{StepGraph, StepId};
 use crate::progress::{Event, Outcome, VertexId};
@@ -87,7 +88,7 @@ pub async fn solve(
                 engine.complete(index, Completion::Canceled);
             }
             Err(error) => {
-                ended(Outcome::Failed(error.to_string()));
+                ended(Outcome::Failed(chain(&error)));
                 engine.complete(index, Completion::Failed);
                 worker.cancel.cancel();
                 failure.get_or_insert(SolveError::Step { step: step_id(index), error });
