@@ -187,8 +187,8 @@ mod tests {
             std::fs::write(scratch.fs().join("file"), "12345").unwrap();
             snapshots.commit(scratch, chain).unwrap();
             let mut key = KeyHasher::default();
-            key.field("layer", &[layer]);
-            let diff_id = layers[usize::from(layer)];
+            key.field("layer", &layer.to_string());
+            let diff_id = layers[layer];
             let record = Record { diff_id, length: 4, created: String::new(), facts: String::new() };
             cache.put(&key.finish(), &record).unwrap();
         }

@@ -23,8 +23,8 @@ impl fmt::Debug for Key {
 
 /// Takes the facts of a step, in order.
 pub trait KeySink {
-    /// Takes one named fact.
-    fn field(&mut self, name: &str, value: &[u8]);
+    /// Takes one named fact. Values are text (digests in hex), so that they can be explained.
+    fn field(&mut self, name: &str, value: &str);
 }
 
 /// Something with a key. The walk is written once and read by every sink, so that an explanation
@@ -47,10 +47,10 @@ impl KeyHasher {
 }
 
 impl KeySink for KeyHasher {
-    fn field(&mut self, name: &str, value: &[u8]) {
-        for part in [name.as_bytes(), value] {
+    fn field(&mut self, name: &str, value: &str) {
+        for part in [name, value] {
             self.0.update(&(part.len() as u64).to_le_bytes());
-            self.0.update(part);
+            self.0.update(part.as_bytes());
         }
     }
 }
@@ -60,10 +60,10 @@ impl KeySink for KeyHasher {
 pub struct Explanation(String);
 
 impl KeySink for Explanation {
-    fn field(&mut self, name: &str, value: &[u8]) {
+    fn field(&mut self, name: &str, value: &str) {
         self.0.push_str(name);
         self.0.push_str(" = ");
-        self.0.push_str(&String::from_utf8_lossy(value).escape_debug().to_string());
+        self.0.push_str(&value.escape_debug().to_string());
         self.0.push('\n');
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     impl Keyed for Facts {
         fn write_key(&self, sink: &mut dyn KeySink) {
             for (name, value) in self.0 {
-                sink.field(name, value.as_bytes());
+                sink.field(name, value);
             }
         }
     }

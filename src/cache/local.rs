@@ -107,7 +107,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = LocalCache::open(root.path()).unwrap();
         let mut hasher = KeyHasher::default();
-        hasher.field("op", b"run/1");
+        hasher.field("op", "run/1");
         let key = hasher.finish();
         let record = Record {
             diff_id: DiffId(Digest::of(b"")),

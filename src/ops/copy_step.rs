@@ -22,7 +22,7 @@ use super::worker::{Made, on_top};
 use super::{Inputs, OpError, StepResult, Worker, remote};
 use crate::cache::{KeySink, Keyed, Record};
 use crate::context::{Ignore, Source};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, to_hex};
 use crate::plan::{CopyOp, CopySource, Step, Tree};
 use crate::progress::VertexId;
 use crate::source::Span;
@@ -43,46 +43,49 @@ struct Facts<'a> {
 impl Keyed for Facts<'_> {
     fn write_key(&self, sink: &mut dyn KeySink) {
         let op = self.op;
-        let mut text = |name: &str, value: &str| sink.field(name, value.as_bytes());
-        text("op", "copy/1");
-        text("destination", &op.destination);
-        text("chown", op.chown.as_deref().unwrap_or(""));
-        text("chmod", &op.chmod.as_ref().map(|chmod| format!("{chmod:?}")).unwrap_or_default());
+        sink.field("op", "copy/1");
+        sink.field("destination", &op.destination);
+        sink.field("chown", op.chown.as_deref().unwrap_or(""));
+        sink.field("chmod", &op.chmod.as_ref().map(|chmod| format!("{chmod:?}")).unwrap_or_default());
         if let Some(add) = &op.add {
-            text("add", &format!("{:?}", add.unpack));
+            sink.field("add", &format!("{:?}", add.unpack));
         }
         if let Some(seconds) = self.epoch {
-            text("time", &seconds.to_string());
+            sink.field("time", &seconds.to_string());
         }
         match &self.files {
-            Files::Content(hash) => sink.field("content", crate::digest::to_hex(hash).as_bytes()),
+            Files::Content(hash) => sink.field("content", &to_hex(hash)),
             Files::Layers(layers) => {
                 for layer in layers {
-                    sink.field("source-layer", layer.to_string().as_bytes());
+                    sink.field("source-layer", &layer.to_string());
                 }
                 for source in &op.sources {
                     match source {
-                        CopySource::Path { path, .. } => sink.field("source", path.as_bytes()),
+                        CopySource::Path { path, .. } => sink.field("source", path),
                         CopySource::Inline { name, text } => {
-                            sink.field("inline", name.as_bytes());
-                            sink.field("text", text.as_bytes());
+                            sink.field("inline", name);
+                            sink.field("text", text);
                         }
                         CopySource::Url { url, .. } | CopySource::Git { url, .. } => {
-                            sink.field("url", url.as_bytes());
+                            sink.field("url", url);
                         }
                     }
                 }
-                sink.field("parents", &[u8::from(op.parents)]);
+                sink.field("parents", yes_or_no(op.parents));
                 for pattern in &op.exclude {
-                    sink.field("exclude", pattern.as_bytes());
+                    sink.field("exclude", pattern);
                 }
             }
         }
-        sink.field("link", &[u8::from(op.link)]);
+        sink.field("link", yes_or_no(op.link));
         for layer in &self.below {
-            sink.field("layer", layer.to_string().as_bytes());
+            sink.field("layer", &layer.to_string());
         }
     }
+}
+
+fn yes_or_no(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }
 
 /// Copies, or finds that it was copied before.
@@ -226,3 +229,6 @@ pub(super) fn whole_tree(path: &Path, exclude: &[String]) -> Result<Vec<Selected
     let request = Request { sources: &sources, exclude, parents: false };
     copy::select(&source, &request).map_err(|error| explain(error, None))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,32 +42,31 @@ struct Facts<'a> {
 impl Keyed for Facts<'_> {
     fn write_key(&self, sink: &mut dyn KeySink) {
         let op = self.op;
-        let mut text = |name: &str, value: &str| sink.field(name, value.as_bytes());
-        text("op", "run/1");
-        text("platform", &op.platform.to_string());
+        sink.field("op", "run/1");
+        sink.field("platform", &op.platform.to_string());
         for argument in &op.argv {
-            text("argv", argument);
+            sink.field("argv", argument);
         }
         if let Some((path, body)) = &op.script {
-            text("script", path);
-            text("script", body);
+            sink.field("script", path);
+            sink.field("script", body);
         }
         for (name, value) in &op.env {
-            text("env", &format!("{name}={value}"));
+            sink.field("env", &format!("{name}={value}"));
         }
-        text("cwd", &op.cwd);
-        text("user", &op.user);
-        text("network", &format!("{:?}", op.network));
-        text("security", if op.insecure { "insecure" } else { "sandbox" });
-        text("hostname", &op.hostname);
+        sink.field("cwd", &op.cwd);
+        sink.field("user", &op.user);
+        sink.field("network", &format!("{:?}", op.network));
+        sink.field("security", if op.insecure { "insecure" } else { "sandbox" });
+        sink.field("hostname", &op.hostname);
         for (name, _) in &op.add_hosts {
-            text("host", name);
+            sink.field("host", name);
         }
         for mount in &op.mounts {
             self.mount(mount, sink);
         }
         for layer in self.inputs.chain(op.parent) {
-            sink.field("layer", layer.to_string().as_bytes());
+            sink.field("layer", &layer.to_string());
         }
     }
 }
@@ -77,27 +76,27 @@ impl Facts<'_> {
         let kind = match &mount.kind {
             MountKind::Bind { from, source } => {
                 for layer in self.inputs.chain(*from) {
-                    sink.field("mount-layer", layer.to_string().as_bytes());
+                    sink.field("mount-layer", &layer.to_string());
                 }
                 format!("bind {source}")
             }
-            MountKind::Cache { id, explicit_id, from, mode, uid, gid, .. } => {
+            MountKind::Cache { explicit_id, from, mode, uid, gid, .. } => {
                 if let Some((root, path)) = from {
                     for layer in self.inputs.chain(*root) {
-                        sink.field("mount-layer", layer.to_string().as_bytes());
+                        sink.field("mount-layer", &layer.to_string());
                     }
-                    sink.field("mount-source", path.as_bytes());
+                    sink.field("mount-source", path);
                 }
-                let id = if *explicit_id { "explicit" } else { id };
+                let id = if *explicit_id { "with id" } else { "without id" };
                 format!("cache {id} {mode:o} {uid} {gid}")
             }
             MountKind::Tmpfs { size } => format!("tmpfs {size:?}"),
             MountKind::Secret { id, env, mode, uid, gid, .. } => format!("secret {id} {env:?} {mode:o} {uid} {gid}"),
             MountKind::Ssh { id, mode, uid, gid, .. } => format!("ssh {id} {mode:o} {uid} {gid}"),
         };
-        sink.field("mount", kind.as_bytes());
-        sink.field("target", mount.target.as_bytes());
-        sink.field("readonly", &[u8::from(mount.readonly)]);
+        sink.field("mount", &kind);
+        sink.field("target", &mount.target);
+        sink.field("access", if mount.readonly { "ro" } else { "rw" });
     }
 }
 
@@ -331,3 +330,6 @@ impl Mounted {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

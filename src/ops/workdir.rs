@@ -22,14 +22,14 @@ struct Facts<'a> {
 
 impl Keyed for Facts<'_> {
     fn write_key(&self, sink: &mut dyn KeySink) {
-        sink.field("op", b"workdir/1");
-        sink.field("path", self.op.path.as_bytes());
-        sink.field("user", self.op.user.as_bytes());
+        sink.field("op", "workdir/1");
+        sink.field("path", &self.op.path);
+        sink.field("user", &self.op.user);
         if let Some(seconds) = self.op.mtime_seconds {
-            sink.field("time", seconds.to_string().as_bytes());
+            sink.field("time", &seconds.to_string());
         }
         for layer in &self.below {
-            sink.field("layer", layer.to_string().as_bytes());
+            sink.field("layer", &layer.to_string());
         }
     }
 }
@@ -61,3 +61,6 @@ pub(super) async fn perform(
     let record = worker.remember(&facts, &made)?;
     Ok(on_top(below, &record, false))
 }
+
+#[cfg(test)]
+mod tests;

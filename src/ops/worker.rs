@@ -61,6 +61,20 @@ impl Inputs {
     }
 }
 
+#[cfg(test)]
+impl Inputs {
+    /// Makes up results: step `n` has a layer for each name of `layers[n]`.
+    pub(super) fn made_up(layers: &[&[&str]]) -> Self {
+        let layer = |name: &&str| {
+            let digest = Digest::of(name.as_bytes());
+            Layer { diff_id: DiffId(digest), descriptor: descriptor(media_type::OCI_LAYER, &digest, 1), origin: None }
+        };
+        let result =
+            |names: &&[&str]| StepResult { layers: names.iter().map(layer).collect(), ..StepResult::default() };
+        Self((0..).map(StepId).zip(layers.iter().map(|names| Arc::new(result(names)))).collect())
+    }
+}
+
 /// What a build's request gives to its steps.
 pub struct Settings {
     /// When the build began, RFC 3339, or SOURCE_DATE_EPOCH: `created` of what is made.

@@ -117,3 +117,6 @@ fn announce(graph: &StepGraph, worker: &Worker, vertex: &impl Fn(StepId) -> Vert
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
