@@ -6,15 +6,18 @@
 //! ```
 //!
 //! `shared` takes the lock shared, `locked` waits for it alone, `private` takes the first directory it can have alone.
-//! The locks are the kernel's, so they hold between processes and go with the process.
+//! The locks are the kernel's, so they hold between processes and go with the process. Two mounts of one RUN with one
+//! directory share it and its lock, the strictest of the two: a step cannot wait for itself.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, flock};
+use rustix::fs::{CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid, flock, renameat_with};
+use rustix::io::Errno;
 
 use super::{Inputs, OpError, Worker};
 use crate::digest::to_hex;
@@ -45,7 +48,7 @@ pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<B
         let name = directory_name(id, from.as_ref(), inputs);
         wanted.push((name, place, *sharing, Initial { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid }));
     }
-    wanted.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    wanted.sort_by(|a, b| (&a.0, strictness(a.2), a.1).cmp(&(&b.0, strictness(b.2), b.1)));
     let mut taken: BTreeMap<usize, CacheMount> = BTreeMap::new();
     let mut last: Option<(String, CacheMount)> = None;
     for (name, place, sharing, initial) in wanted {
@@ -65,6 +68,15 @@ pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<B
         taken.insert(place, mount);
     }
     Ok(taken)
+}
+
+/// The strictest is the first.
+fn strictness(sharing: CacheSharing) -> u8 {
+    match sharing {
+        CacheSharing::Locked => 0,
+        CacheSharing::Private => 1,
+        CacheSharing::Shared => 2,
+    }
 }
 
 /// Two mounts share a directory when id and initial content are the same (rule m.5).
@@ -106,12 +118,13 @@ fn first_free(base: &Path) -> Result<CacheMount, OpError> {
 
 fn try_take(base: &Path, operation: FlockOperation) -> Result<Option<CacheMount>, OpError> {
     let doing = || format!("open the cache mount `{}`", base.display());
-    std::fs::create_dir_all(base).map_err(OpError::io(doing()))?;
+    // Closed to others: a cache may hold set-user-id programs.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(OpError::io(doing()))?;
     let lock = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| OpError::io(doing())(error.into()))?;
     match flock(&lock, operation) {
         Ok(()) => Ok(Some(CacheMount { path: base.join("fs"), _lock: Arc::new(lock) })),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(OpError::io(doing())(error.into())),
     }
 }
@@ -140,11 +153,18 @@ impl Initial<'_> {
         }
         rustix::fs::chown(scratch.fs(), Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
             .and_then(|()| rustix::fs::chmod(scratch.fs(), Mode::from_raw_mode(self.mode)))
-            .map_err(|error| failed(error.into()))?;
-        match std::fs::rename(scratch.fs(), path) {
-            // Another step that shares the mount was first.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),
-            other => other.map_err(failed),
+            .map_err(|error| match error {
+                Errno::INVAL => OpError::user(format!(
+                    "cannot make a cache mount of {}:{}: an id that is not mapped here: the range in /etc/subuid or \
+                     /etc/subgid is too small",
+                    self.uid, self.gid
+                )),
+                error => failed(error.into()),
+            })?;
+        // Another step that shares the mount may have been first; its directory may still be empty, and in use.
+        match renameat_with(CWD, scratch.fs(), CWD, path, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.map_err(|error| failed(error.into())),
         }
     }
 }
