@@ -22,6 +22,7 @@ mod view;
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
@@ -71,8 +72,11 @@ impl Snapshots {
     /// `userxattr`: overlay marks are `user.overlay.*`, which a user namespace may write.
     pub fn open(root: &Path, userxattr: bool) -> Result<Self, SnapshotError> {
         let snapshots = Self { finished: root.join("snapshots"), scratch: root.join("scratch"), userxattr };
-        for dir in [&snapshots.finished.join("empty"), &snapshots.scratch] {
-            std::fs::create_dir_all(dir).map_err(SnapshotError::io("create the directory", dir))?;
+        std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
+        // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
+        let empty = snapshots.finished.join("empty");
+        for (dir, mode) in [(&snapshots.finished, 0o700), (&empty, 0o755), (&snapshots.scratch, 0o700)] {
+            create_dir(dir, mode).map_err(SnapshotError::io("create the directory", dir))?;
         }
         Ok(snapshots)
     }
@@ -153,6 +157,15 @@ impl Snapshots {
 
     fn path_of(&self, chain: ChainId) -> PathBuf {
         self.finished.join(chain.0.hex())
+    }
+}
+
+/// Makes a directory with this mode whatever the umask, unless it is there.
+fn create_dir(path: &Path, mode: u32) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
