@@ -198,9 +198,9 @@ impl Session {
                     self.served.push(Served::start(listener, source).map_err(Ended::io("serve the ssh agent"))?);
                 }
             }
-            Report::Failed { step, errno, path } => {
+            Report::Failed { step, errno, path, meaning } => {
                 let source = io::Error::from_raw_os_error(errno);
-                return Err(Ended::Error(ExecError::Setup { step, path, source }));
+                return Err(Ended::Error(ExecError::Setup { step, path, source, meaning }));
             }
             Report::NotExecutable { errno } => {
                 let program = spec.argv.first().cloned().unwrap_or_default();

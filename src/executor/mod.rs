@@ -96,8 +96,9 @@ pub enum ExecError {
     },
     /// A part of the sandbox could not be set up.
     #[error(
-        "cannot set up the sandbox: {step}{}: {source}",
-        path.as_ref().map(|path| format!(" (`{}`)", path.display())).unwrap_or_default()
+        "cannot set up the sandbox: {step}{}: {source}{}",
+        path.as_ref().map(|path| format!(" (`{}`)", path.display())).unwrap_or_default(),
+        meaning.as_ref().map(|meaning| format!(": {meaning}")).unwrap_or_default()
     )]
     Setup {
         /// The step as the plan prints it.
@@ -106,6 +107,8 @@ pub enum ExecError {
         path: Option<PathBuf>,
         /// The kernel's answer.
         source: io::Error,
+        /// What that means and what to do about it, where the answer alone does not tell.
+        meaning: Option<String>,
     },
     /// Something of the executor's own failed.
     #[error("cannot {doing}: {source}")]

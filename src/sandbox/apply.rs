@@ -23,11 +23,30 @@ use super::{credentials, seccomp, system};
 pub(super) struct Refused {
     pub(super) errno: Errno,
     pub(super) path: Option<PathBuf>,
+    /// What the kernel means, where its answer alone does not tell.
+    pub(super) meaning: Option<&'static str>,
+}
+
+impl Refused {
+    /// The kernel answers `EINVAL` when an id has no number in the user namespace.
+    fn of_ids(errno: Errno) -> Self {
+        let meaning = "the user or group id is not mapped here: the range in /etc/subuid or /etc/subgid is too small";
+        Self { meaning: (errno == Errno::INVAL).then_some(meaning), ..errno.into() }
+    }
+
+    /// The kernel answers `EINVAL` when it cannot let an overlay write to `upper`.
+    fn of_overlay(errno: Errno, path: Option<PathBuf>, upper: &OwnedFd) -> Self {
+        const OVERLAYFS: fs::FsWord = 0x794c_7630;
+        let stacked = errno == Errno::INVAL && fs::fstatfs(upper).is_ok_and(|found| found.f_type == OVERLAYFS);
+        let meaning = "the store is on an overlay file system itself, as in a container, and those do not take the \
+                       writes of another: put the store on a volume, a disk or a tmpfs (--store, KILN_ROOT)";
+        Self { errno, path, meaning: stacked.then_some(meaning) }
+    }
 }
 
 impl From<Errno> for Refused {
     fn from(errno: Errno) -> Self {
-        Self { errno, path: None }
+        Self { errno, path: None, meaning: None }
     }
 }
 
@@ -44,7 +63,7 @@ impl From<std::io::Error> for Refused {
 }
 
 fn at(path: &Path) -> impl Fn(Errno) -> Refused {
-    move |errno| Refused { errno, path: Some(path.to_owned()) }
+    move |errno| Refused { path: Some(path.to_owned()), ..errno.into() }
 }
 
 type Done = Result<(), Refused>;
@@ -102,11 +121,11 @@ impl Sandbox {
                 self.mount_layers(lowers, subpath, target, *readonly, *userxattr)
             }
             SetupStep::File { data, target, mode, uid, gid } => {
-                let file = self.files()?.write(&data.0, *mode, *uid, *gid)?;
+                let file = self.files()?.write(&data.0, *mode, *uid, *gid).map_err(Refused::of_ids)?;
                 self.attach(mounts::clone(file, FILE)?, target, PlaceKind::File, Links::Followed)
             }
             SetupStep::Socket { source, target, mode, uid, gid } => {
-                let (listener, place) = self.files()?.listen(*mode, *uid, *gid)?;
+                let (listener, place) = self.files()?.listen(*mode, *uid, *gid).map_err(Refused::of_ids)?;
                 self.attach(mounts::clone(place, SOCKET)?, target, PlaceKind::File, Links::Followed)?;
                 let report = Report::Listening { source: source.clone() };
                 Ok(wire::send_with_descriptor(&self.socket, &report, listener.as_raw_fd())?)
@@ -128,7 +147,9 @@ impl Sandbox {
             SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
             SetupStep::SystemCallFilter => Ok(system::load_filter(&seccomp::container_filter())?),
             SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
-            SetupStep::Identity { uid, gid, groups } => Ok(credentials::become_user(*uid, *gid, groups)?),
+            SetupStep::Identity { uid, gid, groups } => {
+                credentials::become_user(*uid, *gid, groups).map_err(Refused::of_ids)
+            }
             SetupStep::Capabilities(set) => Ok(credentials::keep(*set)?),
             SetupStep::DieWithSupervisor => Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?),
             SetupStep::CloseDescriptors => Ok(system::close_descriptors_on_exec()?),
@@ -138,7 +159,12 @@ impl Sandbox {
 
     fn attach(&mut self, mount: OwnedFd, target: &Path, kind: PlaceKind, links: Links) -> Done {
         let place = self.root()?.place(target, kind, links).map_err(at(target))?;
-        mounts::attach(mount, place).map_err(at(target))
+        // The kernel would answer `EINVAL` to a file on a directory, and to a directory on a file.
+        match (kind, mounts::kind_of(&place)?) {
+            (PlaceKind::Directory, PlaceKind::File) => Err(at(target)(Errno::NOTDIR)),
+            (PlaceKind::File, PlaceKind::Directory) => Err(at(target)(Errno::ISDIR)),
+            _ => mounts::attach(mount, place).map_err(at(target)),
+        }
     }
 
     fn mount_root(&mut self, lowers: &[PathBuf], upper: &Path, work: &Path, userxattr: bool) -> Done {
@@ -148,7 +174,7 @@ impl Sandbox {
         };
         let nodev = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
         let mount = mounts::overlay(lowers, Some(&writable), userxattr, nodev)
-            .map_err(|(errno, path)| Refused { errno, path })?;
+            .map_err(|(errno, path)| Refused::of_overlay(errno, path, &writable.upper))?;
         // A root must be attached somewhere before it can be pivoted to; this directory is surely there.
         mounts::stage(&mount, upper).map_err(at(upper))?;
         self.root = Some(Root::new(mount));
@@ -199,7 +225,7 @@ impl Sandbox {
             _ => {
                 let writable = if readonly { None } else { Some(self.memory_for_writes()?) };
                 let view = mounts::overlay(lowers, writable.as_ref(), userxattr, limits)
-                    .map_err(|(errno, path)| Refused { errno, path })?;
+                    .map_err(|(errno, path)| Refused { path, ..errno.into() })?;
                 mounts::stage(&view, &self.staging)?;
                 view
             }
@@ -230,7 +256,11 @@ impl Sandbox {
         };
         let cover = match mounts::kind_of(&place)? {
             PlaceKind::Directory => mounts::filesystem("tmpfs", &[("size", "4k".to_owned())], FILE)?,
-            PlaceKind::File => mounts::clone(root.open(Path::new("/dev/null"), OFlags::PATH)?, NULL)?,
+            // The host's: the one in the sandbox may be covered by a mount of the step.
+            PlaceKind::File => {
+                let null = fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+                mounts::clone(null, NULL)?
+            }
         };
         mounts::attach(cover, place).map_err(at(path))
     }

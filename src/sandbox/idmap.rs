@@ -27,13 +27,12 @@ pub struct Entered {
 #[derive(Debug, thiserror::Error)]
 pub enum IdmapError {
     /// Root without the right to mount: in a container of somebody else's.
-    #[error(
-        "cannot make a mount namespace: {source}; this is root without CAP_SYS_ADMIN (in a container: run it with \
-         that capability, or as an ordinary user with subordinate ids)"
-    )]
+    #[error("cannot make a mount namespace: {source}; {help}")]
     MountNamespace {
         /// The kernel's answer.
         source: io::Error,
+        /// What to change.
+        help: &'static str,
     },
     /// The kernel or its configuration forbids user namespaces.
     #[error("cannot make a user namespace: {source}; {help}")]
@@ -60,10 +59,12 @@ pub enum IdmapError {
         program: &'static str,
     },
     /// `newuidmap` or `newgidmap` refused.
-    #[error("`newuidmap` or `newgidmap` refused to map subordinate ids: {said}")]
+    #[error("`newuidmap` or `newgidmap` refused to map subordinate ids: {said}; {help}")]
     Refused {
         /// What they printed.
         said: String,
+        /// What to change.
+        help: &'static str,
     },
     /// Something on the way failed.
     #[error("cannot {doing}: {source}")]
@@ -85,8 +86,7 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> IdmapError {
 pub fn enter() -> Result<Entered, IdmapError> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
     if uid.is_root() {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
-            .map_err(|error| IdmapError::MountNamespace { source: error.into() })?;
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|error| no_mount_namespace(error.into()))?;
     } else {
         enter_user_namespace(uid, gid)?;
     }
@@ -138,8 +138,28 @@ fn refused(said: &str) -> IdmapError {
     match said {
         "missing newuidmap" => IdmapError::NoMapper { program: "newuidmap" },
         "missing newgidmap" => IdmapError::NoMapper { program: "newgidmap" },
-        said => IdmapError::Refused { said: said.to_owned() },
+        said => IdmapError::Refused { said: said.to_owned(), help: why_refused() },
     }
+}
+
+fn why_refused() -> &'static str {
+    if nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
+        "this process was started with no_new_privs, which takes their rights from them: start it without (setpriv \
+         --no-new-privs, NoNewPrivileges= of systemd, no-new-privileges of a container)"
+    } else {
+        "they need to be set-user-id root or to have their file capabilities (reinstall the package `uidmap` or \
+         `shadow-utils`), and /etc/subuid and /etc/subgid to agree with each other"
+    }
+}
+
+fn no_mount_namespace(source: io::Error) -> IdmapError {
+    let help = if source.raw_os_error() == Some(libc::ENOSPC) {
+        "the limit is reached: raise sysctl user.max_mnt_namespaces"
+    } else {
+        "this is root without CAP_SYS_ADMIN (in a container: run it with that capability, or as an ordinary user with \
+         subordinate ids)"
+    };
+    IdmapError::MountNamespace { source, help }
 }
 
 /// Arguments of `newuidmap`: inside, outside, count. The user is root, and the ranges follow from 1 on.
@@ -171,10 +191,10 @@ fn subordinate_ranges(text: &str, user: &str, uid: u32) -> Vec<(u32, u32)> {
 /// Finds the switch that is off.
 fn forbidden(source: io::Error) -> IdmapError {
     let is = |path: &str, value| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    let help = if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+    let help = if source.raw_os_error() == Some(libc::ENOSPC) {
+        "the limit is reached; as root: sysctl -w user.max_user_namespaces=15000 user.max_mnt_namespaces=15000"
+    } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "as root: sysctl -w kernel.unprivileged_userns_clone=1"
-    } else if is("/proc/sys/user/max_user_namespaces", "0") {
-        "as root: sysctl -w user.max_user_namespaces=15000"
     } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
         "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     } else {

@@ -72,8 +72,9 @@ fn become_command(mut sandbox: Sandbox, steps: impl Iterator<Item = SetupStep>, 
     Ok(())
 }
 
-fn failed(step: &SetupStep, Refused { errno, path }: Refused) -> Report {
-    Report::Failed { step: step.to_string(), errno: errno.raw_os_error(), path }
+fn failed(step: &SetupStep, Refused { errno, path, meaning }: Refused) -> Report {
+    let meaning = meaning.map(str::to_owned);
+    Report::Failed { step: step.to_string(), errno: errno.raw_os_error(), path, meaning }
 }
 
 fn is_hung_up(fd: &OwnedFd, wanted: PollFlags) -> io::Result<bool> {

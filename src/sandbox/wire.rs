@@ -38,7 +38,7 @@ pub(crate) enum Report {
     /// Everything is mounted; this was created to mount on.
     Mounted(Stubs),
     /// A step of the plan was refused; nothing was run.
-    Failed { step: String, errno: i32, path: Option<PathBuf> },
+    Failed { step: String, errno: i32, path: Option<PathBuf>, meaning: Option<String> },
     /// The command could not be executed.
     NotExecutable { errno: i32 },
     /// Pid 1 exited with this code.
