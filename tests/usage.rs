@@ -230,6 +230,22 @@ fn plain_progress_names_every_step_and_marks_the_cached_ones() {
 }
 
 #[test]
+fn on_a_terminal_progress_is_drawn_with_times_and_cached_steps_are_marked() {
+    let (kiln, context) = (Kiln::new(), random_context());
+    // `script` gives kiln a terminal of its own.
+    let typed = format!("{} build {}", kiln.command().get_program().display(), context.path().display());
+    let on_terminal = || {
+        let mut command = tool::tool("script");
+        command.args(["--quiet", "--return", "--command", &typed, "/dev/null"]);
+        tool::run(command.env("KILN_ROOT", kiln.store()).env("TERM", "xterm").env_remove("NO_COLOR"))
+    };
+    let first = on_terminal();
+    assert!(first.contains("\u{1b}[") && first.contains("RUN cat") && first.contains("0."), "{first}");
+    let second = on_terminal();
+    assert!(second.contains("CACHED"), "{second}");
+}
+
+#[test]
 fn raw_progress_is_a_json_object_on_each_line() {
     let (kiln, context) = (Kiln::new(), random_context());
     let output = kiln.build(context.path(), &["--progress=rawjson"]);

@@ -38,6 +38,7 @@ fn package_of(name: &str) -> &str {
         "newuidmap" => "uidmap",
         "pasta" => "passt",
         "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
+        "script" => "bsdutils",
         "useradd" => "passwd",
         same => same,
     }
