@@ -1,15 +1,16 @@
 //! An image on its way to registries: what they lack is sent, everything else is mounted or found there.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use tokio::task::JoinSet;
 
 use super::document::Document;
 use super::image::ImageSet;
 use super::report::Report;
-use crate::content::Store;
+use crate::content::{ContentError, Store};
 use crate::digest::DigestError;
-use crate::oci::{Descriptor, Layer, Reference, media_type};
+use crate::oci::{Descriptor, Layer, Reference, digest_of, media_type};
 use crate::registry::{BlobSource, Cause, Client, RegistryError};
 
 /// Why an image could not be pushed.
@@ -124,11 +125,30 @@ impl Blob {
                 client.fetch_blob(origin, &self.descriptor, &store, &|_| {}).await?;
                 client.push_blob(&name, &self.descriptor, &self.source, None, &progress).await?;
             }
+            // Is it the registry that is picky, or our copy that is damaged?
+            (Err(error), _) if matches!(*error.cause, Cause::Refused { .. }) => {
+                return Err(match self.damage(store).await {
+                    Some(damage) => RegistryError { cause: Box::new(Cause::Content(damage)), ..error },
+                    None => error,
+                }
+                .into());
+            }
             (pushed, _) => {
                 pushed?;
             }
         }
         report.status(&part, size, size, true);
         Ok(())
+    }
+
+    /// Returns what is wrong with the blob in the store.
+    async fn damage(&self, store: Store) -> Option<ContentError> {
+        let (BlobSource::File(path), Ok(digest)) = (&self.source, digest_of(&self.descriptor)) else { return None };
+        let path = path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut blob = store.open_blob(&digest)?;
+            io::copy(&mut blob, &mut io::sink()).map_err(ContentError::of_io("read", &path))
+        });
+        read.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).err()
     }
 }
