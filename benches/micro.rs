@@ -38,11 +38,11 @@ struct Step;
 
 impl Keyed for Step {
     fn write_key(&self, sink: &mut dyn KeySink) {
-        sink.field("op", b"run/1");
+        sink.field("op", "run/1");
         for number in 0..40 {
-            sink.field("env", format!("NAME_{number}=a value of usual length").as_bytes());
+            sink.field("env", &format!("NAME_{number}=a value of usual length"));
         }
-        sink.field("parent", &[7; 32]);
+        sink.field("layer", "sha256:0707070707070707070707070707070707070707070707070707070707070707");
     }
 }
 
