@@ -259,8 +259,18 @@ impl Mounted {
             let target = PathBuf::from(&mount.target);
             match &mount.kind {
                 MountKind::Bind { from, source } => {
-                    let lowers = worker.snapshots.lowers(&inputs.chain(*from));
+                    let chain = inputs.chain(*from);
                     let subpath = PathBuf::from(source);
+                    let found = worker.snapshots.view(&chain)?.stat_in_root(&subpath);
+                    // Rule m.4. Any other trouble with the path shows when it is mounted.
+                    if matches!(found, Ok(None)) {
+                        return Err(OpError::User {
+                            message: format!("failed to compute cache key: \"{source}\": not found"),
+                            help: Vec::new(),
+                            span: Some(mount.span),
+                        });
+                    }
+                    let lowers = worker.snapshots.lowers(&chain);
                     mounted.mounts.push(Mount::Layers { lowers, subpath, target, readonly: mount.readonly });
                 }
                 MountKind::Cache { .. } => {
