@@ -1,10 +1,17 @@
-//! Times and history of the image's config.
+//! What a build gave, and the times and history of its image's config.
 
 use std::sync::Arc;
 
-use crate::oci::{History, ImageConfig};
+use crate::export::Image;
+use crate::oci::{History, ImageConfig, Layer};
 use crate::ops::StepResult;
 use crate::plan::HistoryItem;
+
+/// What one platform's build gave.
+pub(super) struct Built {
+    pub(super) image: Image,
+    pub(super) layers: Vec<Layer>,
+}
 
 const COMMENT: &str = "buildkit.dockerfile.v0";
 

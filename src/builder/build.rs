@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::annotations::Annotations;
+use super::assemble::Built;
 use super::failure::{environment, internal};
 use super::images::Images;
 use super::load::{Loaded, load};
@@ -19,7 +20,7 @@ use crate::dockerfile;
 use crate::executor::{CancelFlag, Executor};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
-use crate::oci::{Layer, Platform, rfc3339};
+use crate::oci::{Platform, rfc3339};
 use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned};
 use crate::progress::{Event, SharedSink};
@@ -49,12 +50,6 @@ impl Drop for Forwarding {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// What one platform's build gave.
-pub(super) struct Built {
-    pub(super) image: Image,
-    pub(super) layers: Vec<Layer>,
 }
 
 /// Does what `request` asks for. Blocks until everything is written, or nothing more will be.

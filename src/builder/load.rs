@@ -2,27 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failure::environment;
 use super::remote;
+use super::root::{Root, read_text};
 use super::store::Open;
 use super::{
     BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
     NoCache,
 };
 use crate::context::{self, Ignore, Source, StatCache};
-use crate::fsutil::Dir;
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
 use crate::snapshot::Scratch;
 use crate::source::SourceFile;
-
-/// Longest Dockerfile or ignore file, in bytes.
-const TEXT_LIMIT: u64 = 16 << 20;
 
 /// What was read.
 pub(super) struct Loaded {
@@ -141,36 +137,6 @@ impl Loaded {
     }
 }
 
-/// The top of a context: open, and with a path when it is a user's directory.
-pub(super) struct Root {
-    pub(super) dir: Dir,
-    pub(super) path: Option<PathBuf>,
-}
-
-impl Root {
-    fn directory(path: &Path) -> Result<Self, BuildFailure> {
-        let dir = Dir::open(path).map_err(|error| {
-            let message = format!("cannot use `{}` as a build context", path.display());
-            let mut failure = BuildFailure { kind: FailureKind::User, ..environment(message, &error) };
-            if error.raw_os_error() == Some(libc::ENOTDIR) {
-                failure.help.push("the context is a directory; to name a Dockerfile: `-f FILE`".to_owned());
-            }
-            failure
-        })?;
-        Ok(Self { dir, path: Some(path.to_owned()) })
-    }
-
-    /// Reads a text below the context; `None` when it is not there.
-    fn text(&self, path: &Path) -> Result<Option<String>, BuildFailure> {
-        let cannot = |error: &io::Error| environment(format!("failed to read `{}`", path.display()), error);
-        match self.dir.open_file_in_root(path) {
-            Ok(file) => read_text(file).map(Some).map_err(|error| cannot(&error)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
-            Err(error) => Err(cannot(&error)),
-        }
-    }
-}
-
 /// Opens the build context. A context fetched by HTTP may turn out to be a Dockerfile alone, which is then returned.
 async fn main_root(
     request: &BuildRequest,
@@ -270,18 +236,4 @@ fn parse_ignore(name: &str, text: &str) -> Result<Ignore, BuildFailure> {
         failure.causes.extend(lines);
         failure
     })
-}
-
-/// Reads a text of bounded length; bytes that are not UTF-8 become replacement characters.
-pub(super) fn read_text(file: File) -> io::Result<String> {
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::from_raw_os_error(libc::EISDIR));
-    }
-    let mut bytes = Vec::new();
-    file.take(TEXT_LIMIT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > TEXT_LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
-    }
-    let text = std::ffi::OsStr::from_bytes(&bytes);
-    Ok(text.to_string_lossy().into_owned())
 }

@@ -20,6 +20,7 @@ mod outputs;
 mod prune;
 mod remote;
 mod request;
+mod root;
 mod store;
 mod vertices;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::Annotations;
-use super::build::Built;
+use super::assemble::Built;
 use super::failure::{environment, failure, kind_of_registry};
 use super::remote::blocking;
 use super::store::Open;

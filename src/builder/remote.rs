@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 
 use super::failure::{environment, failure};
-use super::load::{Root, read_text};
+use super::root::{Root, read_text};
 use super::store::Open;
 use super::{BuildFailure, FailureKind};
 use crate::context::{self, Downloaded, GitAddress};
