@@ -109,6 +109,14 @@ def run(command, **environment):
         sys.exit("%s failed:\n%s" % (" ".join(command), done.stdout.decode(errors="replace")))
 
 
+def unmount_below(directory):
+    """buildah leaves overlays mounted; a directory with mounts in it cannot be removed."""
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        mount_point = line.split()[4]
+        if mount_point.startswith(str(directory) + "/"):
+            subprocess.run(["umount", "--lazy", mount_point], check=False)
+
+
 def measure(commands):
     """Runs commands one after the other; returns seconds and the largest resident set in MB."""
     start = time.monotonic()
@@ -217,6 +225,7 @@ def main():
                     print("%-42s %-8s %9.3f %9.3f %7.1f  %s" % (name, builder.name, median, min(times), memory, verdict), flush=True)
         finally:
             registry.stop()
+            unmount_below(scratch)
     sys.exit(1 if broken else 0)
 
 
