@@ -12,11 +12,11 @@ build=(build-essential ca-certificates)
 run=("${build[@]}" busybox-static runc umoci)
 test=(
   "${run[@]}"
-  docker-registry skopeo               # a real registry, and a stranger who reads and copies images
+  docker-registry skopeo podman        # a real registry, and strangers who read and copy images
   mmdebstrap                           # makes the Debian base image
   uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
-  git curl procps python3              # git contexts, HTTP, processes, benches
+  git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
   e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
 )
 
