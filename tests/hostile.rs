@@ -247,7 +247,7 @@ fn a_build_killed_at_any_moment_is_taken_up_by_the_next() {
         let output = output_of(&mut build_command(&kiln, context.path(), "next.tar"), LIMIT);
         output.succeeded();
         let archive = kiln.out().join("next.tar");
-        assert_eq!(files_of(&archive), whole, "killed after {moment:?}: another image\n{}", output.both());
+        assert_eq!(image_of(&archive), whole, "killed after {moment:?}: another image\n{}", output.both());
         // A step that began in the killed build after another one had ended: the ended one must not run again.
         let begun: Vec<usize> = (1..=STEPS).filter(|step| killed.contains(&ran(*step))).collect();
         for step in begun.iter().rev().skip(1) {
@@ -309,22 +309,27 @@ fn ran(step: usize) -> String {
 
 fn build_command(kiln: &Kiln, context: &Path, archive: &str) -> Command {
     let mut command = kiln.command();
-    let destination = format!("type=oci,dest={}", kiln.out().join(archive).display());
-    command.args(["build", "--progress=plain", "-o", &destination]).arg(context);
+    // Times differ between two runs of one command, unless they are bounded.
+    let destination = format!("type=oci,rewrite-timestamp=true,dest={}", kiln.out().join(archive).display());
+    command.args(["build", "--progress=plain", "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-o", &destination]);
+    command.arg(context);
     command
 }
 
-/// Builds and returns what is in the image.
-fn built(kiln: &Kiln, context: &Path) -> Vec<(String, Vec<u8>)> {
+/// Builds and returns what came of it.
+fn built(kiln: &Kiln, context: &Path) -> (String, Vec<(String, Vec<u8>)>) {
     output_of(&mut build_command(kiln, context, "whole.tar"), LIMIT).succeeded();
-    files_of(&kiln.out().join("whole.tar"))
+    image_of(&kiln.out().join("whole.tar"))
 }
 
-/// Paths and contents; times differ between two runs of one command.
-fn files_of(archive: &Path) -> Vec<(String, Vec<u8>)> {
+/// The digest of the manifest, and (to say where two differ) paths and contents.
+fn image_of(archive: &Path) -> (String, Vec<(String, Vec<u8>)>) {
+    let index = tool::run(tool::tool("tar").arg("-xOf").arg(archive).arg("index.json"));
+    let index: serde_json::Value = serde_json::from_str(&index).expect("an index");
+    let digest = index["manifests"][0]["digest"].as_str().expect("a digest").to_owned();
     let image = image::read(archive).expect("an OCI archive");
     let files = image::flatten(&image.layers).expect("whole layers");
-    files.into_iter().map(|(path, node)| (path, node.data.clone())).collect()
+    (digest, files.into_iter().map(|(path, node)| (path, node.data.clone())).collect())
 }
 
 /// Moments from the start to the end of a build, one at random in each of `count` equal parts.
