@@ -17,6 +17,7 @@ test=(
   uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
+  openssh-client                       # key agents
   e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
 )
 

@@ -166,6 +166,29 @@ fn a_secret_is_seen_by_its_step_and_nowhere_else() {
 }
 
 #[test]
+fn a_key_file_is_forwarded_by_an_agent_and_never_seen() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let key = kiln.out().join("key");
+    tool::run(tool::tool("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "kiln-test-key", "-f"]).arg(&key));
+    // SSH_AGENTC_REQUEST_IDENTITIES (11); the answer (12) has the number of keys, and each with its comment.
+    let ask = r#"use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die $!; syswrite $s, pack("NC", 1, 11); sysread $s, my $answer, 65536; my (undef, $type, $count) = unpack("NCN", $answer); print "type $type, $count key\n"; print "named\n" if $answer =~ /kiln-test-key/;"#;
+    write(context.path(), "ask.pl", ask);
+    let base = registry::base(Base::Debian);
+    let dockerfile = format!(
+        "FROM {base}\nRUN --mount=type=ssh --mount=type=bind,source=ask.pl,target=/ask.pl perl /ask.pl > /answer\n\
+         FROM scratch\nCOPY --from=0 /answer /\n"
+    );
+    write(context.path(), "Dockerfile", dockerfile);
+    let forwarded = format!("default={}", key.display());
+    let archive = kiln.build_archive(context.path(), "out.tar", &["--ssh", &forwarded]);
+    let image = image::read(&archive).expect("an OCI archive");
+    let files = image::flatten(&image.layers).expect("whole layers");
+    assert_eq!(files["/answer"].data, b"type 12, 1 key\nnamed\n");
+    let left = tool::run(tool::tool("ps").args(["-eo", "args"]));
+    assert!(!left.contains(&kiln.store().display().to_string()), "the agent is gone: {left}");
+}
+
+#[test]
 fn named_contexts_are_directories_images_and_layouts() {
     let (kiln, context) = (Kiln::new(), support::scratch());
     let base = registry::base(Base::Busybox);

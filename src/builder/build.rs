@@ -1,6 +1,7 @@
 //! One build, from request to outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::context::Source;
 use crate::dockerfile;
-use crate::executor::{CancelFlag, Executor};
+use crate::executor::{CancelFlag, Executor, KeyAgent, KeyAgentError, Program};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, rfc3339};
@@ -209,17 +210,18 @@ impl Build<'_> {
             };
             secrets.insert(secret.id.clone(), value);
         }
-        let mut agents = BTreeMap::new();
+        let (mut agents, mut key_agents) = (BTreeMap::new(), Vec::new());
         for agent in &request.ssh {
             match &agent.source {
-                SshSource::Socket(path) => agents.insert(agent.id.clone(), path.clone()),
-                SshSource::Keys(_) => {
-                    let message = format!("--ssh {}: key files are not supported yet", agent.id);
-                    let mut failure = BuildFailure::new(FailureKind::User, message);
-                    failure.help.push("load the key into an agent and pass its socket: `--ssh default`".to_owned());
-                    return Err(failure);
+                SshSource::Socket(path) => {
+                    agents.insert(agent.id.clone(), path.clone());
                 }
-            };
+                SshSource::Keys(keys) => {
+                    let started = key_agent(open, &agent.id, keys)?;
+                    agents.insert(agent.id.clone(), started.socket().to_owned());
+                    key_agents.push(started);
+                }
+            }
         }
         let epoch = loaded.source_date_epoch(request)?;
         let time = epoch.map_or(request.now, Timestamp::from_seconds);
@@ -239,6 +241,7 @@ impl Build<'_> {
                 epoch,
                 secrets,
                 agents,
+                key_agents,
                 resolv_conf: request.host_resolv_conf.clone(),
             },
             sink: self.sink.clone(),
@@ -317,4 +320,23 @@ impl Build<'_> {
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;
         Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: outputs::names(self.request) }))
     }
+}
+
+/// Starts an agent for the key files of one `--ssh`.
+fn key_agent(open: &Open, id: &str, keys: &[PathBuf]) -> Result<KeyAgent, BuildFailure> {
+    let doing = format!("cannot forward the keys of --ssh {id}");
+    let program = Program::of_this_process().map_err(|error| environment(doing.clone(), &error))?;
+    let directory = open.snapshots.scratch().map_err(|error| environment(doing.clone(), &error))?;
+    KeyAgent::start(&program, directory, keys).map_err(|error| {
+        let mut failure = environment(doing, &error);
+        match error {
+            KeyAgentError::Missing { .. } => failure.help.push("install OpenSSH's client programs".to_owned()),
+            KeyAgentError::Refused { .. } => {
+                failure.kind = FailureKind::User;
+                failure.help.push("a key with a passphrase needs an agent of yours: `--ssh default`".to_owned());
+            }
+            KeyAgentError::NotListening { .. } => {}
+        }
+        failure
+    })
 }

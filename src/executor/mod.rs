@@ -8,6 +8,7 @@
 
 mod agent;
 mod cancel;
+mod key_agent;
 mod local;
 mod network;
 mod program;
@@ -19,6 +20,7 @@ use crate::fsutil::Dir;
 use crate::sandbox::SandboxSpec;
 
 pub use cancel::CancelFlag;
+pub use key_agent::{KeyAgent, KeyAgentError};
 use network::Networks;
 pub use program::Program;
 

@@ -103,7 +103,7 @@ impl Helper {
     fn start(starter: &Program, process: u32) -> Option<Self> {
         let namespace = File::open(format!("/proc/{process}/ns/net")).ok()?;
         let mut command = Command::new(starter.path());
-        command.args([sandbox::NETWORK, program()?, "--quiet", "--foreground", "--config-net", "--no-map-gw"]);
+        command.args([sandbox::HELPER, program()?, "--quiet", "--foreground", "--config-net", "--no-map-gw"]);
         // IPv4 only: router solicitation would take a second. No ports are forwarded either way.
         command.args(["--ipv4-only", "-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
         // Root of the machine: it would become `nobody`, who may not join the namespace.

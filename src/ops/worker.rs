@@ -10,7 +10,7 @@ use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
 use crate::digest::{DiffId, Digest};
-use crate::executor::{CancelFlag, Executor};
+use crate::executor::{CancelFlag, Executor, KeyAgent};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
@@ -87,6 +87,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Agent sockets by id.
     pub agents: BTreeMap<String, PathBuf>,
+    /// Agents started for this build; they end with it.
+    pub key_agents: Vec<KeyAgent>,
     /// The host's `/etc/resolv.conf`.
     pub resolv_conf: String,
 }

@@ -41,8 +41,8 @@ pub(crate) use target::Stubs;
 
 /// The private first argument of a supervisor.
 pub(crate) const INIT: &str = "kiln-sandbox-init";
-/// The private first argument of a network helper: what follows is its command.
-pub(crate) const NETWORK: &str = "kiln-sandbox-network";
+/// The private first argument of a helper, which dies with the thread that started it: what follows is its command.
+pub(crate) const HELPER: &str = "kiln-sandbox-helper";
 
 /// Becomes the init of a sandbox, or another helper process of this room, if this process was started as
 /// one, and then never returns. Must be the first thing `main` does: before any thread, and before anything else reads the
@@ -52,7 +52,7 @@ pub fn init_if_requested() {
     let Some(first) = arguments.next() else { return };
     let ended = if first == INIT {
         init::supervise()
-    } else if first == NETWORK {
+    } else if first == HELPER {
         init::become_helper(arguments)
     } else if first == idmap::MAPPER {
         idmap::map_parent(arguments)

@@ -91,6 +91,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             epoch: None,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
+            key_agents: Vec::new(),
             resolv_conf: String::new(),
         },
         executor: Executor::of_this_process().unwrap(),
