@@ -1,0 +1,14 @@
+//! What a Dockerfile means, statement by statement.
+//!
+//! `testdata/language` numbers the statements of the language. A test that pins one says so: `// language 11.8` above a
+//! Rust test, `# language 11.8` in a Dockerfile of `testdata`; a statement names the torture case that pins it
+//! (`T:copy-parents`). [`index`] holds the numbers and the marks together. The other modules try statements that need a
+//! whole build, and are named like the files of `testdata/language`.
+
+// Tests are the edge: they list directories.
+#![allow(clippy::disallowed_methods)]
+
+mod build;
+mod index;
+#[path = "../support/mod.rs"]
+mod support;
