@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod build;
+mod ignore;
 mod index;
 #[path = "../support/mod.rs"]
 mod support;
