@@ -102,8 +102,11 @@ impl SourceFile {
 pub struct Sources(Vec<SourceFile>);
 
 impl Sources {
-    /// Adds a source and returns its id.
+    /// Adds a source, unless it is there already, and returns its id.
     pub fn add(&mut self, file: SourceFile) -> SourceId {
+        if let Some(known) = self.0.iter().position(|known| known.name == file.name && known.text == file.text) {
+            return SourceId(clamp(known));
+        }
         self.0.push(file);
         SourceId(clamp(self.0.len() - 1))
     }

@@ -401,7 +401,7 @@ fn files_come_out_as_a_tar() {
     let tree = bench.path("tree");
     support::write(&tree, "bin/tool", "tool");
     let archive = written(&bench, |out| {
-        export::write_files_tar(&Dir::open(&tree).unwrap(), out, &Report::silent()).unwrap();
+        export::write_files_tar(&export::Files::One(Dir::open(&tree).unwrap()), out, &Report::silent()).unwrap();
     });
     let listed = run(tool("tar").arg("-tf").arg(&archive));
     assert!(listed.ends_with("bin/\nbin/tool\n"), "{listed}");

@@ -29,6 +29,7 @@ fn options(text: &str) -> Options {
         build_args: Default::default(),
         labels: Default::default(),
         platform: platform.clone(),
+        several_platforms: false,
         build_platform: platform,
         named_contexts: Default::default(),
         network: RunNetwork::Default,
@@ -47,6 +48,7 @@ fn options(text: &str) -> Options {
             "build-arg" => options.build_args.extend([pair()]),
             "label" => options.labels.extend([pair()]),
             "platform" => options.platform = value.parse().expect("a platform"),
+            "several-platforms" => options.several_platforms = true,
             "context" => {
                 let (name, given) = pair();
                 options.named_contexts.insert(name.clone(), named_context(&name, &given));

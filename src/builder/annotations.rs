@@ -28,9 +28,9 @@ impl Annotations<'_> {
         image
     }
 
-    /// Puts images together: several get an index over them.
-    pub(super) fn set(self, images: Vec<Image>, media: MediaTypes) -> ImageSet {
-        let index = (images.len() > 1).then(|| {
+    /// Puts images together, under an index if there may be several.
+    pub(super) fn set(self, images: Vec<Image>, several: bool, media: MediaTypes) -> ImageSet {
+        let index = several.then(|| {
             let mut index = export::index(&images, media, &self.of(AnnotationLevel::Index, None));
             index.annotate(self.of(AnnotationLevel::IndexDescriptor, None));
             index
@@ -70,7 +70,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         assert!(text(&images[0].manifest.bytes).ends_with(r#""annotations":{"everywhere":"new"}}"#));
         assert!(text(&images[1].manifest.bytes).ends_with(r#""annotations":{"everywhere":"new","here":"1"}}"#));
-        let set = annotations.set(images, MediaTypes::Oci);
+        let set = annotations.set(images, true, MediaTypes::Oci);
         let index = set.index.as_ref().unwrap();
         assert!(text(&index.bytes).contains(r#""annotations":{"entry":"3"},"platform""#));
         assert!(text(&index.bytes).ends_with(r#""annotations":{"index":"2"}}"#));
@@ -78,8 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn a_single_image_has_no_index() {
-        let set = Annotations(&[]).set(vec![image(Annotations(&[]), "amd64")], MediaTypes::Oci);
-        assert!(set.index.is_none());
+    fn a_single_image_has_an_index_only_when_asked() {
+        let set = |several| Annotations(&[]).set(vec![image(Annotations(&[]), "amd64")], several, MediaTypes::Oci);
+        assert!(set(false).index.is_none());
+        assert!(set(true).index.is_some());
     }
 }

@@ -14,7 +14,7 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, SecretSource, SshSource,
-    StepCounts, assemble, outputs,
+    StepCounts, assemble, outputs, platforms,
 };
 use crate::context::Source;
 use crate::dockerfile;
@@ -22,8 +22,8 @@ use crate::executor::{CancelFlag, Executor, KeyAgent, KeyAgentError, Program};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, rfc3339};
-use crate::ops::{Settings, Worker};
-use crate::plan::{self, KnownImages, Plan, Planned};
+use crate::ops::{Settings, StepResult, Worker};
+use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::solver;
 use crate::source::{SourceId, Sources};
@@ -78,6 +78,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 fn canceled() -> BuildFailure {
     BuildFailure::new(FailureKind::Canceled, "the build was canceled")
+}
+
+/// The plans of all platforms as one graph, in which what they share is there once.
+#[derive(Default)]
+struct Merged {
+    graph: StepGraph,
+    parts: Vec<Part>,
+}
+
+/// One platform of it.
+struct Part {
+    platform: Platform,
+    /// Without its graph.
+    plan: Plan,
+    /// Where the steps of the plan are in the merged graph.
+    places: Vec<StepId>,
+}
+
+impl Merged {
+    fn add(&mut self, platform: Platform, mut plan: Plan) {
+        let places = self.graph.merge(std::mem::take(&mut plan.graph));
+        self.parts.push(Part { platform, plan, places });
+    }
 }
 
 struct Build<'a> {
@@ -143,16 +166,21 @@ impl Build<'_> {
         if !errors.is_empty() && self.request.call == Call::Build {
             return Err(super::failure::diagnostics(errors));
         }
-        let mut built = Vec::new();
-        let mut steps = StepCounts::default();
         let worker = Arc::new(self.worker(open, loaded)?);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
         let images = Images::new(self.request, open, &worker, vertices);
-        for platform in self.platforms() {
+        let mut known = KnownImages::new();
+        let mut merged = Merged::default();
+        for platform in platforms::platforms(self.request) {
             let options = loaded.options(self.request, &platform)?;
-            let plan = match self.plan(&parsed.file, sources, &options, &images).await {
+            let plan = match self.plan(&parsed.file, sources, &options, &images, &mut known).await {
                 Ok(plan) => plan,
-                Err(failure) if self.request.call == Call::Build => return Err(failure),
+                Err(failure) if self.request.call == Call::Build => {
+                    return Err(match options.several_platforms {
+                        true => super::failure::of_platform(failure, &platform.to_string()),
+                        false => failure,
+                    });
+                }
                 Err(failure) => {
                     let (more, noted) = super::failure::split(failure.diagnostics);
                     errors.extend(more);
@@ -160,26 +188,24 @@ impl Build<'_> {
                     break;
                 }
             };
-            warnings.extend(plan.warnings.iter().cloned());
-            warnings.extend(super::ignored::warnings(&plan.graph, loaded));
+            let noted = plan.warnings.iter().cloned().chain(super::ignored::warnings(&plan.graph, loaded));
+            // What is said of one platform is mostly said of each.
+            let new: Vec<_> = noted.filter(|warning| !warnings.contains(warning)).collect();
+            warnings.extend(new);
             if self.request.call != Call::Build {
                 break;
             }
-            if parsed.file.directives.check.error && !warnings.is_empty() {
-                return Err(super::failure::lint(warnings));
-            }
-            built.push(self.solve(plan, &worker, vertices, platform, &mut steps).await?);
+            merged.add(platform, plan);
         }
         if self.request.call != Call::Build {
             return self.describe(errors, warnings);
         }
+        if parsed.file.directives.check.error && !warnings.is_empty() {
+            return Err(super::failure::lint(warnings));
+        }
+        let (built, steps) = self.solve(merged, &worker, vertices).await?;
         let image = self.deliver(open, &worker, vertices, &built).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
-    }
-
-    fn platforms(&self) -> Vec<Platform> {
-        let asked = &self.request.platforms;
-        if asked.is_empty() { vec![Platform::host()] } else { asked.clone() }
     }
 
     fn describe(
@@ -257,10 +283,10 @@ impl Build<'_> {
         sources: &mut Sources,
         options: &plan::Options,
         images: &Images<'_>,
+        known: &mut KnownImages,
     ) -> Result<Plan, BuildFailure> {
-        let mut known = KnownImages::new();
         loop {
-            match plan::plan(file, sources, options, &known).map_err(super::failure::diagnostics)? {
+            match plan::plan(file, sources, options, known).map_err(super::failure::diagnostics)? {
                 Planned::Ready(plan) => return Ok(*plan),
                 Planned::Needs(needs) => {
                     for need in needs {
@@ -272,19 +298,19 @@ impl Build<'_> {
         }
     }
 
+    /// Runs the steps of all platforms, each once, and assembles the image of each platform.
     async fn solve(
         &self,
-        plan: Plan,
+        merged: Merged,
         worker: &Arc<Worker>,
         vertices: &Vertices,
-        platform: Platform,
-        steps: &mut StepCounts,
-    ) -> Result<Built, BuildFailure> {
-        let first = vertices.reserve(plan.graph.steps.len());
-        let graph = Arc::new(plan.graph);
+    ) -> Result<(Vec<Built>, StepCounts), BuildFailure> {
+        let first = vertices.reserve(merged.graph.steps.len());
+        let graph = Arc::new(merged.graph);
         let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
         let results = solver::solve(&graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
         let results = results.map_err(|error| super::failure::solve(error, &graph))?;
+        let mut steps = StepCounts::default();
         for (step, result) in graph.steps.iter().zip(&results) {
             match (&step.op, result.cached) {
                 (plan::Op::Image(_), _) => {}
@@ -292,14 +318,22 @@ impl Build<'_> {
                 (_, false) => steps.run += 1,
             }
         }
+        let built = merged.parts.into_iter().map(|part| {
+            let own: Vec<_> = part.places.iter().map(|place| results[place.index()].clone()).collect();
+            self.assemble(part.plan, part.platform, &own, worker)
+        });
+        Ok((built.collect(), steps))
+    }
+
+    fn assemble(&self, plan: Plan, platform: Platform, results: &[Arc<StepResult>], worker: &Worker) -> Built {
         let layers = plan.root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
         let epoch = worker.settings.epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
         let mut config = plan.config;
         (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
         let annotations = Annotations(&self.request.annotations);
-        assemble::finish(&mut config, &plan.history, &results, epoch.as_deref());
+        assemble::finish(&mut config, &plan.history, results, epoch.as_deref());
         let image = annotations.assemble(config, &layers, MediaTypes::Oci);
-        Ok(Built { image, layers })
+        Built { image, layers }
     }
 
     async fn deliver(
@@ -313,7 +347,8 @@ impl Build<'_> {
             return Err(canceled());
         }
         let images: Vec<Image> = built.iter().map(|built| built.image.clone()).collect();
-        let set = Annotations(&self.request.annotations).set(images, MediaTypes::Oci);
+        let several = platforms::several(self.request)?;
+        let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
         let set = outputs::deliver(self.request, open, worker, vertices, set, built).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =

@@ -58,6 +58,15 @@ pub(super) fn lint(warnings: Vec<Diagnostic>) -> BuildFailure {
     BuildFailure { diagnostics: warnings, ..BuildFailure::new(FailureKind::User, message) }
 }
 
+/// Says of a failure for which of several platforms it was.
+pub(super) fn of_platform(mut failure: BuildFailure, platform: &str) -> BuildFailure {
+    let messages = failure.diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.message);
+    for message in messages.chain([&mut failure.message]) {
+        *message = format!("{platform}: {message}");
+    }
+    failure
+}
+
 /// Parts errors from warnings.
 pub(super) fn split(diagnostics: Vec<Diagnostic>) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
     diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error)
@@ -84,7 +93,10 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
     let mut diagnostic = Diagnostic::error(code_of(&error), span, failure.to_string());
     diagnostic.help = help;
     failure.diagnostics.push(diagnostic);
-    failure
+    match &step.platform {
+        Some(platform) => of_platform(failure, platform),
+        None => failure,
+    }
 }
 
 fn kind_of(error: &OpError) -> FailureKind {

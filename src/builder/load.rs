@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failure::environment;
-use super::remote;
 use super::root::{Root, read_text};
 use super::store::Open;
 use super::{
     BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
     NoCache,
 };
+use super::{platforms, remote};
 use crate::context::{self, Ignore, Source, StatCache};
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
@@ -117,6 +117,7 @@ impl Loaded {
             build_args: request.build_args.iter().cloned().collect(),
             labels: request.labels.clone(),
             platform: platform.clone(),
+            several_platforms: platforms::several(request)?,
             build_platform: Platform::host(),
             named_contexts: named_contexts.collect(),
             network: match request.network {

@@ -17,6 +17,7 @@ mod load;
 mod lock;
 mod outcome;
 mod outputs;
+mod platforms;
 mod prune;
 mod remote;
 mod request;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::assemble::Built;
 use super::failure::{environment, failure, kind_of_registry};
+use super::platforms;
 use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::digest::DiffId;
-use crate::export::{self, Codec, ImageSet, MediaTypes, PushError, Report};
+use crate::export::{self, Codec, Files, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
 use crate::oci::{Compression, ImageConfig, Layer, Reference};
 use crate::ops::Worker;
@@ -163,6 +164,7 @@ impl Delivery<'_> {
         let records = self.request.store.join("cache/compressed");
         let epoch = attributes.rewrite_timestamp.then_some(self.worker.settings.epoch).flatten();
         let annotations = self.request.annotations.clone();
+        let several = self.set.index.is_some();
         let compress = async |id| {
             self.fetch_all(id).await?;
             let report = self.report(id);
@@ -181,7 +183,7 @@ impl Delivery<'_> {
                         .map_err(|error| environment("cannot read the config just written", &error))?;
                     images.push(Annotations(&annotations).assemble(config, &layers, media));
                 }
-                Ok(Annotations(&annotations).set(images, media))
+                Ok(Annotations(&annotations).set(images, several, media))
             })
             .await
         };
@@ -200,9 +202,9 @@ impl Delivery<'_> {
 
     async fn files(&self, path: &Path) -> Result<(), BuildFailure> {
         for (built, image) in self.built.iter().zip(&self.set.images) {
-            let dest = match self.built {
-                [_] => path.to_owned(),
-                _ => path.join(export::platform_directory(&image.platform)),
+            let dest = match self.set.index {
+                None => path.to_owned(),
+                Some(_) => path.join(export::platform_directory(&image.platform)),
             };
             let write = async |id| {
                 let (view, report) = (self.view(&built.layers, id).await?, self.report(id));
@@ -218,23 +220,19 @@ impl Delivery<'_> {
     }
 
     async fn files_tar(&self, destination: &Destination) -> Result<(), BuildFailure> {
-        let [built] = self.built else {
-            let message = "-o type=tar takes one platform";
-            return Err(BuildFailure::new(FailureKind::User, message));
-        };
         let destination = destination.clone();
         let write = async |id| {
-            let (view, report) = (self.view(&built.layers, id).await?, self.report(id));
+            let (files, report) = (self.all_files(id).await?, self.report(id));
             blocking(move || {
                 let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
                 match destination {
                     Destination::File(path) => {
-                        export::to_file(&path, |out| export::write_files_tar(&view, out, &report))
+                        export::to_file(&path, |out| export::write_files_tar(&files, out, &report))
                             .map_err(|e| wrong(&e))
                     }
                     Destination::Stdout => {
                         let out = BufWriter::new(std::io::stdout().lock());
-                        let mut out = export::write_files_tar(&view, out, &report).map_err(|error| wrong(&error))?;
+                        let mut out = export::write_files_tar(&files, out, &report).map_err(|error| wrong(&error))?;
                         out.flush().map_err(|error| environment("cannot write to standard output", &error))
                     }
                 }
@@ -242,6 +240,17 @@ impl Delivery<'_> {
             .await
         };
         self.vertices.show("exporting to client tarball".to_owned(), write).await
+    }
+
+    async fn all_files(&self, id: VertexId) -> Result<Files, BuildFailure> {
+        let mut views = Vec::new();
+        for (built, image) in self.built.iter().zip(&self.set.images) {
+            views.push((export::platform_directory(&image.platform), self.view(&built.layers, id).await?));
+        }
+        match (&self.set.index, views.pop()) {
+            (None, Some((_, view))) => Ok(Files::One(view)),
+            (_, last) => Ok(Files::ByPlatform(views.into_iter().chain(last).collect())),
+        }
     }
 
     async fn view(&self, layers: &[Layer], id: VertexId) -> Result<Dir, BuildFailure> {
@@ -301,8 +310,13 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), BuildFailure> {
             failure.help.push("add `-t registry/name:tag`".to_owned());
             return Err(failure);
         }
-        if matches!(output, Output::Tar(_)) && request.platforms.len() > 1 {
-            return Err(BuildFailure::new(FailureKind::User, "-o type=tar takes one platform"));
+        if matches!(output, Output::Docker { .. }) && platforms::several(request)? {
+            let message = "docker exporter does not currently support exporting manifest lists";
+            let mut failure = BuildFailure::new(FailureKind::User, message);
+            failure.help.push(
+                "build one platform, or write an OCI archive, which holds them all: `-o type=oci,dest=FILE`".to_owned(),
+            );
+            return Err(failure);
         }
     }
     Ok(())

@@ -53,6 +53,6 @@ pub use parts::ArchiveError;
 pub use push::{PushError, push};
 pub use report::Report;
 pub use store::{AbsentError, absent, keep};
-pub use tar::write_files_tar;
+pub use tar::{Files, write_files_tar};
 pub use timestamps::{ClampError, clamped};
 pub use validate::{Flaw, validate_layout};

@@ -1,5 +1,6 @@
 //! `type=tar`: the files of a result as one tar stream.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::parts::ArchiveError;
@@ -7,10 +8,22 @@ use super::report::Report;
 use crate::fsutil::Dir;
 use crate::layer;
 
-/// Writes everything in `view` as one tar and returns `out` flushed. The same files give the same bytes. What no tar can hold is
+/// The files of a result.
+#[derive(Debug)]
+pub enum Files {
+    /// Of one platform.
+    One(Dir),
+    /// Of several, by the name of the directory that they stand in ([`super::platform_directory`]).
+    ByPlatform(BTreeMap<String, Dir>),
+}
+
+/// Writes all `files` as one tar and returns `out` flushed. The same files give the same bytes. What no tar can hold is
 /// left out with a notice.
-pub fn write_files_tar<W: Write>(view: &Dir, mut out: W, report: &Report) -> Result<W, ArchiveError> {
-    let summary = layer::write_tree(view, &mut out)?;
+pub fn write_files_tar<W: Write>(files: &Files, mut out: W, report: &Report) -> Result<W, ArchiveError> {
+    let summary = match files {
+        Files::One(view) => layer::write_tree(view, &mut out)?,
+        Files::ByPlatform(views) => layer::write_trees(views, &mut out)?,
+    };
     for warning in summary.warnings {
         report.notice(warning.to_string());
     }

@@ -1,12 +1,13 @@
 //! A tree as a layer: the upper directory of an overlay, or a whole merged tree.
 
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::entry::TarEntry;
+use super::entry::{EntryKind, TarEntry, join};
 use super::read::clean_path;
+use super::tree::directory_entry;
 use super::walk::{Sink, Walk};
 use super::write::Writer;
 use super::xattr::OverlayNamespace;
@@ -54,6 +55,48 @@ pub fn write_tree(root: &Dir, out: impl Write) -> Result<DiffSummary, LayerError
     write(root, None, None, BTreeSet::new(), out)
 }
 
+/// Writes several trees as one tar, each in a directory of its name, which has no slash. Otherwise as [`write_tree`].
+pub fn write_trees(trees: &BTreeMap<String, Dir>, out: impl Write) -> Result<DiffSummary, LayerError> {
+    let mut writer = Writer::new(out);
+    let mut warnings = Vec::new();
+    for (name, tree) in trees {
+        let top =
+            directory_entry(tree, name.clone().into_bytes()).map_err(LayerError::file("read", name.as_bytes()))?;
+        writer.append(&top, &mut io::empty())?;
+        let mut below = Below { name: name.as_bytes(), writer: &mut writer };
+        warnings.extend(Walk::new(&mut below, tree, None, None, BTreeSet::new())?.run()?);
+    }
+    finish(writer, warnings)
+}
+
+/// Puts the entries of a tree into a directory of another.
+struct Below<'a, W: Write> {
+    name: &'a [u8],
+    writer: &'a mut Writer<W>,
+}
+
+impl<W: Write> Sink for Below<'_, W> {
+    fn entry(&mut self, entry: &TarEntry, data: &mut dyn Read) -> Result<(), LayerError> {
+        if entry.path.is_empty() {
+            // The top was written as the directory itself.
+            return Ok(());
+        }
+        let mut entry = TarEntry { path: join(self.name, &entry.path), ..entry.clone() };
+        if let EntryKind::Hardlink(first) = &mut entry.kind {
+            *first = join(self.name, first);
+        }
+        Ok(self.writer.append(&entry, data)?)
+    }
+
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        Ok(self.writer.whiteout(&join(self.name, path))?)
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        Ok(self.writer.opaque(&join(self.name, path))?)
+    }
+}
+
 fn write(
     tree: &Dir,
     lower: Option<&Dir>,
@@ -63,6 +106,10 @@ fn write(
 ) -> Result<DiffSummary, LayerError> {
     let mut writer = Writer::new(out);
     let warnings = Walk::new(&mut writer, tree, lower, overlay, skip)?.run()?;
+    finish(writer, warnings)
+}
+
+fn finish<W: Write>(writer: Writer<W>, warnings: Vec<Warning>) -> Result<DiffSummary, LayerError> {
     let (entries, bytes) = writer.written();
     writer.finish()?;
     // The two blocks at the end.

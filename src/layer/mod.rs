@@ -41,7 +41,7 @@ pub mod zstd;
 
 pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree};
 pub use decode::{Decoder, compression_of, decoder};
-pub use diff::{DiffOptions, DiffSummary, diff, write_tree};
+pub use diff::{DiffOptions, DiffSummary, diff, write_tree, write_trees};
 pub use entry::{EntryKind, TarEntry, path_order};
 pub use error::{LayerError, Warning};
 pub use read::{Limits, ReadError, Reader};

@@ -3,6 +3,8 @@
 //! Steps are numbered in an order in which inputs come first. A filesystem is named by the step that made it;
 //! `None` is the empty one (`FROM scratch`).
 
+use std::collections::BTreeMap;
+
 use crate::digest::{DiffId, Digest};
 use crate::dockerfile::chmod::Chmod;
 use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
@@ -16,6 +18,10 @@ impl StepId {
     /// Returns the place as an index.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+
+    fn of_index(index: usize) -> Self {
+        Self(u32::try_from(index).expect("a Dockerfile has fewer than 2^32 instructions"))
     }
 }
 
@@ -34,6 +40,32 @@ impl StepGraph {
     pub fn step(&self, id: StepId) -> &Step {
         &self.steps[id.index()]
     }
+
+    /// Adds the steps of the plan for another platform, but for those that are here already; returns where each of
+    /// them is now.
+    pub fn merge(&mut self, more: Self) -> Vec<StepId> {
+        let mut here: BTreeMap<Span, Vec<StepId>> = BTreeMap::new();
+        for (id, step) in self.steps.iter().enumerate() {
+            here.entry(step.span).or_default().push(StepId::of_index(id));
+        }
+        let mut places: Vec<StepId> = Vec::with_capacity(more.steps.len());
+        for mut step in more.steps {
+            step.op.renumber(|id| places[id.index()]);
+            let same = |id: &&StepId| {
+                let other = self.step(**id);
+                other.op == step.op && other.ignore_cache == step.ignore_cache
+            };
+            let found = here.get(&step.span).and_then(|ids| ids.iter().find(same)).copied();
+            places.push(found.unwrap_or_else(|| self.push(step)));
+        }
+        places
+    }
+
+    /// Adds a step.
+    pub(super) fn push(&mut self, step: Step) -> StepId {
+        self.steps.push(step);
+        StepId::of_index(self.steps.len() - 1)
+    }
 }
 
 /// One step.
@@ -43,14 +75,16 @@ pub struct Step {
     pub name: String,
     /// The instruction it comes from.
     pub span: Span,
+    /// The platform of its stage, where several are built for: `linux/arm64`, `linux/amd64->arm64`.
+    pub platform: Option<String>,
     /// Run it even if the cache has it (`--no-cache`, `--no-cache-filter`).
     pub ignore_cache: bool,
     /// What to do.
     pub op: Op,
 }
 
-/// What a step does.
-#[derive(Clone, Debug)]
+/// What a step does. Equal ones do the same.
+#[derive(Clone, PartialEq, Debug)]
 pub enum Op {
     /// Takes the layers of an image.
     Image(ImageOp),
@@ -79,10 +113,34 @@ impl Op {
             Self::Workdir(workdir) => workdir.parent.into_iter().collect(),
         }
     }
+
+    /// Names the inputs anew.
+    fn renumber(&mut self, place: impl Fn(StepId) -> StepId) {
+        let renumber = |root: &mut Root| *root = root.map(&place);
+        match self {
+            Self::Image(_) => {}
+            Self::Run(run) => {
+                renumber(&mut run.parent);
+                for mount in &mut run.mounts {
+                    match &mut mount.kind {
+                        MountKind::Bind { from, .. } | MountKind::Cache { from: Some((from, _)), .. } => renumber(from),
+                        _ => {}
+                    }
+                }
+            }
+            Self::Copy(copy) => {
+                renumber(&mut copy.parent);
+                if let Tree::Root(root) = &mut copy.from {
+                    renumber(root);
+                }
+            }
+            Self::Workdir(workdir) => renumber(&mut workdir.parent),
+        }
+    }
 }
 
 /// An image as it was resolved: enough to plan on it and to fetch it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ImageOp {
     /// Where to fetch blobs; carries the digest of the manifest.
     pub reference: Reference,
@@ -123,7 +181,7 @@ impl Tree {
 }
 
 /// RUN. Facts in its key: see `ops::run`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RunOp {
     /// The filesystem it runs in.
     pub parent: Root,
@@ -165,7 +223,7 @@ pub enum RunNetwork {
 }
 
 /// One `RUN --mount`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RunMount {
     /// Where it is mounted: absolute, clean. Empty for a secret that is only a variable.
     pub target: String,
@@ -178,7 +236,7 @@ pub struct RunMount {
 }
 
 /// What is mounted.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum MountKind {
     /// Files of another filesystem; writes vanish.
     Bind {
@@ -251,7 +309,7 @@ pub enum CacheSharing {
 }
 
 /// COPY and ADD. Facts in its key: see `ops::copy`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CopyOp {
     /// The filesystem it copies into.
     pub parent: Root,
@@ -276,7 +334,7 @@ pub struct CopyOp {
 }
 
 /// One source of a COPY or ADD.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum CopySource {
     /// A path or wildcard in the tree, expanded.
     Path {
@@ -320,7 +378,7 @@ pub struct AddOptions {
 }
 
 /// WORKDIR: makes the directory if it is missing.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct WorkdirOp {
     /// The filesystem it is made in.
     pub parent: Root,

@@ -18,6 +18,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// The platform built for.
     pub platform: Platform,
+    /// Whether other platforms are built for as well: steps are then shown with theirs.
+    pub several_platforms: bool,
     /// The platform built on.
     pub build_platform: Platform,
     /// `--build-context`, by lower-case name.

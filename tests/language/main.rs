@@ -11,5 +11,6 @@
 mod build;
 mod ignore;
 mod index;
+mod platforms;
 #[path = "../support/mod.rs"]
 mod support;

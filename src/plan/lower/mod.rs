@@ -19,7 +19,7 @@ use super::{HistoryItem, KnownImages, NoCache, Options, Plan};
 use crate::diag::{Diagnostic, nearest};
 use crate::dockerfile::expand::{ExpandError, expand};
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
-use crate::oci::ImageConfig;
+use crate::oci::{ImageConfig, Platform};
 use crate::source::Span;
 
 /// What an image has for PATH when nothing says otherwise (rule 7.12).
@@ -55,6 +55,8 @@ struct Place<'a> {
     stage_index: usize,
     /// `builder`, or `stage-1` for one without a name; empty when the file has a single stage without a name.
     label: String,
+    /// Of several.
+    platform: Option<String>,
     next: usize,
     total: usize,
 }
@@ -105,6 +107,14 @@ pub(super) fn lower(
     })
 }
 
+impl Place<'_> {
+    /// `[linux/arm64 builder 2/5]`.
+    fn shown(&self, number: usize) -> String {
+        let platform = self.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
+        format!("[{platform}{}{number}/{}]", self.label, self.total)
+    }
+}
+
 impl<'a> Lowering<'a> {
     fn stage(
         &mut self,
@@ -121,14 +131,21 @@ impl<'a> Lowering<'a> {
             None => String::new(),
         };
         let total = 1 + instructions().filter(|instruction| makes_step(&instruction.kind)).count();
-        let mut place = Place { stage, stage_index: at, label, next: 1, total };
+        let platform = self.platform_shown(&stage.platform, &Scope::default());
+        let mut place = Place { stage, stage_index: at, label, platform, next: 1, total };
         let mut state = self.open(&mut place, finished)?;
         for instruction in instructions() {
             let names = state.scope.clone();
+            place.platform = self.platform_shown(&stage.platform, &names);
             state = self.instruction(state, instruction, &mut place, finished)?;
             self.warn_undefined(&names, instruction);
         }
         Ok(state)
+    }
+
+    /// What users see of the platform of a stage, where `scope` holds; `None` when there is but one.
+    fn platform_shown(&self, platform: &Platform, scope: &Scope) -> Option<String> {
+        self.options.several_platforms.then(|| format!("{platform}{}", crossing(platform, scope)))
     }
 
     /// FROM: the state a stage begins with.
@@ -236,15 +253,17 @@ impl<'a> Lowering<'a> {
     /// Adds the step of an instruction, named as users see it.
     fn step(&mut self, place: &mut Place<'_>, instruction: &Instruction, op: Op) -> StepId {
         let first_line = instruction.original.lines().next().unwrap_or("");
-        let name = format!("[{}{}/{}] {first_line}", place.label, place.next, place.total);
+        let name = format!("{} {first_line}", place.shown(place.next));
         place.next += 1;
         let ignore_cache = self.ignores_cache(place);
-        self.push(Step { name, span: instruction.span, ignore_cache, op })
+        let platform = place.platform.clone();
+        self.graph.push(Step { name, span: instruction.span, platform, ignore_cache, op })
     }
 
     fn image_step(&mut self, place: &Place<'_>, image: ImageOp, span: Span) -> StepId {
-        let name = format!("[{}1/{}] FROM {}", place.label, place.total, image.reference);
-        self.push(Step { name, span, ignore_cache: false, op: Op::Image(image) })
+        let name = format!("{} FROM {}", place.shown(1), image.reference);
+        let platform = place.platform.clone();
+        self.graph.push(Step { name, span, platform, ignore_cache: false, op: Op::Image(image) })
     }
 
     /// Copies `path` of a context into a filesystem of its own, under the same path.
@@ -252,7 +271,7 @@ impl<'a> Lowering<'a> {
         let shown = context.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         let op = copy::whole(Tree::Context(context), path, span);
         let name = format!("[internal] load{shown} context {path}");
-        self.push(Step { name, span, ignore_cache: false, op: Op::Copy(op) })
+        self.graph.push(Step { name, span, platform: None, ignore_cache: false, op: Op::Copy(op) })
     }
 
     /// Returns the filesystem that a `--from` names.
@@ -271,15 +290,10 @@ impl<'a> Lowering<'a> {
             Base::Image(key, written) => {
                 let image = self.known[&key].image.clone();
                 let name = format!("FROM {written}");
-                let op = Op::Image(image);
-                Tree::Root(Some(self.push(Step { name, span: from.span, ignore_cache: false, op })))
+                let (op, platform) = (Op::Image(image), place.platform.clone());
+                Tree::Root(Some(self.graph.push(Step { name, span: from.span, platform, ignore_cache: false, op })))
             }
         })
-    }
-
-    fn push(&mut self, step: Step) -> StepId {
-        self.graph.steps.push(step);
-        StepId(u32::try_from(self.graph.steps.len() - 1).expect("a Dockerfile has fewer than 2^32 instructions"))
     }
 
     fn ignores_cache(&self, place: &Place<'_>) -> bool {
@@ -291,6 +305,24 @@ impl<'a> Lowering<'a> {
                 names.iter().any(mine)
             }
         }
+    }
+}
+
+/// Returns `->arm64` where a stage of `platform` that has asked for its target builds for another machine.
+fn crossing(platform: &Platform, scope: &Scope) -> String {
+    let asked = |name: &str| scope.get(name).filter(|value| !value.is_empty());
+    let target = asked("TARGETPLATFORM").map(str::to_owned).or_else(|| {
+        let parts = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"].map(asked);
+        let os = parts[0].unwrap_or(&platform.os);
+        let architecture = parts[1].unwrap_or(&platform.architecture);
+        let variant = parts[2].map(|variant| format!("/{variant}")).unwrap_or_default();
+        parts.iter().any(Option::is_some).then(|| format!("{os}/{architecture}{variant}"))
+    });
+    match target {
+        Some(target) if target.parse().as_ref() != Ok(platform) => {
+            format!("->{}", target.strip_prefix(&format!("{}/", platform.os)).unwrap_or(&target))
+        }
+        _ => String::new(),
     }
 }
 

@@ -100,8 +100,13 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         busy: Default::default(),
         notices: Default::default(),
     });
-    let step =
-        |(at, op)| Step { name: format!("step {at}"), span: Span::new(SourceId(0), 0..1), ignore_cache: false, op };
+    let step = |(at, op)| Step {
+        name: format!("step {at}"),
+        span: Span::new(SourceId(0), 0..1),
+        platform: None,
+        ignore_cache: false,
+        op,
+    };
     let graph = Arc::new(StepGraph { steps: ops.into_iter().enumerate().map(step).collect() });
     let result = runtime.block_on(solve(&graph, &worker, jobs, |step| VertexId(step.0)));
     let lines = lines.0.lock().unwrap().clone();

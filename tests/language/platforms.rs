@@ -1,0 +1,162 @@
+//! What is resolved and made for a platform: parts of sections 7, 8 and 17.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::build::Case;
+use super::support::image;
+
+/// An OCI layout directory.
+struct Layout(std::path::PathBuf);
+
+impl Layout {
+    /// Builds for `platforms`, which must succeed; returns what kiln said too.
+    #[track_caller]
+    fn build(case: &Case, arguments: &[&str]) -> (Self, String) {
+        let layout = Self(case.kiln.out().join("layout"));
+        let output = format!("type=oci,tar=false,dest={}", layout.0.display());
+        let mut all = vec!["--progress=plain", "-o", &output];
+        all.extend(arguments);
+        let output = case.kiln.build(case.context(), &all);
+        output.succeeded();
+        (layout, output.both())
+    }
+
+    fn json(&self, path: impl AsRef<Path>) -> Value {
+        let bytes = std::fs::read(self.0.join(path)).expect("a file of the layout");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    fn blob(&self, descriptor: &Value) -> Value {
+        let digest = descriptor["digest"].as_str().expect("a digest");
+        self.json(format!("blobs/{}", digest.replace(':', "/")))
+    }
+
+    /// The index over the images.
+    fn index(&self) -> Value {
+        let index = self.blob(&self.json("index.json")["manifests"][0]);
+        assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+        index
+    }
+
+    /// Platform, config and layer digests of each image, in the order of the index.
+    fn images(&self) -> Vec<(String, Value, Vec<String>)> {
+        let index = self.index();
+        let manifests = index["manifests"].as_array().expect("manifests");
+        let one = |descriptor: &Value| {
+            let manifest = self.blob(descriptor);
+            let config = self.blob(&manifest["config"]);
+            let layers = manifest["layers"].as_array().expect("layers");
+            let layers = layers.iter().map(|layer| layer["digest"].as_str().expect("a digest").to_owned());
+            (platform(&descriptor["platform"]), config, layers.collect())
+        };
+        manifests.iter().map(one).collect()
+    }
+}
+
+fn platform(of: &Value) -> String {
+    let parts = ["os", "architecture", "variant"].map(|name| of[name].as_str().unwrap_or_default().to_owned());
+    parts.join("/").trim_end_matches('/').to_owned()
+}
+
+// language 17.6
+#[test]
+fn several_platforms_are_an_index_in_the_order_asked_for() {
+    let case = Case::new(
+        "FROM --platform=$BUILDPLATFORM BUSYBOX AS build\n\
+         RUN cat /proc/sys/kernel/random/uuid > /once\n\
+         FROM --platform=$BUILDPLATFORM BUSYBOX AS cross\n\
+         ARG TARGETARCH TARGETVARIANT\n\
+         RUN echo for $TARGETARCH$TARGETVARIANT > /made\n\
+         FROM scratch\n\
+         COPY --from=build /once /\n\
+         COPY --from=cross /made /\n",
+    );
+    let platforms = "linux/arm64,linux/amd64,linux/arm64/v8,linux/arm/v6,linux/amd64/v2";
+    let (layout, said) = Layout::build(&case, &["--platform", platforms]);
+    let images = layout.images();
+    let order: Vec<&str> = images.iter().map(|(platform, _, _)| platform.as_str()).collect();
+    assert_eq!(order, ["linux/arm64", "linux/amd64", "linux/arm/v6", "linux/amd64/v2"]);
+    for (name, config, layers) in &images {
+        assert_eq!(&platform(config), name);
+        // What depends on no platform was made once.
+        assert_eq!(layers[0], images[0].2[0], "{name}");
+        assert!(images.iter().all(|(other, _, of_other)| (other == name) == (of_other[1] == layers[1])), "{name}");
+    }
+    // A vertex is named again when its log goes on.
+    let vertices: std::collections::BTreeSet<&str> = said.lines().filter(|line| line.contains("] ")).collect();
+    let shown = |what: &str| vertices.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(shown(" build 2/2] RUN cat"), 1, "{said}");
+    for name in ["[linux/amd64 build 2/2]", "[linux/amd64->arm64 cross 2/2]", "[linux/arm/v6 stage-2 3/3]"] {
+        assert_eq!(shown(name), 1, "{name}\n{said}");
+    }
+}
+
+#[test]
+fn one_platform_is_an_index_when_asked() {
+    let case = Case::new("FROM scratch\nLABEL a=b\n");
+    let (layout, said) = Layout::build(&case, &["--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--platform=linux/s390x"]);
+    let platforms: Vec<String> = layout.images().into_iter().map(|(platform, ..)| platform).collect();
+    assert_eq!(platforms, ["linux/s390x"], "{said}");
+    let output = case.kiln.build(case.context(), &["--build-arg", "BUILDKIT_MULTI_PLATFORM=si"]);
+    output.failed_saying(&["invalid boolean value for BUILDKIT_MULTI_PLATFORM: si", "help:"]);
+}
+
+#[test]
+fn files_of_several_platforms_are_in_a_directory_each() {
+    let case = Case::new("FROM scratch\nARG TARGETARCH\nCOPY f /$TARGETARCH\nCOPY f /d/g\n").file("f", "text");
+    let out = case.kiln.out();
+    let (local, tar) = (out.join("local"), out.join("files.tar"));
+    let outputs = [format!("type=local,dest={}", local.display()), format!("type=tar,dest={}", tar.display())];
+    let arguments = ["--platform=linux/arm/v7,linux/amd64", "-o", &outputs[0], "-o", &outputs[1]];
+    case.kiln.build(case.context(), &arguments).succeeded();
+    for path in ["linux_amd64/amd64", "linux_arm_v7/arm", "linux_arm_v7/d/g"] {
+        assert_eq!(std::fs::read_to_string(local.join(path)).expect(path), "text");
+    }
+    let files = image::flatten(&[std::fs::read(&tar).expect("the archive")]).expect("a tar");
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let expected = ["", "/amd64", "/d", "/d/g"].map(|name| format!("/linux_amd64{name}"));
+    let more = ["", "/arm", "/d", "/d/g"].map(|name| format!("/linux_arm_v7{name}"));
+    assert_eq!(names, [expected, more].concat());
+}
+
+#[test]
+fn a_docker_archive_holds_one_platform() {
+    let case = Case::new("FROM scratch\nLABEL a=b\n");
+    let output = format!("type=docker,dest={}", case.kiln.out().join("x.tar").display());
+    let said = case.kiln.build(case.context(), &["--platform=linux/arm64,linux/amd64", "-o", &output]);
+    said.failed_saying(&["docker exporter does not currently support exporting manifest lists", "type=oci"]);
+    // Nothing was begun.
+    assert!(!case.kiln.out().join("x.tar").exists());
+    let single = case.kiln.build(case.context(), &["--platform=linux/arm64,linux/arm64/v8", "-o", &output]);
+    single.succeeded();
+    assert_eq!(image::read(&case.kiln.out().join("x.tar")).expect("an archive").config["architecture"], "arm64");
+}
+
+#[test]
+fn failures_name_the_platform() {
+    let case = Case::new("FROM scratch\nARG TARGETVARIANT\nCOPY f /${TARGETVARIANT:?needed}\n").file("f", "");
+    let build =
+        |case: &Case| case.kiln.build(case.context(), &["--progress=plain", "--platform=linux/arm/v6,linux/amd64"]);
+    build(&case).failed_saying(&["linux/amd64: ", "needed", "--> Dockerfile:3"]);
+    case.dockerfile("FROM --platform=$BUILDPLATFORM BUSYBOX\nARG TARGETARCH\nRUN sleep 0.1; [ $TARGETARCH = amd64 ]\n");
+    build(&case).failed_saying(&["linux/amd64->arm: process", "did not complete successfully: exit code: 1"]);
+}
+
+#[test]
+fn platforms_are_read_as_everywhere() {
+    let case = Case::new("FROM scratch\nARG TARGETPLATFORM\nLABEL p=$TARGETPLATFORM\n");
+    let label = |typed: &str| case.build(&["--platform", typed]).config["config"]["Labels"]["p"].clone();
+    let host = case.build(&[]).config["config"]["Labels"]["p"].clone();
+    assert_eq!(label("local"), host);
+    for (typed, normal) in
+        [("linux/aarch64", "linux/arm64"), ("linux/arm", "linux/arm/v7"), ("Linux/AMD64/v1", "linux/amd64")]
+    {
+        assert_eq!(label(typed), normal);
+    }
+    for typed in ["plan9x", "linux/arm64/v8/x", "linux/a b", "/"] {
+        let said = case.kiln.build(case.context(), &["--platform", typed]);
+        said.failed_saying(&[&format!("invalid platform `{typed}`"), "linux/arm/v7"]);
+    }
+}
