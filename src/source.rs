@@ -47,15 +47,16 @@ pub struct SourceFile {
     name: String,
     text: String,
     line_starts: Vec<u32>,
+    not_utf8: Vec<u32>,
 }
 
 impl SourceFile {
-    /// Takes `text` under `name`.
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        let text = text.into();
+    /// Takes a text under `name`. Bytes that are not UTF-8 are replaced, and their places kept.
+    pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        let (text, not_utf8) = decode(bytes.into());
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| clamp(at + 1));
         let line_starts = std::iter::once(0).chain(newlines).collect();
-        Self { name: name.into(), text, line_starts }
+        Self { name: name.into(), text, line_starts, not_utf8 }
     }
 
     /// Returns the name, for example `Dockerfile`.
@@ -66,6 +67,12 @@ impl SourceFile {
     /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns where in `range` of the text the first replacement stands for bytes that are not UTF-8.
+    pub fn first_not_utf8(&self, range: Range<usize>) -> Option<usize> {
+        let first = self.not_utf8.partition_point(|offset| (*offset as usize) < range.start);
+        self.not_utf8.get(first).map(|offset| *offset as usize).filter(|offset| *offset < range.end)
     }
 
     /// Returns the line (from 1) that holds the byte at `offset`.
@@ -95,6 +102,23 @@ impl SourceFile {
         let at = |line: u32| self.line_starts.get(line as usize).map_or(self.text.len(), |start| *start as usize);
         at(line.saturating_sub(1))..at(line)
     }
+}
+
+/// Replaces what is not UTF-8; also returns where the replacements are.
+fn decode(bytes: Vec<u8>) -> (String, Vec<u32>) {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return (text, Vec::new()),
+        Err(error) => error.into_bytes(),
+    };
+    let (mut text, mut replaced) = (String::with_capacity(bytes.len()), Vec::new());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            replaced.push(clamp(text.len()));
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    (text, replaced)
 }
 
 /// All sources of one build; the Dockerfile is the first.
@@ -134,5 +158,14 @@ mod tests {
         assert_eq!(file.line(2), "é d");
         assert_eq!(file.line_count(), 2);
         assert_eq!(file.line(9), "");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_known() {
+        let file = SourceFile::new("f", b"a\xff\xef\xbf\xbd b\xe9".to_vec());
+        assert_eq!(file.text(), "a\u{fffd}\u{fffd} b\u{fffd}");
+        assert_eq!(file.first_not_utf8(0..file.text().len()), Some(1));
+        assert_eq!(file.first_not_utf8(2..file.text().len()), Some(9));
+        assert_eq!(file.first_not_utf8(2..9), None);
     }
 }

@@ -12,7 +12,7 @@ use kiln::dockerfile::{InstructionKind, lint, parse, parse_trigger};
 use kiln::source::{SourceFile, SourceId, Sources, Span};
 use proptest::prelude::*;
 
-fn source(text: &str) -> (Sources, SourceId) {
+fn source(text: impl Into<Vec<u8>>) -> (Sources, SourceId) {
     let mut sources = Sources::default();
     let id = sources.add(SourceFile::new("Dockerfile", text));
     (sources, id)
@@ -94,8 +94,7 @@ fn goldens() {
 fn torture_cases_are_read() {
     let mut refused = 0;
     for case in cases("testdata/torture") {
-        let text = std::fs::read(case.join("Dockerfile")).expect("a Dockerfile");
-        let (sources, id) = source(&String::from_utf8_lossy(&text));
+        let (sources, id) = source(std::fs::read(case.join("Dockerfile")).expect("a Dockerfile"));
         let parsed = parse(&sources, id);
         if parsed.diagnostics.is_empty() {
             continue;
@@ -142,6 +141,23 @@ fn comments_describe_stages_and_arguments() {
     assert_eq!(from.description_of("other"), None);
 }
 
+/// Comments may be in any encoding, but nothing is changed without a word.
+#[test]
+fn what_counts_must_be_utf8() {
+    let mistakes = |bytes: &[u8]| {
+        let (sources, id) = source(bytes);
+        let shown = parse(&sources, id).diagnostics;
+        shown.iter().map(|one| diag::render(one, &sources, false)).collect::<String>()
+    };
+    assert_eq!(mistakes(b"# Jos\xe9\nFROM a\nRUN b \\\n# \xff\n  c \xef\xbf\xbd\n"), "");
+    let want = "error[not-utf8]: the Dockerfile is not UTF-8 here\n --> Dockerfile:3:3\n3 | x \u{fffd}\n  |   ^\n  \
+                = help: save the file as UTF-8\n";
+    assert_eq!(mistakes(b"FROM a\nCOPY <<E /\nx \xe9\nE\nLABEL \xe9=\xe9\n"), want);
+    assert!(mistakes(b"FROM a\nLABEL a=\xe9\n").contains("Dockerfile:2:9"));
+    // UTF-16.
+    assert_eq!(mistakes(b"\xff\xfeF\0R\0O\0M\0 \0a\0\n\0").matches("error").count(), 1);
+}
+
 /// Reads a text in every way there is, and checks that spans lie in it.
 fn try_everything(text: &str) {
     let (sources, id) = source(text);
@@ -171,7 +187,7 @@ fn try_everything(text: &str) {
                 }
             }
             InstructionKind::OnBuild(trigger) => {
-                let (sources, id) = source(&trigger.text);
+                let (sources, id) = source(trigger.text.as_str());
                 let _ = parse_trigger(&sources, id);
             }
             _ => {}

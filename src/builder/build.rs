@@ -160,6 +160,9 @@ impl Build<'_> {
         sources: &mut Sources,
         main: SourceId,
     ) -> Result<BuildOutcome, BuildFailure> {
+        let frontend = self.request.build_args.iter().rev().find(|(name, _)| name == "BUILDKIT_SYNTAX");
+        dockerfile::frontend::check(sources, main, frontend.map(|(_, value)| value.as_str()))
+            .map_err(|error| super::failure::diagnostics(vec![error]))?;
         let parsed = dockerfile::parse(sources, main);
         let (mut errors, mut warnings) = super::failure::split(parsed.diagnostics);
         warnings.extend(dockerfile::lint::lint(&parsed.file, sources));

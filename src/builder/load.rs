@@ -166,7 +166,7 @@ async fn main_root(
 }
 
 /// An ignore file: its name and text.
-type IgnoreText = Option<(String, String)>;
+type IgnoreText = Option<(String, Vec<u8>)>;
 
 /// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
 async fn dockerfile(
@@ -229,8 +229,8 @@ fn ignore_of(root: &Root) -> Result<Ignore, BuildFailure> {
     }
 }
 
-fn parse_ignore(name: &str, text: &str) -> Result<Ignore, BuildFailure> {
-    Ignore::parse(text).map_err(|errors| {
+fn parse_ignore(name: &str, text: &[u8]) -> Result<Ignore, BuildFailure> {
+    Ignore::parse(&String::from_utf8_lossy(text)).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(|error| format!("{name}:{}: {error}", error.line())).collect();
         let mut lines = lines.into_iter();
         let mut failure = BuildFailure::new(FailureKind::User, lines.next().unwrap_or_default());

@@ -59,7 +59,7 @@ pub(super) async fn http(open: &Open, url: &str) -> Result<(Root, Option<String>
 }
 
 /// A text behind HTTP.
-pub(super) async fn text(open: &Open, url: &str) -> Result<String, BuildFailure> {
+pub(super) async fn text(open: &Open, url: &str) -> Result<Vec<u8>, BuildFailure> {
     let (_, made) = empty(open)?;
     let file = download(open, url, &made).await?;
     read_text(file).map_err(|error| environment(format!("cannot read `{url}`"), &error))

@@ -95,7 +95,7 @@ pub enum DockerfileSource {
         /// Its name in diagnostics.
         name: String,
         /// The Dockerfile.
-        text: String,
+        text: Vec<u8>,
     },
     /// A file behind HTTP.
     Http(String),

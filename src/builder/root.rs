@@ -32,7 +32,7 @@ impl Root {
     }
 
     /// Reads a text below the context; `None` when it is not there.
-    pub(super) fn text(&self, path: &Path) -> Result<Option<String>, BuildFailure> {
+    pub(super) fn text(&self, path: &Path) -> Result<Option<Vec<u8>>, BuildFailure> {
         let cannot = |error: &io::Error| environment(format!("failed to read `{}`", path.display()), error);
         match self.dir.open_file_in_root(path) {
             Ok(file) => read_text(file).map(Some).map_err(|error| cannot(&error)),
@@ -42,8 +42,8 @@ impl Root {
     }
 }
 
-/// Reads a text of bounded length; bytes that are not UTF-8 become replacement characters.
-pub(super) fn read_text(file: File) -> io::Result<String> {
+/// Reads a text of bounded length, in whatever encoding.
+pub(super) fn read_text(file: File) -> io::Result<Vec<u8>> {
     if file.metadata()?.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::EISDIR));
     }
@@ -52,5 +52,5 @@ pub(super) fn read_text(file: File) -> io::Result<String> {
     if bytes.len() as u64 > TEXT_LIMIT {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }

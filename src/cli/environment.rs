@@ -131,7 +131,7 @@ pub(super) enum StdinContext {
     /// A tar archive, at its start.
     Tar(Arc<File>),
     /// A Dockerfile.
-    Dockerfile(String),
+    Dockerfile(Vec<u8>),
 }
 
 /// Returns a text that the machine says of itself, for example below `/proc`.
@@ -145,10 +145,10 @@ pub(super) fn stdin_context() -> Result<StdinContext, UsageError> {
 }
 
 /// Reads standard input as text.
-pub(super) fn stdin_text() -> Result<String, UsageError> {
+pub(super) fn stdin_text() -> Result<Vec<u8>, UsageError> {
     let mut bytes = Vec::new();
     io::stdin().lock().take(DOCKERFILE_LIMIT).read_to_end(&mut bytes).map_err(UsageError::Stdin)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 /// The longest Dockerfile taken from standard input, in bytes.
@@ -159,7 +159,7 @@ fn spool(mut input: impl Read) -> io::Result<StdinContext> {
     input.by_ref().take(512).read_to_end(&mut head)?;
     if !is_archive(&head) {
         input.take(DOCKERFILE_LIMIT).read_to_end(&mut head)?;
-        return Ok(StdinContext::Dockerfile(String::from_utf8_lossy(&head).into_owned()));
+        return Ok(StdinContext::Dockerfile(head));
     }
     let mut file = nameless_file()?;
     file.write_all(&head)?;
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(back, bytes);
 
         let text = "FROM scratch\n".repeat(100);
-        assert!(matches!(spool(text.as_bytes()).unwrap(), StdinContext::Dockerfile(t) if t == text));
+        assert!(matches!(spool(text.as_bytes()).unwrap(), StdinContext::Dockerfile(t) if t == text.as_bytes()));
         assert!(matches!(spool(&b""[..]).unwrap(), StdinContext::Dockerfile(t) if t.is_empty()));
     }
 

@@ -1,18 +1,18 @@
 //! Parser directives: `# syntax=`, `# escape=`, `# check=` at the very top.
 //!
 //! They are looked for from the first line on; the first line that is no known directive ends the search.
+//! What `syntax` asks for is the business of [`super::frontend`].
+
+use std::ops::Range;
 
 use crate::diag::Diagnostic;
 use crate::source::{SourceId, Span};
 
-use super::instruction::Text;
 use super::parse;
 
 /// What the directives say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Directives {
-    /// `# syntax=`: the frontend asked for, as written; kiln is the frontend, so it is shown but not followed.
-    pub syntax: Option<Text>,
     /// `# escape=`: a backslash or a backtick.
     pub escape: char,
     /// `# check=`
@@ -21,7 +21,7 @@ pub struct Directives {
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { syntax: None, escape: '\\', check: CheckOptions::default() }
+        Self { escape: '\\', check: CheckOptions::default() }
     }
 }
 
@@ -54,13 +54,16 @@ impl CheckOptions {
     /// Reads `skip=a,b;error=true;experimental=c`, the value of the directive and of the option that replaces it.
     pub fn parse(text: &str) -> Result<Self, CheckOptionsError> {
         let mut options = Self::default();
-        let parts: Vec<&str> = text.split(';').map(str::trim).filter(|part| !part.is_empty()).collect();
+        if text.trim().is_empty() {
+            return Ok(options);
+        }
+        let parts: Vec<&str> = text.split(';').map(str::trim).collect();
         if parts.len() > 3 {
             return Err(CheckOptionsError::TooMany(text.to_owned()));
         }
         for part in parts {
-            let unknown = || CheckOptionsError::Unknown(part.to_owned());
-            let (key, value) = part.split_once('=').ok_or_else(unknown)?;
+            let unknown = |what: &str| CheckOptionsError::Unknown(what.to_owned());
+            let (key, value) = part.split_once('=').ok_or_else(|| unknown(part))?;
             let names = || value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
             match key.trim() {
                 "skip" => options.skip = names().collect(),
@@ -69,7 +72,7 @@ impl CheckOptions {
                     let not_boolean = || CheckOptionsError::NotBoolean(value.to_owned());
                     options.error = boolean(value.trim()).ok_or_else(not_boolean)?;
                 }
-                _ => return Err(unknown()),
+                key => return Err(unknown(key)),
             }
         }
         Ok(options)
@@ -85,49 +88,64 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads the directives of `text`, and says where the first line after them begins.
+/// A line that is a directive.
+pub(super) struct Found {
+    pub(super) name: &'static str,
+    /// The name as written.
+    key: Range<usize>,
+    /// Without blanks around it.
+    pub(super) value: Range<usize>,
+    /// Where the next line begins.
+    end: usize,
+}
+
+/// Finds the directives at the top of `text[start..]`, in lines that begin with the sign of a comment.
+pub(super) fn known(text: &str, start: usize, comment: &str) -> impl Iterator<Item = Found> {
+    let mut end = start;
+    text[start..].split_inclusive('\n').map_while(move |line| {
+        let at = end;
+        end += line.len();
+        let (key, value) = parse::directive(line).filter(|_| line.trim_start().starts_with(comment))?;
+        let name =
+            ["syntax", "escape", "check"].into_iter().find(|known| known.eq_ignore_ascii_case(&line[key.clone()]))?;
+        Some(Found { name, key: at + key.start..at + key.end, value: at + value.start..at + value.end, end })
+    })
+}
+
+/// Where directives may begin, behind a byte order mark and the first line of a script, and whether it is a script.
+pub(super) fn start(text: &str) -> (usize, bool) {
+    let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_script = rest.starts_with("#!");
+    let first_line = if is_script { rest.split_inclusive('\n').next().map_or(0, str::len) } else { 0 };
+    (text.len() - rest.len() + first_line, is_script)
+}
+
+/// Reads the directives of `text`, and says where the first line after them begins. In a script `escape` is but a
+/// comment.
 pub(super) fn read(source: SourceId, text: &str, diagnostics: &mut Vec<Diagnostic>) -> (Directives, usize) {
     let mut directives = Directives::default();
     let mut seen: Vec<&'static str> = Vec::new();
-    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    // A script line may precede `syntax`, which is the only one that is then looked for.
-    let is_script = text[at..].starts_with("#!");
-    let mut next = at;
-    for line in text[at..].split_inclusive('\n') {
-        let start = next;
-        next += line.len();
-        if is_script && start == at {
+    let (mut at, is_script) = start(text);
+    for Found { name, key, value, end } in known(text, at, "#") {
+        at = end;
+        if is_script && name == "escape" {
             continue;
         }
-        let Some((key, value)) = parse::directive(line) else { break };
-        let name = line[key.clone()].to_lowercase();
-        let Some(name) = ["syntax", "escape", "check"].into_iter().find(|known| *known == name) else { break };
-        if is_script && name != "syntax" {
-            break;
-        }
-        let span = |range: std::ops::Range<usize>| Span::new(source, start + range.start..start + range.end);
+        let error = |span, message| Diagnostic::error("directive", Span::new(source, span), message);
         if seen.contains(&name) {
-            let message = format!("only one {name} parser directive can be used");
-            diagnostics.push(Diagnostic::error("directive", span(key), message));
-        } else if let Err(message) = directives.set(name, Text::new(&line[value.clone()], span(value.clone()))) {
-            diagnostics.push(Diagnostic::error("directive", span(value), message));
+            diagnostics.push(error(key, format!("only one {name} parser directive can be used")));
+        } else if let Err(message) = directives.set(name, &text[value.clone()]) {
+            diagnostics.push(error(value, message));
         }
         seen.push(name);
-        if is_script {
-            break;
-        }
-    }
-    // Only lines that were directives are left out; the one that ended the search is read again.
-    for line in text[at..].split_inclusive('\n').take(seen.len() + usize::from(is_script)) {
-        at += line.len();
     }
     (directives, at)
 }
 
 impl Directives {
-    fn set(&mut self, name: &str, value: Text) -> Result<(), String> {
-        match (name, value.text.as_str()) {
-            ("syntax", _) => self.syntax = Some(value),
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match (name, value) {
+            ("syntax", _) => {}
             ("escape", "\\") => self.escape = '\\',
             ("escape", "`") => self.escape = '`',
             ("escape", other) => return Err(format!("invalid escape token '{other}' does not match ` or \\")),
@@ -155,7 +173,7 @@ mod tests {
         check("# hello\n# escape=`\n", '\\', "# hello\n# escape=`\n", None);
         check("\n# escape=`\n", '\\', "\n# escape=`\n", None);
         check("# syntax=a/b:1\n# other=x\n# escape=`", '\\', "# other=x\n# escape=`", None);
-        check("#!/usr/bin/x\n# syntax=a\nFROM b", '\\', "FROM b", None);
+        check("#!/usr/bin/x\n# syntax=a\n# escape=`\nFROM b", '\\', "FROM b", None);
     }
 
     #[test]

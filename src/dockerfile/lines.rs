@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::diag::Diagnostic;
-use crate::source::{SourceId, Span};
+use crate::source::{SourceFile, SourceId, Span};
 
 use super::instruction::{Comment, Text};
 
@@ -63,11 +63,13 @@ impl LogicalLine {
 /// Walks a source.
 pub(super) struct Lines<'a> {
     source: SourceId,
-    text: &'a str,
+    file: &'a SourceFile,
     at: usize,
     escape: char,
     /// Lines that are too long.
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Bytes that are not UTF-8, where they would count.
+    pub(super) not_utf8: Option<Diagnostic>,
 }
 
 /// The body of a heredoc.
@@ -80,13 +82,13 @@ pub(super) struct Body<'a> {
 
 impl<'a> Lines<'a> {
     /// Starts at `at`, behind the directives.
-    pub(super) fn new(source: SourceId, text: &'a str, at: usize, escape: char) -> Self {
-        Self { source, text, at, escape, diagnostics: Vec::new() }
+    pub(super) fn new(source: SourceId, file: &'a SourceFile, at: usize, escape: char) -> Self {
+        Self { source, file, at, escape, diagnostics: Vec::new(), not_utf8: None }
     }
 
     /// Takes one physical line with its ending; returns where it starts.
     fn physical(&mut self) -> Option<(usize, &'a str)> {
-        let rest = &self.text[self.at..];
+        let rest = &self.file.text()[self.at..];
         if rest.is_empty() {
             return None;
         }
@@ -118,10 +120,7 @@ impl<'a> Lines<'a> {
             } else if text.is_empty() {
                 comments.clear();
             } else {
-                let line = self.continued(start, text, std::mem::take(&mut comments));
-                if !line.text.trim().is_empty() {
-                    return Some(line);
-                }
+                return Some(self.continued(start, text, comments));
             }
         }
         None
@@ -130,7 +129,7 @@ impl<'a> Lines<'a> {
     fn continued(&mut self, start: usize, first: &'a str, comments: Vec<Comment>) -> LogicalLine {
         let mut line = LogicalLine { source: self.source, comments, ..LogicalLine::default() };
         let (part, mut goes_on) = self.without_continuation(first);
-        line.push(part, start);
+        self.push(&mut line, part, start);
         while goes_on {
             let Some((start, physical)) = self.physical() else { break };
             let text = physical.trim_end_matches(['\r', '\n']);
@@ -143,10 +142,27 @@ impl<'a> Lines<'a> {
                 continue;
             }
             let (part, more) = self.without_continuation(text);
-            line.push(part, start);
+            self.push(&mut line, part, start);
             goes_on = more;
         }
         line
+    }
+
+    fn push(&mut self, line: &mut LogicalLine, part: &str, start: usize) {
+        self.must_be_utf8(start..start + part.len());
+        line.push(part, start);
+    }
+
+    /// Comments may be in any encoding; what ends up in an image must not be changed without a word.
+    fn must_be_utf8(&mut self, range: Range<usize>) {
+        if self.not_utf8.is_some() {
+            return;
+        }
+        self.not_utf8 = self.file.first_not_utf8(range).map(|at| {
+            let span = Span::new(self.source, at..at + char::REPLACEMENT_CHARACTER.len_utf8());
+            let error = Diagnostic::error("not-utf8", span, "the Dockerfile is not UTF-8 here");
+            error.with_help("save the file as UTF-8")
+        });
     }
 
     /// Cuts an escape character at the end, with the blanks behind it. One that has another directly before it
@@ -169,7 +185,8 @@ impl<'a> Lines<'a> {
             });
             if is_terminated || line.is_none() {
                 let span = Span::new(self.source, start..end);
-                return Body { text: &self.text[start..end], span, is_terminated };
+                self.must_be_utf8(start..end);
+                return Body { text: &self.file.text()[start..end], span, is_terminated };
             }
         }
     }
@@ -181,7 +198,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, want: &[&str]) {
-        let mut lines = Lines::new(SourceId(0), text, 0, '\\');
+        let file = SourceFile::new("Dockerfile", text);
+        let mut lines = Lines::new(SourceId(0), &file, 0, '\\');
         let got: Vec<String> = std::iter::from_fn(|| lines.next()).map(|line| line.text).collect();
         assert_eq!(got, want);
     }
@@ -191,14 +209,15 @@ mod tests {
         check("a \\\n  b\\ \t\n# no \\\n\nc\n\nd\r\n", &["a   bc", "d"]);
         check("a\\\\\nb\\", &["a\\\\", "b"]);
         check("a\\\r\nb\r\n", &["ab"]);
-        check("\\\n  RUN x\n \\\n", &["  RUN x"]);
+        check("\\\n  RUN x\n \\\n", &["  RUN x", ""]);
         check("", &[]);
     }
 
     #[test]
     fn spans_see_through_continuations() {
         let text = "  RUN ab\\\n  cd\n";
-        let line = Lines::new(SourceId(0), text, 0, '\\').next().expect("has a line");
+        let file = SourceFile::new("Dockerfile", text);
+        let line = Lines::new(SourceId(0), &file, 0, '\\').next().expect("has a line");
         assert_eq!(line.text, "RUN ab  cd");
         assert_eq!(&text[line.span(4..6).range()], "ab");
         assert_eq!(&text[line.span(5..10).range()], "b\\\n  cd");
@@ -207,7 +226,8 @@ mod tests {
 
     #[test]
     fn comments_directly_above_belong_to_a_line() {
-        let mut lines = Lines::new(SourceId(0), "# far\n\n# a\n#  b \nFROM x\nRUN y", 0, '\\');
+        let file = SourceFile::new("Dockerfile", "# far\n\n# a\n#  b \nFROM x\nRUN y");
+        let mut lines = Lines::new(SourceId(0), &file, 0, '\\');
         let texts: Vec<_> = lines.next().expect("has a line").comments.into_iter().map(|c| c.text).collect();
         assert_eq!(texts, ["a", "b"]);
         assert!(lines.next().expect("has a line").comments.is_empty());

@@ -7,6 +7,7 @@
 //! How a text is walked:
 //!
 //! ```text
+//! frontend    whether the file is one for kiln at all
 //! directive   the `# key=value` lines at the top, which may change the escape character
 //! lines       physical lines -> logical lines, which know the bytes they came from
 //! heredoc     the bodies behind a line, first named first taken
@@ -24,6 +25,7 @@ mod convert;
 pub mod directive;
 pub mod duration;
 pub mod expand;
+pub mod frontend;
 mod heredoc;
 pub mod instruction;
 mod lines;
@@ -38,7 +40,7 @@ pub use instruction::{CommandForm, Comment, Instruction, InstructionKind, Text};
 pub use mount::{Mount, ResolvedMount};
 
 use crate::diag::Diagnostic;
-use crate::source::{SourceId, Sources, Span};
+use crate::source::{SourceFile, SourceId, Sources, Span};
 use lines::Lines;
 
 /// A whole file.
@@ -68,7 +70,7 @@ pub fn parse(sources: &Sources, id: SourceId) -> Parsed {
     }
     let mut diagnostics = Vec::new();
     let (directives, start) = directive::read(id, text, &mut diagnostics);
-    let instructions = instructions(id, text, start, directives.escape, &mut diagnostics);
+    let instructions = instructions(id, sources.get(id), start, directives.escape, &mut diagnostics);
     if instructions.is_empty() && diagnostics.is_empty() {
         diagnostics.push(Diagnostic::whole_file("no-instructions", "file with no instructions"));
     }
@@ -82,7 +84,7 @@ pub fn parse(sources: &Sources, id: SourceId) -> Parsed {
 pub fn parse_trigger(sources: &Sources, id: SourceId) -> Result<Instruction, Vec<Diagnostic>> {
     let text = sources.get(id).text();
     let mut diagnostics = Vec::new();
-    let mut instructions = instructions(id, text, 0, '\\', &mut diagnostics);
+    let mut instructions = instructions(id, sources.get(id), 0, '\\', &mut diagnostics);
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
@@ -102,18 +104,23 @@ pub fn parse_trigger(sources: &Sources, id: SourceId) -> Result<Instruction, Vec
 
 fn instructions(
     id: SourceId,
-    text: &str,
+    file: &SourceFile,
     start: usize,
     escape: char,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Instruction> {
-    let mut lines = Lines::new(id, text, start, escape);
+    let mut lines = Lines::new(id, file, start, escape);
     let mut instructions = Vec::new();
     while let Some(line) = lines.next() {
         match convert::instruction(line, &mut lines, escape) {
             Ok(instruction) => instructions.push(instruction),
             Err(diagnostic) => diagnostics.push(diagnostic),
         }
+    }
+    if let Some(not_utf8) = lines.not_utf8 {
+        // In another encoding nothing reads as it was meant.
+        *diagnostics = vec![not_utf8];
+        return Vec::new();
     }
     diagnostics.append(&mut lines.diagnostics);
     instructions

@@ -39,6 +39,16 @@ pub(super) struct HeredocWord {
     pub(super) range: Range<usize>,
 }
 
+/// Whether Unicode calls it a letter.
+pub(super) fn is_letter(character: char) -> bool {
+    pest::unicode::LETTER(character)
+}
+
+/// Whether Unicode calls it a decimal digit.
+pub(super) fn is_digit(character: char) -> bool {
+    pest::unicode::DECIMAL_NUMBER(character)
+}
+
 fn read(rule: Rule, text: &str) -> Option<Pairs<'_, Rule>> {
     let whole = Grammar::parse(rule, text).ok()?.next()?;
     Some(whole.into_inner())
@@ -178,31 +188,51 @@ pub(super) fn heredocs(line: &str) -> Vec<HeredocWord> {
         return Vec::new();
     }
     let words = read(Rule::shell_line, line).into_iter().flatten();
-    words.filter(|pair| pair.as_rule() == Rule::heredoc).map(heredoc).collect()
+    words.filter(|pair| pair.as_rule() == Rule::heredoc).filter_map(heredoc).collect()
 }
 
 /// Reads a word that is a heredoc and nothing else.
 pub(super) fn heredoc_word(word: &str) -> Option<HeredocWord> {
-    read(Rule::heredoc_word, word)?.next().map(heredoc)
+    read(Rule::heredoc_word, word)?.next().and_then(heredoc)
 }
 
-fn heredoc(pair: Pair<'_, Rule>) -> HeredocWord {
+/// Decodes a heredoc word; one whose name is empty is none.
+fn heredoc(pair: Pair<'_, Rule>) -> Option<HeredocWord> {
     let mut found = HeredocWord { name: String::new(), is_quoted: false, strips_tabs: false, range: range(&pair) };
     for part in pair.into_inner() {
         match part.as_rule() {
             Rule::heredoc_tabs => found.strips_tabs = true,
-            Rule::heredoc_name => {
-                for piece in part.into_inner() {
-                    match piece.as_rule() {
-                        Rule::heredoc_quote => found.is_quoted = true,
-                        _ => found.name.push_str(piece.as_str()),
-                    }
-                }
-            }
+            Rule::heredoc_name => part.into_inner().for_each(|piece| name_piece(&mut found, &piece)),
             _ => {}
         }
     }
-    found
+    Some(found).filter(|found| !found.name.is_empty())
+}
+
+fn name_piece(found: &mut HeredocWord, piece: &Pair<'_, Rule>) {
+    let text = piece.as_str();
+    match piece.as_rule() {
+        Rule::heredoc_single_text => {
+            found.is_quoted = true;
+            found.name.push_str(text);
+        }
+        Rule::heredoc_double_text => {
+            found.is_quoted = true;
+            push_double_quoted(&mut found.name, text);
+        }
+        Rule::escaped => found.name.push_str(&text[1..]),
+        Rule::trailing_escape => {}
+        _ => found.name.push_str(text),
+    }
+}
+
+/// Between double quotes the escape stays, except before a quote, a dollar and itself.
+fn push_double_quoted(name: &mut String, text: &str) {
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let escaped = characters.next_if(|next| character == '\\' && matches!(next, '"' | '$' | '\\'));
+        name.push(escaped.unwrap_or(character));
+    }
 }
 
 /// Splits comma-separated fields; `None` when a quote is out of place.
@@ -257,9 +287,11 @@ mod tests {
     fn heredoc_words() {
         let names = |line| heredocs(line).into_iter().map(|found| found.name).collect::<Vec<_>>();
         assert_eq!(names("cat << A > /o 3<<-'B c' <<E'O'F x<<no"), ["A", "B c", "EOF"]);
-        assert_eq!(names("cat <<< a $((1<<3)) 'a <<EOF b' <<a<b"), Vec::<String>::new());
+        assert_eq!(names(r#"<<\A <<E\ F <<"a\"b\c" <<G\"#), ["A", "E F", r#"a"b\c"#, "G"]);
+        assert_eq!(names("cat <<< a $((1<<3)) 'a <<EOF b' <<a<b <<a\\<b <<'' <<- A <<\u{a0}A"), Vec::<String>::new());
         assert_eq!(names("it's <<EOF"), Vec::<String>::new());
         assert!(heredoc_word("<<\"E\"").is_some_and(|found| found.is_quoted && !found.strips_tabs));
+        assert!(heredoc_word("<<\\E").is_some_and(|found| !found.is_quoted));
         assert!(heredoc_word("<<").is_none());
     }
 

@@ -9,8 +9,14 @@
 #![allow(clippy::disallowed_methods)]
 
 mod build;
+mod directives;
+mod flags;
+mod heredocs;
 mod ignore;
 mod index;
+mod json;
+mod lines;
 mod platforms;
+mod reading;
 #[path = "../support/mod.rs"]
 mod support;

@@ -106,7 +106,8 @@ fn flags_of(logical: &LogicalLine, arguments: Range<usize>, escape: char) -> (Ve
 
 fn unknown_instruction(written: &str, near: Option<&str>, span: Span) -> Diagnostic {
     let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-    Diagnostic::error("unknown-instruction", span, format!("unknown instruction: {written}{near}"))
+    let error = Diagnostic::error("unknown-instruction", span, format!("unknown instruction: {written}{near}"));
+    if written.is_empty() { error.with_label("goes on, but nothing follows") } else { error }
 }
 
 impl Line<'_> {

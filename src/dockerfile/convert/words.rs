@@ -15,13 +15,16 @@ impl Line<'_> {
 
     pub(super) fn volume(&self) -> Result<InstructionKind, Diagnostic> {
         self.no_flags()?;
-        let (words, _) = self.word_list()?;
+        let (mut words, _) = self.word_list()?;
         if words.is_empty() {
             return Err(self.requires("at least one argument"));
         }
-        if let Some(blank) = words.iter().find(|word| word.text.trim().is_empty()) {
-            let message = "VOLUME specified can not be an empty string";
-            return Err(Diagnostic::error("arguments", blank.span, message));
+        for word in &mut words {
+            word.text = word.text.trim().to_owned();
+            if word.text.is_empty() {
+                let message = "VOLUME specified can not be an empty string";
+                return Err(Diagnostic::error("arguments", word.span, message));
+            }
         }
         Ok(InstructionKind::Volume(words))
     }

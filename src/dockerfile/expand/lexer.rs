@@ -1,5 +1,6 @@
 //! The word lexer: one walk over the characters of a word, nested only by `${...}`.
 
+use super::super::parse::{is_digit, is_letter};
 use super::pattern::Pattern;
 use super::{Environment, ExpandError, ExpandReason};
 
@@ -191,13 +192,13 @@ impl<'a> Lexer<'a> {
     /// A name: digits, or one of the shell's special parameters, or letters, digits and `_`; perhaps empty.
     fn name(&mut self) -> &'a str {
         match self.peek() {
-            Some(first) if first.is_numeric() => self.take_while(char::is_numeric),
+            Some(first) if is_digit(first) => self.take_while(is_digit),
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => {
                 let (name, rest) = self.rest.split_at(1);
                 self.rest = rest;
                 name
             }
-            _ => self.take_while(|character| character.is_alphanumeric() || character == '_'),
+            _ => self.take_while(|character| is_letter(character) || is_digit(character) || character == '_'),
         }
     }
 

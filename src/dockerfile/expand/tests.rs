@@ -28,7 +28,7 @@ fn fails(word: &str, want: &str) {
 #[test]
 fn names() {
     check("$A-${A}_$A_x", "a-a_");
-    check("$é", "accent");
+    check("$é ${é} $٣x $² $½ $Ⅷ", "accent accent x $² $½ $Ⅷ");
     check("$12x", "x");
     check("$0x $@y $$A $- $? $! $# $*", "x y A     ");
     check("$ $. a$", "$ $. a$");

@@ -52,17 +52,7 @@ impl Lowering<'_> {
             script: run.script.as_ref().map(|script| (script.path.clone(), script.body.clone())),
             argv,
         };
-        // A script shows as its text, not as the path it is mounted at (rule 3.16).
-        let shown = match &run.script {
-            Some(script) => {
-                let mut shown = op.argv.clone();
-                shown.pop();
-                shown.push(script.body.clone());
-                shown.join(" ")
-            }
-            None => op.argv.join(" "),
-        };
-        let created_by = format!("RUN {}{shown} # buildkit", state.scope.history_prefix());
+        let created_by = format!("RUN {}{} # buildkit", state.scope.history_prefix(), op.argv.join(" "));
         let step = self.step(place, instruction, Op::Run(op));
         Ok(state.with_layer(created_by, step))
     }
