@@ -13,7 +13,8 @@ run=("${build[@]}" busybox-static runc umoci)
 test=(
   "${run[@]}"
   docker-registry skopeo podman        # a real registry, and strangers who read and copy images
-  mmdebstrap                           # makes the Debian base image
+  mmdebstrap                           # makes the Debian base images
+  qemu-user-static                     # RUN for another machine
   uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches

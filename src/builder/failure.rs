@@ -88,6 +88,7 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
             help.clone_from(more);
         }
         OpError::Registry(error) => help.extend(error.help()),
+        OpError::Sandbox(error) => help.extend(error.help()),
         _ => {}
     }
     let mut diagnostic = Diagnostic::error(code_of(&error), span, failure.to_string());

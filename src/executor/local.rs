@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::agent::Served;
+use super::emulation::{self, Emulation};
 use super::network::{Helper, Networks};
 use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
 use crate::sandbox::wire::{self, GO, Report, Reports, Start};
@@ -24,13 +25,15 @@ const KILL_TIMEOUT: Duration = Duration::from_millis(800);
 pub(super) enum Ended {
     /// The network helper did not connect, and nothing was executed: another network may do.
     NetworkFailed,
+    /// The command is a program of another machine (its name follows), which the kernel cannot run.
+    Foreign(&'static str),
     Error(ExecError),
 }
 
 impl Ended {
     pub(super) fn into_error(self) -> ExecError {
         match self {
-            Self::NetworkFailed => ExecError::Lost,
+            Self::NetworkFailed | Self::Foreign(_) => ExecError::Lost,
             Self::Error(error) => error,
         }
     }
@@ -40,24 +43,33 @@ impl Ended {
     }
 }
 
+/// What sandboxes are made with.
+pub(super) struct Means<'a> {
+    pub(super) program: &'a Program,
+    pub(super) networks: &'a Networks,
+    /// For programs of other machines.
+    pub(super) emulation: Option<&'a Emulation>,
+}
+
 /// Runs the sandbox once, whatever becomes of it; afterwards all of it is dead and the untouched stubs are gone.
 pub(super) fn run_once(
-    program: &Program,
-    networks: &Networks,
+    means: &Means<'_>,
     spec: &SandboxSpec,
     network: NetworkUsed,
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, Ended> {
-    let mut session = Session::start(program).map_err(Ended::io("start the sandbox"))?;
+    let mut session = Session::start(means.program).map_err(Ended::io("start the sandbox"))?;
     if network == NetworkUsed::Own {
-        session.helper = networks.take();
+        session.helper = means.networks.take();
     }
-    let ended = session.follow(program, spec, network, log, cancel);
+    let ended = session.follow(means, spec, network, log, cancel);
     session.end();
     // A command with all capabilities may have left anything in its network.
-    if let (Some(helper), Ok(_), Security::Sandbox) = (session.helper.take(), &ended, spec.security) {
-        networks.give(helper);
+    if let (Some(helper), Ok(_) | Err(Ended::Foreign(_)), Security::Sandbox) =
+        (session.helper.take(), &ended, spec.security)
+    {
+        means.networks.give(helper);
     }
     let stubs = session.stubs.remove(&spec.rootfs.upper);
     let stubs = stubs.map_err(|error| Ended::io("clean the upper directory")(error.into()));
@@ -100,13 +112,14 @@ impl Session {
 
     fn follow(
         &mut self,
-        program: &Program,
+        means: &Means<'_>,
         spec: &SandboxSpec,
         network: NetworkUsed,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
-        let start = Start { spec: spec.clone(), connection: network.connection(self.helper.is_some()) };
+        let connection = network.connection(self.helper.is_some());
+        let start = Start { spec: spec.clone(), connection, emulated: means.emulation.is_some() };
         // A supervisor that dies over it is noticed below.
         match wire::send(&mut self.socket, &start) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -117,13 +130,16 @@ impl Session {
         if let Some(helper) = &self.helper {
             let _ = wire::send_descriptor(&self.socket, helper.namespace().as_raw_fd());
         }
+        if let Some(emulation) = means.emulation {
+            let _ = wire::send_descriptor(&self.socket, emulation.namespace().as_raw_fd());
+        }
         loop {
             if cancel.is_cancelled() {
                 return Err(Ended::Error(ExecError::Cancelled));
             }
             let talking = self.wait(log, cancel).map_err(Ended::io("wait for the sandbox"))?;
             while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
-                if let Some(status) = self.answer(report, program, spec, network, cancel)? {
+                if let Some(status) = self.answer(report, means.program, spec, network, cancel)? {
                     // Everything in the sandbox is dead, so what there is to read is there now.
                     self.drain(log).map_err(Ended::io("read the output"))?;
                     return Ok(status);
@@ -202,7 +218,10 @@ impl Session {
                 let source = io::Error::from_raw_os_error(errno);
                 return Err(Ended::Error(ExecError::Setup { step, path, source, meaning }));
             }
-            Report::NotExecutable { errno } => {
+            Report::NotExecutable { errno: libc::ENOEXEC, head } if let Some(machine) = emulation::machine(&head) => {
+                return Err(Ended::Foreign(machine));
+            }
+            Report::NotExecutable { errno, .. } => {
                 let program = spec.argv.first().cloned().unwrap_or_default();
                 let source = io::Error::from_raw_os_error(errno);
                 return Err(Ended::Error(ExecError::Command { program, source }));

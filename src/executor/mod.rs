@@ -8,6 +8,7 @@
 
 mod agent;
 mod cancel;
+mod emulation;
 mod key_agent;
 mod local;
 mod network;
@@ -15,12 +16,15 @@ mod program;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::fsutil::Dir;
 use crate::sandbox::SandboxSpec;
 
 pub use cancel::CancelFlag;
+use emulation::Emulation;
 pub use key_agent::{KeyAgent, KeyAgentError};
+use local::{Ended, Means};
 use network::Networks;
 pub use program::Program;
 
@@ -96,6 +100,16 @@ pub enum ExecError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The command is a program of another machine, and nothing here can run it.
+    #[error("exec format error: `{program}` is a program for {machine}, which this machine cannot run: {reason}")]
+    Foreign {
+        /// The first argument.
+        program: String,
+        /// What it is for, for example `arm64`.
+        machine: &'static str,
+        /// Why it could not be emulated.
+        reason: String,
+    },
     /// A part of the sandbox could not be set up.
     #[error(
         "cannot set up the sandbox: {step}{}: {source}{}",
@@ -129,12 +143,35 @@ impl ExecError {
     fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, source }
     }
+
+    /// Says what to do about it, a line each.
+    pub fn help(&self) -> Vec<String> {
+        let lines: &[&str] = match self {
+            Self::Foreign { .. } => &[
+                "install the emulator: the package `qemu-user-static` (Debian, Ubuntu, Fedora); with Linux 6.7 kiln \
+                 registers it for its own steps and nothing else is needed",
+                "or have it registered for the whole machine, by `systemd-binfmt` or by the privileged container of \
+                 your choice (flag F: the images do not have it)",
+                "or build what can be built here: `FROM --platform=$BUILDPLATFORM`",
+            ],
+            Self::Command { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
+                &["it is neither a program nor a script with an interpreter: begin it with `#!/bin/sh`"]
+            }
+            Self::Command { .. } => {
+                &["the image lacks the program, or the interpreter or loader it needs, or PATH does not lead there"]
+            }
+            _ => &[],
+        };
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
 }
 
 /// Runs sandboxes on this machine, and keeps between them what takes long to make: connected network namespaces.
 pub struct Executor {
     program: Program,
     networks: Networks,
+    /// Made when the first program of another machine is met that the kernel cannot run.
+    emulation: OnceLock<Result<Emulation, String>>,
 }
 
 impl Executor {
@@ -146,7 +183,7 @@ impl Executor {
 
     /// Makes one with the program that becomes the sandbox named (tests are programs of their own).
     pub fn with(program: Program) -> Self {
-        Self { program, networks: Networks::default() }
+        Self { program, networks: Networks::default(), emulation: OnceLock::new() }
     }
 
     /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
@@ -161,16 +198,32 @@ impl Executor {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
-        let network = network::choose(spec.network);
-        match local::run_once(&self.program, &self.networks, spec, network, log, cancel) {
-            Err(local::Ended::NetworkFailed) => {
-                // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
-                empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
-                let instead = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
-                local::run_once(&self.program, &self.networks, spec, instead, log, cancel)
-                    .map_err(local::Ended::into_error)
+        let mut network = network::choose(spec.network);
+        let mut means = Means { program: &self.program, networks: &self.networks, emulation: None };
+        loop {
+            let reason = match local::run_once(&means, spec, network, log, cancel) {
+                Err(Ended::NetworkFailed) if network == NetworkUsed::Own => {
+                    network = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
+                    None
+                }
+                Err(Ended::Foreign(machine)) if means.emulation.is_none() => {
+                    match self.emulation.get_or_init(|| Emulation::start(&self.program)) {
+                        Ok(emulation) => {
+                            means.emulation = Some(emulation);
+                            None
+                        }
+                        Err(why) => Some((machine, why.clone())),
+                    }
+                }
+                Err(Ended::Foreign(machine)) => Some((machine, "no emulator for it is installed".to_owned())),
+                other => return other.map_err(Ended::into_error),
+            };
+            if let Some((machine, reason)) = reason {
+                let program = spec.argv.first().cloned().unwrap_or_default();
+                return Err(ExecError::Foreign { program, machine, reason });
             }
-            other => other.map_err(local::Ended::into_error),
+            // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
+            empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
         }
     }
 }

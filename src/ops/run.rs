@@ -175,14 +175,9 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
     };
     match worker.executor.run(spec, &mut log, &worker.cancel) {
         Err(executor::ExecError::Cancelled) => Err(OpError::Canceled),
-        Err(error @ executor::ExecError::Command { .. }) => Err(OpError::User {
-            message: error.to_string(),
-            help: vec![
-                "the image lacks the program, or the interpreter or loader it needs, or PATH does not lead there"
-                    .into(),
-            ],
-            span: None,
-        }),
+        Err(error @ executor::ExecError::Command { .. }) => {
+            Err(OpError::User { message: error.to_string(), help: error.help(), span: None })
+        }
         Err(error) => Err(error.into()),
         Ok(outcome) => {
             if let NetworkUsed::HostInstead(reason) = outcome.network {

@@ -153,7 +153,11 @@ impl Sandbox {
             SetupStep::Capabilities(set) => Ok(credentials::keep(*set)?),
             SetupStep::DieWithSupervisor => Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?),
             SetupStep::CloseDescriptors => Ok(system::close_descriptors_on_exec()?),
-            SetupStep::Execute { argv, env } => Err(execute(argv, env).into()),
+            SetupStep::JoinEmulator => {
+                let namespace = wire::receive_descriptor(&self.socket)?;
+                Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWUSER)?)
+            }
+            SetupStep::Execute { argv, env } => Err(execute(argv, env)),
         }
     }
 
@@ -352,25 +356,29 @@ fn set_standard_streams(uid: u32) -> Done {
     Ok(())
 }
 
-fn execute(argv: &[String], env: &[(String, String)]) -> Errno {
-    let Some(program) = argv.first().filter(|program| !program.is_empty()) else { return Errno::NOENT };
+/// Returns why not, and with the path that the kernel could make nothing of.
+fn execute(argv: &[String], env: &[(String, String)]) -> Refused {
+    let Some(program) = argv.first().filter(|program| !program.is_empty()) else { return Errno::NOENT.into() };
     let strings = |all: Vec<String>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
     let variables = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let (Ok(arguments), Ok(variables)) = (strings(argv.to_vec()), strings(variables)) else { return Errno::INVAL };
+    let (Ok(arguments), Ok(variables)) = (strings(argv.to_vec()), strings(variables)) else {
+        return Errno::INVAL.into();
+    };
     if program.contains('/') {
-        return execute_one(Path::new(program), &arguments, &variables);
+        return at(Path::new(program))(execute_one(Path::new(program), &arguments, &variables));
     }
     let path = env.iter().rev().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
     let mut refused = Errno::NOENT;
     for dir in path.split(':') {
         let dir = if dir.is_empty() { "." } else { dir };
-        match execute_one(&Path::new(dir).join(program), &arguments, &variables) {
+        let program = Path::new(dir).join(program);
+        match execute_one(&program, &arguments, &variables) {
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => refused = Errno::ACCESS,
-            other => return other,
+            other => return at(&program)(other),
         }
     }
-    refused
+    refused.into()
 }
 
 /// Never through a magic link: `/proc/self/exe` is this program of the builder's, which the image must not run.

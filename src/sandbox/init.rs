@@ -1,15 +1,18 @@
 //! The two processes of a sandbox: the supervisor, and pid 1 which becomes the command.
 
-use std::ffi::OsString;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
@@ -24,7 +27,7 @@ pub(super) fn supervise() -> io::Result<()> {
     rustix::process::umask(Mode::empty());
     let mut socket = take_standard_input()?;
     let start: Start = wire::receive(&mut socket)?;
-    let mut steps = plan(&start.spec, start.connection).into_iter();
+    let mut steps = plan(&start.spec, start.connection, start.emulated).into_iter();
     let mut sandbox = Sandbox::new(socket.try_clone()?, start.spec.rootfs.work.clone());
     if let Some(unshare) = steps.next()
         && let Err(refused) = sandbox.apply(&unshare)
@@ -63,13 +66,32 @@ fn become_command(mut sandbox: Sandbox, steps: impl Iterator<Item = SetupStep>, 
     for step in steps {
         if let Err(refused) = sandbox.apply(&step) {
             let report = match step {
-                SetupStep::Execute { .. } => Report::NotExecutable { errno: refused.errno.raw_os_error() },
+                SetupStep::Execute { .. } => {
+                    let head = refused.path.as_deref().and_then(|path| head_of(path).ok()).unwrap_or_default();
+                    Report::NotExecutable { errno: refused.errno.raw_os_error(), head }
+                }
                 step => failed(&step, refused),
             };
             return wire::send(sandbox.socket(), &report);
         }
     }
     Ok(())
+}
+
+/// What a program begins with; of a script, what its interpreter begins with.
+fn head_of(path: &Path) -> io::Result<Vec<u8>> {
+    let read = |path: &Path| {
+        // What only looks like a program must not keep this process waiting.
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let mut head = Vec::new();
+        File::from(file).take(256).read_to_end(&mut head)?;
+        io::Result::Ok(head)
+    };
+    let head = read(path)?;
+    let Some(line) = head.strip_prefix(b"#!") else { return Ok(head) };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    let interpreter = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    read(Path::new(OsStr::from_bytes(interpreter)))
 }
 
 fn failed(step: &SetupStep, Refused { errno, path, meaning }: Refused) -> Report {

@@ -24,6 +24,7 @@
 
 mod apply;
 mod credentials;
+pub(crate) mod emulator;
 pub mod idmap;
 mod init;
 mod mounts;
@@ -54,6 +55,8 @@ pub fn init_if_requested() {
         init::supervise()
     } else if first == HELPER {
         init::become_helper(arguments)
+    } else if first == emulator::EMULATOR {
+        emulator::become_emulator()
     } else if first == idmap::MAPPER {
         idmap::map_parent(arguments)
     } else {

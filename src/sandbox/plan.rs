@@ -63,6 +63,8 @@ pub(super) enum SetupStep {
     WorkingDirectory(PathBuf),
     /// Tells the executor that everything is mounted, and what was created for it.
     TellMounted,
+    /// Enters the user namespace that the executor hands over, in which emulators are registered.
+    JoinEmulator,
     /// Leaves the keyring of the builder's session.
     SessionKeyring,
     /// Leaves the session of the builder.
@@ -132,8 +134,8 @@ const MASKED: [&str; 12] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Returns what to do for `spec`.
-pub(super) fn plan(spec: &SandboxSpec, connection: Connection) -> Vec<SetupStep> {
+/// Returns what to do for `spec`. `emulated` says that the command needs the emulators of [`super::emulator`].
+pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -> Vec<SetupStep> {
     let own_network = connection != Connection::Host;
     let confined = spec.security == Security::Sandbox;
     let joined = connection == Connection::Joined;
@@ -163,14 +165,19 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection) -> Vec<SetupStep>
     steps.push(SetupStep::Pivot);
     steps.push(SetupStep::WorkingDirectory(spec.cwd.clone()));
     steps.push(SetupStep::TellMounted);
-    process(spec, connection, confined, &mut steps);
+    process(spec, connection, emulated, &mut steps);
     steps
 }
 
-fn process(spec: &SandboxSpec, connection: Connection, confined: bool, steps: &mut Vec<SetupStep>) {
+fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &mut Vec<SetupStep>) {
+    let confined = spec.security == Security::Sandbox;
     let capabilities = if confined { CONTAINER_CAPABILITIES } else { ALL_CAPABILITIES };
     // Before the filter, which refuses keyctl.
     steps.extend([SetupStep::SessionKeyring, SetupStep::Session, SetupStep::ProcessDefaults]);
+    // Everything is mounted and named; from here on only rights over this process itself are needed.
+    if emulated {
+        steps.push(SetupStep::JoinEmulator);
+    }
     // While the socket is still known, and before the right to change owners is gone.
     if connection == Connection::Helper {
         steps.push(SetupStep::AwaitNetwork);
@@ -312,6 +319,7 @@ impl fmt::Display for SetupStep {
             Self::Pivot => f.write_str("pivot to the root"),
             Self::WorkingDirectory(path) => write!(f, "enter {}", path.display()),
             Self::TellMounted => f.write_str("tell what was created"),
+            Self::JoinEmulator => f.write_str("join the user namespace of the emulators"),
             Self::SessionKeyring => f.write_str("join a new session keyring"),
             Self::Session => f.write_str("start a session"),
             Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
@@ -361,8 +369,8 @@ mod tests {
     /// Compares with `testdata/sandbox/<name>.txt`; `UPDATE=1` writes it.
     #[track_caller]
     #[allow(clippy::disallowed_methods)]
-    fn check(name: &str, spec: &SandboxSpec, connection: Connection) {
-        let text: String = plan(spec, connection).iter().map(|step| format!("{step}\n")).collect();
+    fn check(name: &str, spec: &SandboxSpec, connection: Connection, emulated: bool) {
+        let text: String = plan(spec, connection, emulated).iter().map(|step| format!("{step}\n")).collect();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sandbox").join(format!("{name}.txt"));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &text).unwrap();
@@ -372,7 +380,7 @@ mod tests {
 
     #[test]
     fn plan_of_root() {
-        check("root", &spec(), Connection::Helper);
+        check("root", &spec(), Connection::Helper, false);
     }
 
     #[test]
@@ -380,14 +388,19 @@ mod tests {
         let mut spec = spec();
         spec.rootfs.userxattr = true;
         spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
-        check("user-namespace", &spec, Connection::Host);
+        check("user-namespace", &spec, Connection::Host, false);
+    }
+
+    #[test]
+    fn plan_with_an_emulator() {
+        check("emulated", &spec(), Connection::Joined, true);
     }
 
     #[test]
     fn plan_without_confinement() {
         let mut spec = spec();
         spec.security = Security::Insecure;
-        check("insecure", &spec, Connection::None);
+        check("insecure", &spec, Connection::None, false);
     }
 
     #[test]
@@ -404,6 +417,6 @@ mod tests {
             Mount::Secret { data, target: "/run/secrets/s".into(), mode: 0o400, uid: 1, gid: 2 },
             Mount::Socket { source: "/agent".into(), target: "/run/ssh".into(), mode: 0o600, uid: 0, gid: 0 },
         ];
-        check("mounts", &spec, Connection::None);
+        check("mounts", &spec, Connection::None, false);
     }
 }

@@ -1,7 +1,7 @@
 //! What executor and sandbox say to each other over the socket.
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`], and
-//! perhaps one [`GO`] byte later, or at once a network namespace to join; the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
+//! perhaps one [`GO`] byte later, or at once namespaces to join (of network and emulators); the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -26,6 +26,7 @@ const LONGEST_REPORT: usize = 16 << 20;
 pub(crate) struct Start {
     pub(crate) spec: SandboxSpec,
     pub(crate) connection: Connection,
+    pub(crate) emulated: bool,
 }
 
 /// What the sandbox tells.
@@ -39,8 +40,8 @@ pub(crate) enum Report {
     Mounted(Stubs),
     /// A step of the plan was refused; nothing was run.
     Failed { step: String, errno: i32, path: Option<PathBuf>, meaning: Option<String> },
-    /// The command could not be executed.
-    NotExecutable { errno: i32 },
+    /// The command could not be executed. `head` is what the file begins with that the kernel could make nothing of.
+    NotExecutable { errno: i32, head: Vec<u8> },
     /// Pid 1 exited with this code.
     Exited(i32),
     /// Pid 1 was killed by this signal.

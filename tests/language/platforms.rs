@@ -1,11 +1,15 @@
 //! What is resolved and made for a platform: parts of sections 7, 8 and 17.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::build::Case;
-use super::support::image;
+use super::support::bases::Base;
+use super::support::kiln::{Kiln, output_of};
+use super::support::user::User;
+use super::support::{image, registry, scratch, tool, write};
 
 /// An OCI layout directory.
 struct Layout(std::path::PathBuf);
@@ -159,4 +163,95 @@ fn platforms_are_read_as_everywhere() {
         let said = case.kiln.build(case.context(), &["--platform", typed]);
         said.failed_saying(&[&format!("invalid platform `{typed}`"), "linux/arm/v7"]);
     }
+}
+
+/// What a RUN for arm64 sees, and that what it makes is for arm64.
+fn runs_for_arm64(kiln: &Kiln) {
+    let context = scratch();
+    let dockerfile = format!(
+        "FROM {} AS build\n\
+         RUN [\"busybox\", \"mkdir\", \"/made\"]\n\
+         RUN busybox uname -m > /made/machine && echo $$ > /made/pid\n\
+         RUN printf '#!/bin/sh\\necho from a script' > /script && busybox chmod 755 /script && busybox chown 7:8 /script\n\
+         USER 1000:100\n\
+         RUN [\"/script\"]\n\
+         RUN --mount=type=tmpfs,target=/tmp --network=none busybox id > /tmp/id && read id < /tmp/id && echo $id\n\
+         FROM scratch\n\
+         COPY --from=build /made /script /\n",
+        registry::base(Base::Arm64)
+    );
+    write(context.path(), "Dockerfile", dockerfile);
+    let archive = kiln.out().join("image.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    let output = kiln.build(context.path(), &["--progress=plain", "--platform=linux/arm64", "-o", &output]);
+    output.succeeded();
+    for seen in ["from a script", "uid=1000 gid=100"] {
+        assert!(output.both().contains(seen), "{seen}\n{}", output.both());
+    }
+    let image = image::read(&archive).expect("an OCI archive");
+    assert_eq!(image.config["architecture"], "arm64");
+    let files = image::flatten(&image.layers).expect("whole layers");
+    assert_eq!((files["/machine"].data.as_slice(), files["/pid"].data.as_slice()), (&b"aarch64\n"[..], &b"1\n"[..]));
+    assert_eq!((files["/script"].uid, files["/script"].gid), (7, 8));
+}
+
+#[test]
+fn programs_of_another_machine_run_in_an_emulator_of_the_build_alone() {
+    if !super::support::has_root() {
+        return;
+    }
+    let registered = || {
+        // Mounted for a moment in a namespace of its own: what the machine has.
+        let script = "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc 2>/dev/null; ls /proc/sys/fs/binfmt_misc";
+        let mut command = tool::tool("unshare");
+        output_of(command.args(["--mount", "sh", "-c", script]), Duration::from_secs(10)).stdout
+    };
+    let before = registered();
+    runs_for_arm64(&Kiln::new());
+    assert_eq!(registered(), before);
+}
+
+#[test]
+fn programs_of_another_machine_run_for_an_ordinary_user() {
+    if super::support::has_root() {
+        runs_for_arm64(&Kiln::of(User::with_ranges()));
+    }
+}
+
+#[test]
+fn a_command_cannot_write_its_emulator() {
+    if !super::support::has_root() {
+        return;
+    }
+    // The first process is emulated; a program of this machine is not shown another /proc by the emulator.
+    let case = Case::new(&format!(
+        "FROM BUSYBOX AS native\n\
+         FROM --platform=linux/arm64 {}\n\
+         COPY --from=native /bin/busybox /native/\n\
+         RUN /native/busybox cp /proc/1/exe /copy && /native/busybox sh -c ': >/proc/1/exe' 2>&1 && echo WRITTEN; true\n",
+        registry::base(Base::Arm64)
+    ));
+    let said = case.kiln.build(case.context(), &["--progress=plain", "-o", "type=cacheonly"]);
+    said.succeeded();
+    assert!(said.both().contains("/proc/1/exe: Read-only file system"), "{}", said.both());
+}
+
+#[test]
+fn a_program_that_nothing_can_run_is_said_to_be_one() {
+    let case = Case::new("FROM scratch\nCOPY alien script alien-script /\nRUN [\"/alien\"]\n");
+    // An ELF header for a machine that there is not.
+    let alien = [&b"\x7fELF\x02\x01\x01"[..], &[0; 9], &[2, 0, 0xed, 0xfe], &[0; 44]].concat();
+    let case = case.file("alien", alien).file("script", "echo\n").file("alien-script", "#!/alien -x\necho\n");
+    for name in ["alien", "script", "alien-script"] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(case.context().join(name), mode).expect("a mode");
+    }
+    let foreign = ["exec format error", "an unknown machine", "no emulator for it is installed", "qemu-user-static"];
+    case.fails(&foreign);
+    case.dockerfile("FROM scratch\nCOPY alien alien-script /\nRUN [\"/alien-script\"]\n");
+    case.fails(&foreign);
+    // A script without a first line is something else.
+    case.dockerfile("FROM scratch\nCOPY script /\nRUN [\"/script\"]\n");
+    let said = case.fails(&["exec format error", "`#!/bin/sh`"]).both();
+    assert!(!said.contains("emulator"), "{said}");
 }

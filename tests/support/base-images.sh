@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Makes the base images of the tests as one OCI image layout, once per machine.
 #
-#   base-images.sh DIRECTORY [busybox] [debian]      (both when none is named)
+#   base-images.sh DIRECTORY [busybox] [debian] [arm64]      (all when none is named)
 #
 # DIRECTORY/layout then has the tags
 #   busybox  Debian's static busybox; /etc/passwd and /etc/group hold root only; PATH in Env, Cmd sh; one layer
 #   debian   Debian bookworm, minbase and ca-certificates; no Env; Cmd bash; one layer
+#   arm64    Debian bookworm for arm64, only unpacked: dash, the C library and busybox; one layer
 # What is already there is kept. Processes that run at once wait for each other.
 set -euo pipefail
 
-directory=${1:?usage: base-images.sh DIRECTORY [busybox] [debian]}
+directory=${1:?usage: base-images.sh DIRECTORY [busybox] [debian] [arm64]}
 shift
 wanted=("$@")
-[ ${#wanted[@]} -gt 0 ] || wanted=(busybox debian)
+[ ${#wanted[@]} -gt 0 ] || wanted=(busybox debian arm64)
 
 mkdir -p "$directory"
 exec 9>"$directory/lock"
@@ -27,7 +28,7 @@ need umoci umoci
 for image in "${wanted[@]}"; do
   case $image in
     busybox) has busybox || static_busybox || missing+=(busybox-static) ;;
-    debian) has debian || need mmdebstrap mmdebstrap ;;
+    debian | arm64) has "$image" || need mmdebstrap mmdebstrap ;;
     *) echo "base-images.sh: no such base image: $image" >&2; exit 2 ;;
   esac
 done
@@ -82,6 +83,15 @@ make_debian() {
   mmdebstrap --quiet --variant=minbase --include=ca-certificates bookworm "$scratch/debian.tar" \
     ${mirrors[@]+"${mirrors[@]}"} >&2
   image debian "$scratch/debian.tar" --config.cmd bash
+}
+
+# Nothing of it is run here: its programs are another machine's.
+make_arm64() {
+  local mirrors=()
+  mapfile -t mirrors < <(host_mirrors)
+  mmdebstrap --quiet --architectures=arm64 --variant=extract --include=dash,busybox-static --skip=check/qemu \
+    bookworm "$scratch/arm64.tar" ${mirrors[@]+"${mirrors[@]}"} >&2
+  image arm64 "$scratch/arm64.tar" --architecture arm64 --config.cmd sh
 }
 
 for image in "${wanted[@]}"; do

@@ -1,4 +1,4 @@
-//! The real base images: busybox and Debian bookworm, made by `base-images.sh` once per machine.
+//! The real base images: busybox, and Debian bookworm for two machines, made by `base-images.sh` once per machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,6 +12,8 @@ pub enum Base {
     Busybox,
     /// Debian bookworm, minbase and ca-certificates: one layer, no Env.
     Debian,
+    /// Debian bookworm for arm64, only unpacked: dash as `sh`, busybox; one layer, no Env.
+    Arm64,
 }
 
 impl Base {
@@ -20,6 +22,7 @@ impl Base {
         match self {
             Self::Busybox => "busybox",
             Self::Debian => "debian",
+            Self::Arm64 => "arm64",
         }
     }
 
@@ -28,6 +31,7 @@ impl Base {
         match self {
             Self::Busybox => "busybox:latest",
             Self::Debian => "debian:bookworm",
+            Self::Arm64 => "debian:arm64",
         }
     }
 }
