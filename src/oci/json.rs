@@ -4,11 +4,24 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Writes a document as compact JSON. Fields come in the order of their struct; annotations, which `oci-spec` keeps in an
-/// unordered map, are sorted by name.
+/// unordered map, are sorted by name. As in every document that Go's `encoding/json` writes, `<`, `>` and `&` are escaped, and
+/// the two line separators of Unicode.
 pub fn to_json<T: Serialize>(document: &T) -> Vec<u8> {
     let mut value = serde_json::to_value(document).expect("image documents hold only strings, numbers, lists and maps");
     sort_annotations(&mut value);
-    value.to_string().into_bytes()
+    escaped(&value.to_string()).into_bytes()
+}
+
+/// These characters stand in strings only: JSON itself has none of them.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn sort_annotations(value: &mut Value) {
@@ -33,6 +46,12 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::oci::{descriptor, media_type};
+
+    #[test]
+    fn strings_are_escaped_as_in_go() {
+        let text = String::from_utf8(to_json(&"<a> && \"b\"\n\u{2028}\u{7f}é")).unwrap();
+        assert_eq!(text, "\"\\u003ca\\u003e \\u0026\\u0026 \\\"b\\\"\\n\\u2028\u{7f}é\"");
+    }
 
     #[test]
     fn annotations_are_sorted_and_fields_are_not() {

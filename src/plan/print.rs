@@ -162,7 +162,7 @@ fn write_workdir(f: &mut Formatter<'_>, workdir: &WorkdirOp) -> fmt::Result {
 fn write_config(f: &mut Formatter<'_>, config: &ImageConfig) -> fmt::Result {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(config) else { return Err(fmt::Error) };
     let inner = fields.remove("config");
-    for decided_later in ["rootfs", "history"] {
+    for decided_later in ["created", "rootfs", "history"] {
         fields.remove(decided_later);
     }
     let inner = inner.as_ref().and_then(Value::as_object);

@@ -38,7 +38,7 @@ impl Lowering<'_> {
 
     /// All keys and values see the environment before the line (rule 6.14).
     pub(super) fn env(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, pairs, "ENV")?;
+        let pairs = self.pairs(&state, pairs)?;
         let mut shown = vec!["ENV".to_owned()];
         for (key, value) in pairs {
             let entry = format!("{key}={value}");
@@ -55,7 +55,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn label(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, pairs, "LABEL")?;
+        let pairs = self.pairs(&state, pairs)?;
         let mut shown = vec!["LABEL".to_owned()];
         for (key, value) in pairs {
             shown.push(format!("{key}={value}"));
@@ -64,19 +64,10 @@ impl Lowering<'_> {
         Ok(state.with_history(shown.join(" ")))
     }
 
-    fn pairs(
-        &mut self,
-        state: &StageState,
-        pairs: &KeyValues,
-        instruction: &str,
-    ) -> Result<Vec<(String, String)>, Diagnostic> {
+    fn pairs(&mut self, state: &StageState, pairs: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
         let mut expanded = Vec::with_capacity(pairs.pairs.len());
         for pair in &pairs.pairs {
             let key = self.expand(&state.scope, &pair.key)?;
-            if key.is_empty() && instruction == "ENV" {
-                let message = "ENV names can not be blank";
-                return Err(Diagnostic::error("blank-name", pair.key.span, message));
-            }
             expanded.push((key, self.expand(&state.scope, &pair.value)?));
         }
         Ok(expanded)
@@ -227,7 +218,6 @@ pub(super) fn healthcheck(mut state: StageState, check: &Healthcheck) -> StageSt
                 start_period: nanoseconds(command.start_period),
                 start_interval: nanoseconds(command.start_interval),
                 retries: i64::from(command.retries),
-                ..oci::Healthcheck::default()
             }
         }
     };
