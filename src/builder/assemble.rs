@@ -84,7 +84,6 @@ mod tests {
         history.into_iter().map(|entry| entry.created).collect()
     }
 
-    // language 17.1
     #[test]
     fn entries_without_a_layer_have_the_time_of_a_layer_nearby() {
         let check = |given: &[Option<&str>], want: &[Option<&str>]| {

@@ -213,7 +213,6 @@ mod tests {
         assert_eq!(String::from_utf8(to_json(&config)).unwrap(), written);
     }
 
-    // language 7.11, 13.9, 17.1
     #[test]
     fn what_buildkit_writes_comes_back() {
         let text = concat!(
