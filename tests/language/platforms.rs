@@ -1,6 +1,7 @@
 //! What is resolved and made for a platform: parts of sections 7, 8 and 17.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -254,4 +255,106 @@ fn a_program_that_nothing_can_run_is_said_to_be_one() {
     case.dockerfile("FROM scratch\nCOPY script /\nRUN [\"/script\"]\n");
     let said = case.fails(&["exec format error", "`#!/bin/sh`"]).both();
     assert!(!said.contains("emulator"), "{said}");
+}
+
+/// The index `multi` in the registry: an image for each of several machines, which says in `/for` whose it is.
+fn multi() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let case = Case::new("FROM scratch\nARG TARGETPLATFORM\nCOPY <<E /for\n$TARGETPLATFORM\nE\n");
+        let name = format!("{}/multi:1", registry::shared().address);
+        let platforms = "--platform=linux/amd64,linux/arm64,linux/arm/v6,linux/386";
+        case.kiln.build(case.context(), &[platforms, "-t", &name, "--push"]).succeeded();
+        name
+    })
+}
+
+// language 7.10
+#[test]
+fn the_platform_of_a_stage_chooses_its_image() {
+    let case = Case::new("");
+    let chosen = |line: &str, arguments: &[&str]| {
+        case.dockerfile(&format!("ARG WANTED\n{}\nLABEL a=b\n", line.replace("MULTI", multi())));
+        let built = case.build(arguments);
+        let said = platform(&built.config);
+        (built.text("/for").trim().to_owned(), said)
+    };
+    let host = kiln::oci::Platform::host().to_string();
+    let same = |text: &str| (text.to_owned(), text.to_owned());
+    // That of the build, of this machine, one that is written, the best of an index.
+    assert_eq!(chosen("FROM MULTI", &["--platform=linux/arm64"]), same("linux/arm64"));
+    assert_eq!(chosen("FROM MULTI", &[]), same(&host));
+    let crossing = chosen("FROM --platform=$BUILDPLATFORM MULTI", &["--platform=linux/arm64"]);
+    assert_eq!(crossing, (host.clone(), "linux/arm64".to_owned()));
+    assert_eq!(chosen("FROM --platform=$WANTED MULTI", &["--build-arg=WANTED=linux/aarch64/v8"]).0, "linux/arm64");
+    assert_eq!(
+        chosen("FROM MULTI", &["--platform=linux/arm/v7"]),
+        ("linux/arm/v6".to_owned(), "linux/arm/v7".to_owned())
+    );
+    assert_eq!(chosen("FROM MULTI", &["--platform=linux/amd64/v3"]).0, "linux/amd64");
+    // A stage is what it is.
+    let line = "FROM --platform=linux/arm64 MULTI AS arm\nFROM --platform=linux/amd64 arm";
+    assert_eq!(chosen(line, &["--platform=linux/arm64"]), same("linux/arm64"));
+    // Of `--from` the platform built for counts.
+    let line = "FROM --platform=linux/386 scratch\nCOPY --from=MULTI /for /";
+    assert_eq!(chosen(line, &["--platform=linux/arm64"]), same("linux/arm64"));
+}
+
+// language 7.10
+#[test]
+fn an_image_of_another_machine_is_taken_if_it_is_all_there_is() {
+    let case = Case::new("FROM BUSYBOX\nRUN uname -m > /machine\n");
+    let built = case.build(&["--platform=linux/s390x"]);
+    assert_eq!(platform(&built.config), "linux/s390x");
+    let host = kiln::oci::Platform::host();
+    let warning =
+        format!("busybox:latest was pulled with platform \"{host}\", expected \"linux/s390x\" for current build");
+    assert!(built.output.both().contains(&warning), "{}", built.output.both());
+    // Its programs are run as what they are.
+    assert_eq!(built.text("/machine").trim(), std::env::consts::ARCH);
+    // An index has to have something that suits.
+    case.dockerfile(&format!("FROM {}\nLABEL a=b\n", multi()));
+    let said = case.kiln.build(case.context(), &["--platform=linux/s390x"]);
+    said.failed_saying(&["failed to resolve source metadata", "linux/s390x", "linux/amd64", "--> Dockerfile:1"]);
+    case.dockerfile("FROM --platform=linux/what/is/this scratch\nLABEL a=b\n");
+    case.fails(&["failed to parse platform linux/what/is/this", "--> Dockerfile:1:17"]);
+    case.dockerfile("FROM --platform=$NOPE scratch\nLABEL a=b\n");
+    case.fails(&["empty platform value from expression $NOPE"]);
+}
+
+// language 8.10
+#[test]
+fn platforms_are_arguments() {
+    let names = "TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT TARGETOSVERSION BUILDPLATFORM BUILDOS BUILDARCH \
+                 BUILDVARIANT BUILDOSVERSION TARGETSTAGE";
+    let shown = names.split_whitespace().map(|name| format!("{name}=${{{name}-unset}}")).collect::<Vec<_>>().join(" ");
+    let case = Case::new(&format!(
+        "FROM --platform=$BUILDOS/$BUILDARCH BUSYBOX AS first\n\
+         RUN echo {shown} > /before\n\
+         ARG {names}\n\
+         RUN echo {shown} > /after\n\
+         FROM $TARGETSTAGE\n"
+    ));
+    let seen = |arguments: &[&str]| {
+        let built = case.build(&[&["--target=first"], arguments].concat());
+        assert!(
+            built.text("/before").split_whitespace().all(|word| word.ends_with("=unset")),
+            "{}",
+            built.text("/before")
+        );
+        let after = built.text("/after");
+        after.split_whitespace().map(|word| word.split_once('=').expect("=").1.to_owned()).collect::<Vec<_>>()
+    };
+    let host = kiln::oci::Platform::host();
+    let build = [host.to_string(), host.os.clone(), host.architecture.clone(), String::new(), String::new()];
+    let with = |target: [&str; 5], stage: &str| [&target.map(str::to_owned)[..], &build, &[stage.to_owned()]].concat();
+    assert_eq!(seen(&["--platform=linux/arm/v6"]), with(["linux/arm/v6", "linux", "arm", "v6", ""], "first"));
+    assert_eq!(seen(&["--platform=linux/aarch64"]), with(["linux/arm64", "linux", "arm64", "", ""], "first"));
+    let over = ["--platform=linux/arm64", "--build-arg=TARGETARCH=mine", "--build-arg=TARGETSTAGE=other"];
+    assert_eq!(seen(&over), with(["linux/arm64", "linux", "mine", "", ""], "other"));
+    // The last stage's name, or `default`.
+    for (last, name) in [("FROM scratch AS Last", "last"), ("FROM scratch", "default")] {
+        case.dockerfile(&format!("{last}\nARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\n"));
+        assert_eq!(case.build(&[]).config["config"]["Labels"]["stage"], name);
+    }
 }

@@ -158,8 +158,9 @@ impl<'a> Lowering<'a> {
         let mut state = match &stage.base {
             Base::Scratch => scratch(stage),
             Base::Stage(earlier) => finished[earlier].clone(),
-            Base::Image(key, _) => {
+            Base::Image(key, written) => {
                 let known = &self.known[key];
+                self.warn_foreign(stage, written, &known.platform);
                 let root = Some(self.image_step(place, known.image.clone(), stage.head.span));
                 let config = known.config.clone();
                 let history = config.history.iter().cloned().map(HistoryItem::Inherited).collect();
@@ -247,6 +248,19 @@ impl<'a> Lowering<'a> {
             let hint = nearest(&name, known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
             let message = format!("Usage of undefined variable '${name}'{hint}");
             self.warnings.extend(lint::warning(self.file, "UndefinedVar", instruction, span, message));
+        }
+    }
+
+    /// Lint rule InvalidBaseImagePlatform: the base image of `stage`, called `name`, is for another machine.
+    fn warn_foreign(&mut self, stage: &Stage<'_>, name: &str, image: &Platform) {
+        let InstructionKind::From(from) = &stage.head.kind else { return };
+        if (&image.os, &image.architecture) != (&stage.platform.os, &stage.platform.architecture) {
+            let wanted = &stage.platform;
+            let message = format!(
+                "Base image {name} was pulled with platform \"{image}\", expected \"{wanted}\" for current build"
+            );
+            let span = from.reference.span;
+            self.warnings.extend(lint::warning(self.file, "InvalidBaseImagePlatform", stage.head, span, message));
         }
     }
 
