@@ -21,8 +21,8 @@ use crate::dockerfile;
 use crate::executor::{CancelFlag, Executor, KeyAgent, KeyAgentError, Program};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
-use crate::oci::{Platform, rfc3339};
-use crate::ops::{Settings, StepResult, Worker};
+use crate::oci::{Layer, Platform, rfc3339};
+use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::solver;
@@ -322,19 +322,20 @@ impl Build<'_> {
             }
         }
         let built = merged.parts.into_iter().map(|part| {
-            let own: Vec<_> = part.places.iter().map(|place| results[place.index()].clone()).collect();
-            self.assemble(part.plan, part.platform, &own, worker)
+            let root = part.plan.root.map(|root| part.places[root.index()]);
+            let layers = root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
+            self.assemble(part, layers, &assemble::layers(&graph, root, &results), worker)
         });
         Ok((built.collect(), steps))
     }
 
-    fn assemble(&self, plan: Plan, platform: Platform, results: &[Arc<StepResult>], worker: &Worker) -> Built {
-        let layers = plan.root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
+    fn assemble(&self, part: Part, layers: Vec<Layer>, made: &[assemble::Made], worker: &Worker) -> Built {
         let epoch = worker.settings.epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
+        let Part { plan, platform, .. } = part;
         let mut config = plan.config;
-        (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
+        assemble::set_platform(&mut config, platform, !self.request.platforms.is_empty());
         let annotations = Annotations(&self.request.annotations);
-        assemble::finish(&mut config, &plan.history, results, epoch.as_deref());
+        assemble::finish(&mut config, &plan.history, made, epoch.as_deref());
         let image = annotations.assemble(config, &layers, MediaTypes::Oci);
         Built { image, layers }
     }

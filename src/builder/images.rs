@@ -227,7 +227,7 @@ fn known_image(
     parsed: &Manifest,
     config: ImageConfig,
 ) -> Result<KnownImage, ResolveError> {
-    let diff_ids = config.rootfs.layers();
+    let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != parsed.layers().len() {
         return Err(ResolveError::Layers);
     }

@@ -129,7 +129,7 @@ impl Needed {
     /// Takes the layers that a config lists; what is no config lists none.
     fn add_layers_of(&mut self, bytes: &[u8]) {
         let Ok(config) = serde_json::from_slice::<ImageConfig>(bytes) else { return };
-        let layers = config.rootfs.layers();
+        let layers = &config.rootfs.diff_ids;
         self.layers.extend(layers);
         self.chains.extend((1..=layers.len()).filter_map(|count| ChainId::of(&layers[..count])));
     }

@@ -107,7 +107,7 @@ pub fn assemble(
 ) -> Image {
     let zstd = layers.iter().any(|layer| layer.compression() == Compression::Zstd);
     let media = if zstd || !annotations.is_empty() { MediaTypes::Oci } else { media };
-    config.rootfs.diff_ids = (!layers.is_empty()).then(|| layers.iter().map(|layer| layer.diff_id).collect());
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
     let created = config.created.clone();
     let config = Document::of(media.config(), &config);

@@ -114,8 +114,7 @@ impl Check {
         let Some((name, bytes)) = self.document(at, manifest.config()) else { return };
         let Some(config) = self.parse::<ImageConfig>(&name, &bytes) else { return };
         self.config(&name, descriptor, &config, manifest.layers().len());
-        let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
-        for (layer, diff_id) in manifest.layers().iter().zip(diff_ids) {
+        for (layer, diff_id) in manifest.layers().iter().zip(config.rootfs.diff_ids) {
             if let Err(what) = self.layer(layer, &diff_id.0) {
                 self.flaw(layer.digest(), what);
             }
@@ -123,7 +122,7 @@ impl Check {
     }
 
     fn config(&mut self, name: &str, descriptor: &Descriptor, config: &ImageConfig, layers: usize) {
-        let diff_ids = config.rootfs.diff_ids.as_ref().map_or(0, Vec::len);
+        let diff_ids = config.rootfs.diff_ids.len();
         if diff_ids != layers {
             self.flaw(name, format_args!("{diff_ids} diff ids for {layers} layers"));
         }

@@ -1,13 +1,14 @@
 //! The image config (image-spec, config.md) with the fields Docker adds.
 //!
-//! Reading is lenient: lists and maps may be missing or `null`, and fields nobody here knows are passed over. Writing is
-//! what BuildKit writes, byte for byte: the outer fields by name, the inner ones in the order of its structs, empty ones left
-//! out.
+//! Reading is lenient: lists and maps may be missing or `null`, and what BuildKit's types do not have is left out. Writing
+//! is as BuildKit does it, byte for byte: the outer keys by name (`created`, `history` and `rootfs` always, `null` when
+//! there is nothing), the inner ones in the order of Go's structs, empty ones left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::time;
 use crate::digest::DiffId;
 
 /// What an image is made for and made of, and how to run it.
@@ -17,20 +18,28 @@ pub struct ImageConfig {
     #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// Who made it (`MAINTAINER`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub author: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub author: String,
     /// How containers of this image run.
     #[serde(default, deserialize_with = "null_is_default")]
     pub config: ContainerConfig,
     /// When the image was made, RFC 3339.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "as_go_writes_it")]
     pub created: Option<String>,
     /// How each layer came to be, oldest first; entries without a layer are marked.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default", serialize_with = "list_or_null")]
     pub history: Vec<History>,
     /// Operating system in Go's spelling, for example `linux`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
+    /// What the operating system must be able to do; Windows images only.
+    #[serde(
+        rename = "os.features",
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub os_features: Vec<String>,
     /// Version of the operating system; Windows images only.
     #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
@@ -48,26 +57,21 @@ pub struct RootFs {
     /// Always `layers`.
     #[serde(rename = "type", default = "layers")]
     pub kind: String,
-    /// Diff ids, bottom first; `None` for no layer.
-    #[serde(default)]
-    pub diff_ids: Option<Vec<DiffId>>,
+    /// Diff ids, bottom first.
+    #[serde(default, deserialize_with = "null_is_default", serialize_with = "list_or_null")]
+    pub diff_ids: Vec<DiffId>,
 }
 
 impl RootFs {
     /// Makes a root file system of these layers, bottom first.
     pub fn of(diff_ids: Vec<DiffId>) -> Self {
-        Self { kind: layers(), diff_ids: Some(diff_ids) }
-    }
-
-    /// Returns the layers, bottom first.
-    pub fn layers(&self) -> &[DiffId] {
-        self.diff_ids.as_deref().unwrap_or_default()
+        Self { kind: layers(), diff_ids }
     }
 }
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: layers(), diff_ids: None }
+        Self::of(Vec::new())
     }
 }
 
@@ -84,12 +88,12 @@ pub struct ContainerConfig {
     /// Environment as `NAME=value`, in order.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Leading words of the command line. `None`: not set; an empty list was set to nothing.
-    #[serde(default, skip_serializing_if = "is_empty")]
-    pub entrypoint: Option<Vec<String>>,
+    /// Leading words of the command line.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
     /// Command, or arguments of the entrypoint.
-    #[serde(default, skip_serializing_if = "is_empty")]
-    pub cmd: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub cmd: Vec<String>,
     /// Paths of volumes.
     #[serde(default, with = "object_as_set", skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
@@ -100,8 +104,8 @@ pub struct ContainerConfig {
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Signal that stops a container, for example `SIGTERM`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stop_signal: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
     /// Windows: the command is already escaped.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub args_escaped: bool,
@@ -112,8 +116,8 @@ pub struct ContainerConfig {
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub on_build: Vec<String>,
     /// Words put before commands in shell form.
-    #[serde(default, skip_serializing_if = "is_empty")]
-    pub shell: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
 }
 
 /// How to see whether a container is healthy. Times are nanoseconds; zero means the runtime's default.
@@ -144,17 +148,17 @@ pub struct Healthcheck {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// When, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "as_go_writes_it", skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// The instruction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_by: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
     /// Who.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub author: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub author: String,
     /// A remark.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub comment: String,
     /// Whether this entry made no layer.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub empty_layer: bool,
@@ -179,8 +183,14 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(des
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-fn is_empty(list: &Option<Vec<String>>) -> bool {
-    list.as_ref().is_none_or(Vec::is_empty)
+/// A Go list that was never made is `null`.
+fn list_or_null<S: Serializer, T: Serialize>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
+}
+
+/// Times of base images come out again as Go writes them.
+fn as_go_writes_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(|text| time::as_go_writes_it(&text)))
 }
 
 /// A Go `map[string]struct{}`: an object whose values say nothing.
@@ -214,15 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn what_buildkit_writes_comes_back() {
+    fn every_field_comes_back_in_the_order_buildkit_writes() {
         let text = concat!(
-            r#"{"architecture":"arm","author":"me","config":{"User":"1:2","ExposedPorts":{"53/udp":{},"80/tcp":{}},"#,
-            r#""Env":["B=1","A=2"],"Entrypoint":["/e"],"Cmd":["c"],"Volumes":{"/v":{}},"WorkingDir":"/w","#,
-            r#""Labels":{"a":"1","b":"2"},"StopSignal":"SIGINT","ArgsEscaped":true,"#,
+            r#"{"architecture":"arm","author":"me","#,
+            r#""config":{"User":"1:2","ExposedPorts":{"53/udp":{},"80/tcp":{}},"Env":["B=1","A=2"],"Entrypoint":["/e"],"Cmd":["c"],"#,
+            r#""Volumes":{"/v":{}},"WorkingDir":"/w","Labels":{"a":"1","b":"2"},"StopSignal":"SIGINT","ArgsEscaped":true,"#,
             r#""Healthcheck":{"Test":["CMD","x"],"Interval":30000000000,"Timeout":1,"StartPeriod":2,"StartInterval":3,"Retries":4},"#,
             r#""OnBuild":["RUN x"],"Shell":["/bin/bash","-c"]},"created":"2024-01-01T00:00:00Z","#,
-            r#""history":[{"created":"2024-01-01T00:00:00Z","created_by":"RUN x","comment":"c"},{"created_by":"CMD","empty_layer":true}],"#,
-            r#""os":"linux","os.version":"1","#,
+            r#""history":[{"created":"2024-01-01T00:00:00Z","created_by":"RUN x","author":"a","comment":"c"},{"created_by":"CMD","empty_layer":true}],"#,
+            r#""os":"linux","os.features":["f"],"os.version":"1","#,
             r#""rootfs":{"type":"layers","diff_ids":["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]},"#,
             r#""variant":"v7"}"#,
         );
@@ -230,24 +240,27 @@ mod tests {
     }
 
     #[test]
-    fn missing_null_and_empty_are_the_same() {
+    fn missing_and_null_and_empty_are_the_same() {
         let empty = concat!(
-            r#"{"architecture":"","config":{},"created":null,"history":[],"os":"","#,
-            r#""rootfs":{"type":"layers","diff_ids":null}}"#
+            r#"{"architecture":"","config":{},"created":null,"history":null,"os":"","#,
+            r#""rootfs":{"type":"layers","diff_ids":null}}"#,
         );
         check("{}", empty);
         check(
-            r#"{"created":null,"config":{"Env":null,"Volumes":null,"Labels":null,"Cmd":[],"Shell":null,"OnBuild":null,"User":null,
-                "Healthcheck":null},"rootfs":{"type":"layers","diff_ids":null},"history":null}"#,
+            r#"{"created":null,"config":{"Env":null,"Volumes":null,"Labels":null,"Cmd":null,"OnBuild":null,"User":null,"Healthcheck":null},
+                "rootfs":{"type":"layers","diff_ids":null},"history":null}"#,
             empty,
         );
+        check(r#"{"author":"","config":{"Cmd":[],"Entrypoint":[],"Shell":[],"StopSignal":"","Labels":{}}}"#, empty);
         check(r#"{"config":null,"rootfs":null}"#, empty);
     }
 
     #[test]
-    fn unknown_fields_are_passed_over() {
-        let config: ImageConfig =
-            serde_json::from_str(r#"{"container":1,"config":{"Image":"x"},"moby.buildkit.cache.v0":"y"}"#).unwrap();
-        assert_eq!(config, ImageConfig::default());
+    fn what_buildkit_does_not_know_is_left_out() {
+        let given = r#"{"docker_version":"1","moby.buildkit.cache.v0":"x","config":{"Hostname":"h","Cmd":["c"]},"history":[{"x":1}]}"#;
+        let config: ImageConfig = serde_json::from_str(given).unwrap();
+        let text = String::from_utf8(to_json(&config)).unwrap();
+        assert!(text.contains(r#""config":{"Cmd":["c"]},"created":null,"history":[{}],"os""#), "{text}");
+        assert!(!text.contains("docker_version") && !text.contains("moby"), "{text}");
     }
 }

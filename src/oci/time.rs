@@ -21,6 +21,20 @@ pub fn rfc3339(time: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
+/// Returns an RFC 3339 time as Go writes it after reading it: no zeros at the end of the fraction, `Z` for no offset.
+pub(super) fn as_go_writes_it(text: &str) -> String {
+    let Some(zone) = text.rfind(['Z', '+', '-']).filter(|_| parse_rfc3339(text).is_some()) else {
+        return text.to_owned();
+    };
+    let (clock, zone) = text.split_at(zone);
+    let clock = match clock.contains('.') {
+        true => clock.trim_end_matches('0').trim_end_matches('.'),
+        false => clock,
+    };
+    let zone = if zone == "+00:00" { "Z" } else { zone };
+    format!("{clock}{zone}")
+}
+
 /// Reads a time as [`rfc3339`] and other tools write it, with `Z` or an offset; `None` when it is none.
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let (date, time) = (text.get(..10)?, text.get(11..)?);
@@ -105,6 +119,19 @@ mod tests {
                 let time = Timestamp { seconds, nanoseconds };
                 assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time));
             }
+        }
+    }
+
+    #[test]
+    fn times_of_others_come_out_as_go_writes_them() {
+        for (given, written) in [
+            ("2024-01-01T02:00:00.500+02:00", "2024-01-01T02:00:00.5+02:00"),
+            ("2024-01-01T02:00:00.000000000Z", "2024-01-01T02:00:00Z"),
+            ("2024-01-01T02:00:00+00:00", "2024-01-01T02:00:00Z"),
+            ("2024-01-01T02:00:10Z", "2024-01-01T02:00:10Z"),
+            ("yesterday", "yesterday"),
+        ] {
+            assert_eq!(as_go_writes_it(given), written);
         }
     }
 

@@ -61,6 +61,13 @@ impl StepGraph {
         places
     }
 
+    /// Returns the steps that made the layers of a filesystem, bottom first.
+    pub fn chain(&self, root: Root) -> Vec<StepId> {
+        let mut chain: Vec<StepId> = std::iter::successors(root, |id| self.step(*id).op.parent()).collect();
+        chain.reverse();
+        chain
+    }
+
     /// Adds a step.
     pub(super) fn push(&mut self, step: Step) -> StepId {
         self.steps.push(step);
@@ -111,6 +118,16 @@ impl Op {
             }
             Self::Copy(copy) => copy.parent.into_iter().chain(copy.from.step()).collect(),
             Self::Workdir(workdir) => workdir.parent.into_iter().collect(),
+        }
+    }
+
+    /// Returns the step whose filesystem it adds a layer to.
+    fn parent(&self) -> Root {
+        match self {
+            Self::Image(_) => None,
+            Self::Run(run) => run.parent,
+            Self::Copy(copy) => copy.parent,
+            Self::Workdir(workdir) => workdir.parent,
         }
     }
 

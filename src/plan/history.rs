@@ -14,12 +14,22 @@ pub(super) fn quoted(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c => out.push_str(&match u32::from(c) {
+                code @ ..0x80 => format!("\\x{code:02x}"),
+                code @ ..0x1_0000 => format!("\\u{code:04x}"),
+                code => format!("\\U{code:08x}"),
+            }),
         }
     }
     out.push('"');
     out
+}
+
+/// Whether Go prints `c` as it is: letters, marks, numbers, punctuation, symbols and the blank, which is what Rust leaves
+/// alone in the middle of a text.
+fn is_printable(c: char) -> bool {
+    c == '\'' || format!("a{c}").escape_debug().nth(1) == Some(c)
 }
 
 /// Returns `["a" "b c"]`.
@@ -42,5 +52,12 @@ mod tests {
         let items = ["a".to_owned(), "b \"c\"\n".to_owned()];
         assert_eq!(quoted_list(&items), "[\"a\" \"b \\\"c\\\"\\n\"]");
         assert_eq!(plain_list(&items[..1]), "[a]");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        assert_eq!(quoted("it's \u{e9} e\u{301} \u{1f600}"), "\"it's \u{e9} e\u{301} \u{1f600}\"");
+        assert_eq!(quoted("\u{7}\u{8}\u{1}\u{7f}"), r#""\a\b\x01\x7f""#);
+        assert_eq!(quoted("\u{85}\u{a0}\u{200b}\u{feff}\u{e0001}"), r#""\u0085\u00a0\u200b\ufeff\U000e0001""#);
     }
 }

@@ -29,7 +29,7 @@ impl Display for Plan {
         writeln!(f, "\nhistory")?;
         self.history.iter().try_for_each(|item| match item {
             HistoryItem::Inherited(entry) => {
-                writeln!(f, "  inherited: {}", entry.created_by.as_deref().unwrap_or_default())
+                writeln!(f, "  inherited: {}", entry.created_by)
             }
             HistoryItem::New { created_by, layer: Some(StepId(step)) } => writeln!(f, "  step {step}: {created_by:?}"),
             HistoryItem::New { created_by, layer: None } => writeln!(f, "  no layer: {created_by:?}"),

@@ -146,7 +146,7 @@ impl Lowering<'_> {
         let written = self.expand(&state.scope, text)?;
         signal::check(&written).map_err(|error| Diagnostic::error("invalid-signal", text.span, error.to_string()))?;
         let created_by = format!("STOPSIGNAL {written}");
-        state.config.config.stop_signal = Some(written);
+        state.config.config.stop_signal = written;
         Ok(state.with_history(created_by))
     }
 }
@@ -167,7 +167,7 @@ pub(super) fn arguments(state: &StageState, form: &CommandForm) -> Vec<String> {
 pub(super) fn cmd(mut state: StageState, form: &CommandForm) -> StageState {
     let arguments = arguments(&state, form);
     let created_by = format!("CMD {}", history::quoted_list(&arguments));
-    state.config.config.cmd = Some(arguments);
+    state.config.config.cmd = arguments;
     state.config.config.args_escaped = true;
     state.cmd_set = true;
     state.with_history(created_by)
@@ -177,15 +177,15 @@ pub(super) fn cmd(mut state: StageState, form: &CommandForm) -> StageState {
 pub(super) fn entrypoint(mut state: StageState, form: &CommandForm) -> StageState {
     let arguments = arguments(&state, form);
     let created_by = format!("ENTRYPOINT {}", history::quoted_list(&arguments));
-    state.config.config.entrypoint = Some(arguments);
+    state.config.config.entrypoint = arguments;
     if !state.cmd_set {
-        state.config.config.cmd = None;
+        state.config.config.cmd.clear();
     }
     state.with_history(created_by)
 }
 
 pub(super) fn shell(mut state: StageState, shell: &[String]) -> StageState {
-    state.config.config.shell = Some(shell.to_vec());
+    state.config.config.shell = shell.to_vec();
     state.with_history(format!("SHELL {}", history::plain_list(shell)))
 }
 
@@ -195,7 +195,7 @@ pub(super) fn on_build(mut state: StageState, trigger: &OnBuild) -> StageState {
 }
 
 pub(super) fn maintainer(mut state: StageState, name: &Text) -> StageState {
-    state.config.author = Some(name.text.clone());
+    state.config.author.clone_from(&name.text);
     state.with_history(format!("MAINTAINER {}", name.text))
 }
 

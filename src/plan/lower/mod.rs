@@ -178,9 +178,13 @@ impl<'a> Lowering<'a> {
         state.config.history = Vec::new();
         state.config.rootfs = crate::oci::RootFs::default();
         state.config.config.on_build = Vec::new();
+        let directory = &state.config.config.working_dir;
+        if !directory.is_empty() {
+            state.config.config.working_dir = super::path::workdir(directory, directory);
+        }
         if !matches!(stage.base, Base::Stage(_)) {
             let env = &mut state.config.config.env;
-            if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+            if !env.iter().any(|entry| entry == "PATH" || entry.starts_with("PATH=")) {
                 env.push(format!("PATH={DEFAULT_PATH}"));
             }
             state.scope = Scope::from_image_env(env);
@@ -384,7 +388,9 @@ impl StageState {
 
     /// What shell forms are given to.
     fn shell(&self) -> Vec<String> {
-        let shell = self.config.config.shell.clone();
-        shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+        match &self.config.config.shell[..] {
+            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell => shell.to_vec(),
+        }
     }
 }
