@@ -64,16 +64,14 @@ impl<'a> Images<'a> {
         match &need.key.source {
             ImageSource::Layout(name) => self.layout(name, platform).await,
             ImageSource::Reference(reference) => {
-                let mut help = None;
                 if !self.request.pull
                     && let Some(manifest) = self.in_store(reference, platform)
                     && let Some(known) = self.known(reference, &manifest)
+                    && (platform.matches(&known.platform) || !self.is_tagged(reference))
                 {
-                    if platform.matches(&known.platform) || !self.is_tagged(reference) {
-                        return Ok(known);
-                    }
-                    help = Some(format!("the store has {} for {} only", reference.familiar(), known.platform));
+                    return Ok(known);
                 }
+                let help = self.platforms_in_store(reference).filter(|_| !self.request.pull);
                 let name = format!("[internal] load metadata for {reference}");
                 self.vertices
                     .show(name, async |_| self.ask_registry(reference, platform).await)
@@ -111,6 +109,20 @@ impl<'a> Images<'a> {
         let bytes = self.open.content.read_blob(&digest_of(&found).ok()?, MANIFEST_LIMIT).ok()?;
         let index: Index = serde_json::from_slice(&bytes).ok()?;
         choose_manifest(&index, platform).cloned()
+    }
+
+    /// Says what a tag of the store is for, when it is for something else than was asked.
+    fn platforms_in_store(&self, reference: &Reference) -> Option<String> {
+        let found = self.tagged(reference)?;
+        let platforms: Vec<String> = if media_type::is_index(found.media_type().as_ref()) {
+            let bytes = self.open.content.read_blob(&digest_of(&found).ok()?, MANIFEST_LIMIT).ok()?;
+            let index: Index = serde_json::from_slice(&bytes).ok()?;
+            let platforms = index.manifests().iter().filter_map(|manifest| manifest.platform().as_ref());
+            platforms.map(|platform| Platform::of(platform).to_string()).collect()
+        } else {
+            vec![self.known(reference, &found)?.platform.to_string()]
+        };
+        Some(format!("the store has {} for {} only", reference.familiar(), platforms.join(", ")))
     }
 
     /// Reads manifest and config from the store; `None` when one of them is not there or damaged, which means to ask again.

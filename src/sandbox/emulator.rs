@@ -81,15 +81,16 @@ fn lines_of(directory: &str) -> Vec<String> {
     texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// Returns what to write to `register` for a line that is about QEMU: the kernel shall open the emulator at once, as a
-/// sandbox does not have it (flag `F`).
+/// Returns what to write to `register` for a line that is about QEMU. The kernel shall open the emulator at once, as a
+/// sandbox does not have it (flag `F`), and set-user-id programs shall be what they are elsewhere (`C`).
 fn registration(line: &str) -> Option<String> {
     let line = line.trim();
     let delimiter = line.chars().next().filter(|first| !matches!(first, '#' | ';'))?;
     let fields: Vec<&str> = line.split(delimiter).collect();
     let [_, _, "M", _, _, _, interpreter, flags] = fields[..] else { return None };
     let program = interpreter.strip_prefix('/')?;
-    program.contains("qemu").then(|| format!("{line}{}", if flags.contains('F') { "" } else { "F" }))
+    let more: String = ['F', 'C'].into_iter().filter(|flag| !flags.contains(*flag)).collect();
+    program.contains("qemu").then(|| format!("{line}{more}"))
 }
 
 #[cfg(test)]
@@ -97,10 +98,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_qemu_are_registered_with_the_program_open() {
+    fn lines_of_qemu_are_registered_with_the_flags_it_takes() {
         let line = r":qemu-arm:M::\x7fELF:\xff\xff:/usr/bin/qemu-arm-static:";
         assert_eq!(registration(&format!("  {line}OC\n")), Some(format!("{line}OCF")));
-        assert_eq!(registration(&format!("{line}OPF")), Some(format!("{line}OPF")));
+        assert_eq!(registration(&format!("{line}OPF")), Some(format!("{line}OPFC")));
         for other in [
             "",
             "# :a:M::b:c:/usr/bin/qemu-x:F",

@@ -174,8 +174,10 @@ fn runs_for_arm64(kiln: &Kiln) {
          RUN [\"busybox\", \"mkdir\", \"/made\"]\n\
          RUN busybox uname -m > /made/machine && echo $$ > /made/pid\n\
          RUN printf '#!/bin/sh\\necho from a script' > /script && busybox chmod 755 /script && busybox chown 7:8 /script\n\
+         RUN busybox cp /bin/dash /raise && busybox chmod 4755 /raise\n\
          USER 1000:100\n\
          RUN [\"/script\"]\n\
+         RUN /raise -p -c 'while read name _ id _; do [ $name != Uid: ] || echo effective $id; done < /proc/self/status'\n\
          RUN --mount=type=tmpfs,target=/tmp --network=none busybox id > /tmp/id && read id < /tmp/id && echo $id\n\
          FROM scratch\n\
          COPY --from=build /made /script /\n",
@@ -186,7 +188,7 @@ fn runs_for_arm64(kiln: &Kiln) {
     let output = format!("type=oci,dest={}", archive.display());
     let output = kiln.build(context.path(), &["--progress=plain", "--platform=linux/arm64", "-o", &output]);
     output.succeeded();
-    for seen in ["from a script", "uid=1000 gid=100"] {
+    for seen in ["from a script", "effective 0", "uid=1000 gid=100"] {
         assert!(output.both().contains(seen), "{seen}\n{}", output.both());
     }
     let image = image::read(&archive).expect("an OCI archive");
@@ -357,4 +359,15 @@ fn platforms_are_arguments() {
         case.dockerfile(&format!("{last}\nARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\n"));
         assert_eq!(case.build(&[]).config["config"]["Labels"]["stage"], name);
     }
+}
+
+#[test]
+fn an_image_of_the_store_serves_the_platforms_it_is_for() {
+    let case = Case::new("FROM scratch\nARG TARGETARCH\nCOPY <<E /for\n$TARGETARCH\nE\n");
+    case.kiln.build(case.context(), &["--platform=linux/arm64,linux/arm/v7", "-t", "registry.example/a/b"]).succeeded();
+    case.dockerfile("FROM registry.example/a/b\nLABEL a=b\n");
+    assert_eq!(case.build(&["--platform=linux/arm/v7"]).text("/for"), "arm\n");
+    assert_eq!(case.build(&["--platform=linux/arm64"]).text("/for"), "arm64\n");
+    let said = case.kiln.build(case.context(), &["--platform=linux/riscv64"]);
+    said.failed_saying(&["the store has registry.example/a/b for linux/arm64, linux/arm/v7 only"]);
 }
