@@ -8,13 +8,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use kiln::diag;
+use kiln::diag::{self, Diagnostic};
 use kiln::digest::{DiffId, Digest};
-use kiln::dockerfile::parse;
+use kiln::dockerfile::{Dockerfile, parse};
 use kiln::oci::{ImageConfig, Platform, Reference, descriptor, media_type};
 use kiln::plan::{
-    ImageKey, ImageNeed, ImageOp, ImageSource, KnownImage, KnownImages, NamedContext, NoCache, Options, Planned,
-    RunNetwork, plan,
+    ImageKey, ImageNeed, ImageOp, ImageSource, KnownImage, KnownImages, NamedContext, NoCache, Options, Plan, Planned,
+    RunNetwork, StepGraph, plan,
 };
 use kiln::source::{SourceFile, Sources};
 use serde_json::Value;
@@ -106,32 +106,46 @@ fn describe(need: &ImageNeed, sources: &Sources) -> String {
     format!("{name} for {}, written `{}` at {}:{line}", need.key.platform, need.written, file.name())
 }
 
+/// Plans a Dockerfile; `asked` hears of each image that it needs.
+fn planned(
+    file: &Dockerfile,
+    sources: &mut Sources,
+    options: &Options,
+    images: &Value,
+    mut asked: impl FnMut(&[ImageNeed], &Sources),
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut known = KnownImages::new();
+    loop {
+        match plan(file, sources, options, &known)? {
+            Planned::Ready(plan) => return Ok(*plan),
+            Planned::Needs(needs) => {
+                asked(&needs, sources);
+                known.extend(needs.into_iter().map(|need| (need.key.clone(), image(&need.key, images))));
+            }
+        }
+    }
+}
+
 /// Plans a Dockerfile and prints what came of it.
 fn printed(text: &str, options: &Options, images: &Value) -> String {
     let mut sources = Sources::default();
     let main = sources.add(SourceFile::new("Dockerfile", text));
     let parsed = parse(&sources, main);
     let mut out = String::new();
-    let mut known = KnownImages::new();
-    let mistakes = loop {
-        if !parsed.diagnostics.is_empty() {
-            break parsed.diagnostics;
-        }
-        match plan(&parsed.file, &mut sources, options, &known) {
-            Err(mistakes) => break mistakes,
-            Ok(Planned::Needs(needs)) => {
-                for need in needs {
-                    let _ = writeln!(out, "needs {}", describe(&need, &sources));
-                    known.insert(need.key.clone(), image(&need.key, images));
-                }
-                out.push('\n');
-            }
-            Ok(Planned::Ready(plan)) => {
+    let mut mistakes = parsed.diagnostics;
+    if mistakes.is_empty() {
+        let asked = |needs: &[ImageNeed], sources: &Sources| {
+            let lines = needs.iter().map(|need| format!("needs {}\n", describe(need, sources)));
+            out.extend(lines.chain(["\n".to_owned()]));
+        };
+        match planned(&parsed.file, &mut sources, options, images, asked) {
+            Ok(plan) => {
                 let _ = write!(out, "{plan}");
-                break plan.warnings;
+                mistakes = plan.warnings;
             }
+            Err(found) => mistakes = found,
         }
-    };
+    }
     for mistake in &mistakes {
         let _ = write!(out, "\n{}", diag::render(mistake, &sources, false));
     }
@@ -147,13 +161,17 @@ fn cases(root: &Path) -> Vec<PathBuf> {
     cases
 }
 
+fn images(root: &Path) -> Value {
+    let text = std::fs::read_to_string(root.join("images.json")).expect("images.json");
+    serde_json::from_str(&text).expect("images.json is JSON")
+}
+
 #[test]
 fn goldens() {
     #[expect(clippy::disallowed_methods, reason = "UPDATE is for whoever runs the tests")]
     let update = std::env::var_os("UPDATE").is_some();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/plan");
-    let images = std::fs::read_to_string(root.join("images.json")).expect("images.json");
-    let images: Value = serde_json::from_str(&images).expect("images.json is JSON");
+    let images = images(&root);
     let mut wrong = Vec::new();
     for case in cases(&root) {
         let text = std::fs::read_to_string(case.join("Dockerfile")).expect("a Dockerfile");
@@ -167,4 +185,30 @@ fn goldens() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn plans_share_the_steps_that_do_the_same() {
+    let text = "FROM --platform=$BUILDPLATFORM busybox AS build\nRUN make\n\
+                FROM --platform=$BUILDPLATFORM busybox AS cross\nARG TARGETARCH\nRUN make\n\
+                FROM alpine\nCOPY --from=build /a /b /\nCOPY --from=cross /c /\n";
+    let mut sources = Sources::default();
+    let main = sources.add(SourceFile::new("Dockerfile", text));
+    let parsed = parse(&sources, main);
+    let images = images(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/plan"));
+    let mut merged = StepGraph::default();
+    let mut places = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64", "linux/amd64"] {
+        let options = options(&format!("platform {platform}\nseveral-platforms\n"));
+        let plan = planned(&parsed.file, &mut sources, &options, &images, |_, _| {}).expect("a plan");
+        places.push(merged.merge(plan.graph).into_iter().map(|id| id.0).collect::<Vec<_>>());
+    }
+    // Only what has asked for the target is there for each. (The images of these tests are the same for all.)
+    assert_eq!(places, [[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 7, 4, 5, 8], [0, 1, 2, 3, 4, 5, 6]]);
+    // Inputs come first, and are those of the same platform.
+    for (at, step) in merged.steps.iter().enumerate() {
+        assert!(step.op.inputs().iter().all(|input| input.index() < at), "{}", step.name);
+    }
+    let inputs = |at: usize| merged.steps[at].op.inputs().iter().map(|id| id.0).collect::<Vec<_>>();
+    assert_eq!((inputs(6), inputs(8)), (vec![5, 3], vec![5, 7]));
 }

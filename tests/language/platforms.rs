@@ -10,7 +10,7 @@ use super::build::Case;
 use super::support::bases::Base;
 use super::support::kiln::{Kiln, output_of};
 use super::support::user::User;
-use super::support::{image, registry, scratch, tool, write};
+use super::support::{self, image, registry, scratch, tool, write};
 
 /// An OCI layout directory.
 struct Layout(std::path::PathBuf);
@@ -166,6 +166,18 @@ fn platforms_are_read_as_everywhere() {
     }
 }
 
+/// Whether kiln can run programs of another machine here; says so when it cannot.
+fn can_emulate() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    let mut numbers =
+        release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 7) {
+        support::skip("emulation without registration needs Linux 6.7");
+    }
+    version >= (6, 7) && support::has_root()
+}
+
 /// What a RUN for arm64 sees, and that what it makes is for arm64.
 fn runs_for_arm64(kiln: &Kiln) {
     let context = scratch();
@@ -200,7 +212,7 @@ fn runs_for_arm64(kiln: &Kiln) {
 
 #[test]
 fn programs_of_another_machine_run_in_an_emulator_of_the_build_alone() {
-    if !super::support::has_root() {
+    if !can_emulate() {
         return;
     }
     let registered = || {
@@ -216,14 +228,14 @@ fn programs_of_another_machine_run_in_an_emulator_of_the_build_alone() {
 
 #[test]
 fn programs_of_another_machine_run_for_an_ordinary_user() {
-    if super::support::has_root() {
+    if can_emulate() {
         runs_for_arm64(&Kiln::of(User::with_ranges()));
     }
 }
 
 #[test]
 fn a_command_cannot_write_its_emulator() {
-    if !super::support::has_root() {
+    if !can_emulate() {
         return;
     }
     // The first process is emulated; a program of this machine is not shown another /proc by the emulator.
@@ -294,6 +306,8 @@ fn the_platform_of_a_stage_chooses_its_image() {
         ("linux/arm/v6".to_owned(), "linux/arm/v7".to_owned())
     );
     assert_eq!(chosen("FROM MULTI", &["--platform=linux/amd64/v3"]).0, "linux/amd64");
+    // When no platform is asked for, the image is what its base is.
+    assert_eq!(chosen("FROM --platform=linux/arm64 MULTI", &[]), same("linux/arm64"));
     // A stage is what it is.
     let line = "FROM --platform=linux/arm64 MULTI AS arm\nFROM --platform=linux/amd64 arm";
     assert_eq!(chosen(line, &["--platform=linux/arm64"]), same("linux/arm64"));
