@@ -1,39 +1,46 @@
 //! The argument of `--chmod`: an octal number, or clauses as in chmod(1) (`u=rwX,go=rX`, `+x`, `go=u`).
 //!
-//! Octal sets the same bits on files and directories. Symbolic clauses change what an entry has, as chmod(1)
-//! would with umask 0.
+//! Octal sets the same bits on files and directories. Symbolic clauses change what an entry has, with umask 0 and in the
+//! manner of BSD's chmod, as in BuildKit: `=` drops set-id bits of directories too, `t` belongs to nobody's letter.
 
 /// A parsed `--chmod`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Chmod {
     /// These twelve bits, for every entry.
     Octal(u32),
-    /// Clauses, applied from left to right to the bits of each entry.
+    /// Changes, applied in order to the bits of each entry.
     Symbolic(Vec<Change>),
 }
 
-/// One operator of a clause, with whom it is for.
+/// One change of an entry's bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// Bits that the letters before the operator allow to change.
-    affected: u32,
-    operator: Operator,
-    what: What,
+pub enum Change {
+    /// Takes these bits away.
+    Clear(u32),
+    /// Adds these bits.
+    Set(u32),
+    /// Adds these of the execute bits if it is a directory, or if the entry had any before all changes.
+    Search(u32),
+    /// Puts the three bits of a class where others have theirs.
+    Copy {
+        /// How far the bits are shifted: 6 for user, 3 for group, 0 for others.
+        from: u32,
+        /// The bits that may change.
+        to: u32,
+        /// `=`, `+` or `-`.
+        operator: Operator,
+    },
 }
 
+/// What is done with bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Operator {
+pub enum Operator {
+    /// `+`
     Add,
+    /// `-`
     Remove,
+    /// `=`
     Set,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
-    /// Bits, repeated for user, group and others; `X` is kept apart since it depends on the entry.
-    Bits { bits: u32, search: bool },
-    /// The three bits now held by user (6), group (3) or others (0): how far they are shifted.
-    CopyOf(u32),
 }
 
 /// Why a `--chmod` cannot be read.
@@ -50,7 +57,13 @@ pub enum ChmodError {
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
 const STICKY: u32 = 0o1000;
-const ALL: u32 = 0o7777;
+const OTHERS: u32 = 0o007;
+const EXECUTE: u32 = 0o111;
+/// What a clause without a letter in front is for.
+const EVERYBODY: u32 = SET_USER_ID | SET_GROUP_ID | 0o777;
+const ALL: u32 = EVERYBODY | STICKY;
+/// What directories have that are made on the way to a destination.
+const MADE_DIRECTORY: u32 = 0o755;
 
 impl Chmod {
     /// Reads the expanded value of `--chmod`.
@@ -70,42 +83,50 @@ impl Chmod {
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match self {
             Self::Octal(bits) => *bits,
-            Self::Symbolic(changes) => changes.iter().fold(mode & ALL, |mode, change| change.apply(mode, is_directory)),
+            Self::Symbolic(changes) => {
+                let before = mode & ALL;
+                let searchable = is_directory || before & EXECUTE != 0;
+                changes.iter().fold(before, |mode, change| change.apply(mode, searchable))
+            }
+        }
+    }
+
+    /// Returns the bits of a directory that is made because something must be in it: only octal numbers change it, and
+    /// only its permissions.
+    pub fn made_directory(&self) -> u32 {
+        match self {
+            Self::Octal(bits) => bits & 0o777,
+            Self::Symbolic(_) => MADE_DIRECTORY,
         }
     }
 }
 
 impl Change {
-    fn apply(self, mode: u32, is_directory: bool) -> u32 {
-        let (mut bits, named) = match self.what {
-            What::Bits { bits, search } => {
-                let search = search && (is_directory || mode & 0o111 != 0);
-                (bits | if search { 0o111 } else { 0 }, bits)
-            }
-            What::CopyOf(shift) => (((mode >> shift) & 0o7) * 0o111, 0),
-        };
-        bits &= self.affected;
-        match self.operator {
-            Operator::Add => mode | bits,
-            Operator::Remove => mode & !bits,
-            Operator::Set => {
-                // chmod(1): `=` drops set-id bits of a file, but of a directory only when they are named.
-                let kept = if is_directory { (SET_USER_ID | SET_GROUP_ID) & !named } else { 0 };
-                (mode & (!self.affected | kept)) | bits
+    fn apply(self, mode: u32, searchable: bool) -> u32 {
+        match self {
+            Self::Clear(bits) => mode & !bits,
+            Self::Set(bits) => mode | bits,
+            Self::Search(bits) => mode | if searchable { bits } else { 0 },
+            Self::Copy { from, to, operator } => {
+                let bits = ((mode >> from) & OTHERS) * EXECUTE & to;
+                match operator {
+                    Operator::Add => mode | bits,
+                    Operator::Remove => mode & !bits,
+                    Operator::Set => (mode & !(to & 0o777)) | bits,
+                }
             }
         }
     }
 }
 
-/// `[ugoa...][+-=][perms...]`, the operator part any number of times but at least once.
+/// `[ugoa...]([+-=][perms...])...`
 fn parse_clause(clause: &str, changes: &mut Vec<Change>) -> Option<()> {
     let mut letters = clause.chars().peekable();
-    let mut affected = 0;
-    while let Some(bits) = letters.peek().copied().and_then(who) {
-        affected |= bits;
+    let mut who = 0;
+    while let Some(bits) = letters.peek().copied().and_then(bits_of) {
+        who |= bits;
         letters.next();
     }
-    let affected = if affected == 0 { ALL } else { affected };
     letters.peek()?;
     while let Some(letter) = letters.next() {
         let operator = match letter {
@@ -114,40 +135,68 @@ fn parse_clause(clause: &str, changes: &mut Vec<Change>) -> Option<()> {
             '=' => Operator::Set,
             _ => return None,
         };
-        let copied = match letters.peek() {
-            Some('u') => Some(6),
-            Some('g') => Some(3),
-            Some('o') => Some(0),
-            _ => None,
-        };
-        if let Some(shift) = copied {
-            letters.next();
-            changes.push(Change { affected, operator, what: What::CopyOf(shift) });
-            continue;
-        }
-        let (mut bits, mut search) = (0, false);
+        // What only others may do has nothing to do with set-id and sticky bits.
+        let may_be_special = who & !OTHERS != 0 || who == 0;
+        let (mut bits, mut search, mut sticky, mut copied) = (0, 0, false, false);
         while let Some(letter) = letters.next_if(|letter| !"+-=".contains(*letter)) {
             match letter {
                 'r' => bits |= 0o444,
                 'w' => bits |= 0o222,
-                'x' => bits |= 0o111,
-                'X' => search = true,
-                's' => bits |= SET_USER_ID | SET_GROUP_ID,
-                't' => bits |= STICKY,
+                'x' => bits |= EXECUTE,
+                'X' if operator == Operator::Remove => bits |= EXECUTE,
+                'X' => search = EXECUTE,
+                's' if may_be_special => bits |= SET_USER_ID | SET_GROUP_ID,
+                't' if may_be_special => sticky = true,
+                's' | 't' => {}
+                'u' | 'g' | 'o' => {
+                    push(changes, operator, affected(who, sticky), bits, search, bits != 0);
+                    (bits, search, copied) = (0, 0, true);
+                    let from = match letter {
+                        'u' => 6,
+                        'g' => 3,
+                        _ => 0,
+                    };
+                    changes.push(Change::Copy { from, to: affected(who, false) & 0o777, operator });
+                }
                 _ => return None,
             }
         }
-        changes.push(Change { affected, operator, what: What::Bits { bits, search } });
+        let bits = bits | if sticky { STICKY } else { 0 };
+        push(changes, operator, affected(who, sticky), bits, search, bits != 0 || !copied);
     }
     Some(())
 }
 
-fn who(letter: char) -> Option<u32> {
+/// Which bits a clause may change. `t` is a letter of its own: without any other it stands alone.
+fn affected(who: u32, sticky: bool) -> u32 {
+    match (who, sticky) {
+        (0, true) => STICKY,
+        (0, false) => EVERYBODY,
+        (who, true) => who | STICKY,
+        (who, false) => who,
+    }
+}
+
+/// Adds the changes of one operator with its letters, if it has any or is `whole`: `=` alone clears, but after `u`, `g` or
+/// `o` there is nothing left to clear.
+fn push(changes: &mut Vec<Change>, operator: Operator, affected: u32, bits: u32, search: u32, whole: bool) {
+    match operator {
+        Operator::Set if whole => changes.extend([Change::Clear(affected), Change::Set(bits & affected)]),
+        Operator::Add if bits != 0 => changes.push(Change::Set(bits & affected)),
+        Operator::Remove if bits != 0 => changes.push(Change::Clear(bits & affected)),
+        _ => {}
+    }
+    if search != 0 {
+        changes.push(Change::Search(search & affected));
+    }
+}
+
+fn bits_of(letter: char) -> Option<u32> {
     match letter {
         'u' => Some(SET_USER_ID | 0o700),
         'g' => Some(SET_GROUP_ID | 0o070),
-        'o' => Some(STICKY | 0o007),
-        'a' => Some(ALL),
+        'o' => Some(OTHERS),
+        'a' => Some(EVERYBODY),
         _ => None,
     }
 }
@@ -179,8 +228,30 @@ mod tests {
         check("u+s,g-s", 0o2755, false, 0o4755);
         check("+t", 0o755, true, 0o1755);
         check("u=rw", 0o4755, false, 0o655);
-        check("u=rw", 0o4755, true, 0o4655);
         check("u-x+w", 0o755, false, 0o655);
+        check("a+X", 0o644, false, 0o644);
+        check("a+x,a+X", 0o640, false, 0o751);
+        check("a-X", 0o755, true, 0o644);
+        check("g=uw", 0o751, false, 0o721);
+        check("g=uo", 0o750, false, 0o700);
+        check("o-u", 0o657, false, 0o651);
+        check("=", 0o7777, false, 0o1000);
+    }
+
+    // As BuildKit has it, and chmod(1) of BSD.
+    #[test]
+    fn special_bits_differ_from_gnu_chmod() {
+        check("u=rw", 0o4755, true, 0o655);
+        check("a=rX", 0o1777, true, 0o1555);
+        check("o+t", 0o755, true, 0o755);
+        check("+xt", 0o644, false, 0o1644);
+        check("u=rwx,g=u,o=", 0o1777, true, 0o1770);
+    }
+
+    #[test]
+    fn directories_on_the_way_take_the_permissions_of_an_octal_number() {
+        let made = |text: &str| Chmod::parse(text).expect("valid").made_directory();
+        assert_eq!((made("4711"), made("0"), made("u=rwx,go="), made("+t")), (0o711, 0, 0o755, 0o755));
     }
 
     #[test]

@@ -171,12 +171,11 @@ fn make(
         Some(owner) => resolve_owner(view, owner),
     };
     let scratch = worker.snapshots.scratch()?;
-    let chmod = op.chmod.as_ref().map(|chmod| move |mode: u32, is_dir: bool| chmod.apply(mode, is_dir));
     let options = LayerOptions {
         working_directory: "/",
         destination: &op.destination,
         owner: owner.map_err(|error| OpError::user(error.to_string()))?,
-        mode: chmod.as_ref().map(|change| change as copy::ModeChange<'_>),
+        mode: op.chmod.as_ref(),
         unpack: match op.add.as_ref().map(|add| add.unpack) {
             None | Some(Some(false)) => Unpack::Never,
             Some(None) => Unpack::Local,

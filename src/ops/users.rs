@@ -109,7 +109,8 @@ pub fn resolve_user(view: Option<&Dir>, user: &str) -> Result<ResolvedUser, User
     Ok(ResolvedUser { uid, gid, additional_gids, home })
 }
 
-/// Returns who owns what `--chown=owner` copies, by the rules of 11.14: names nobody knows are root.
+/// Returns who owns what `--chown=owner` copies, by the rules of 11.14: a user nobody knows is root, a group nobody
+/// knows is the user's own.
 /// `None` if nothing was asked for.
 pub fn resolve_owner(view: Option<&Dir>, owner: &str) -> Result<Option<Owner>, UserError> {
     if owner.is_empty() {
@@ -128,7 +129,7 @@ pub fn resolve_owner(view: Option<&Dir>, owner: &str) -> Result<Option<Owner>, U
     let gid = match (group, number(group)?) {
         ("", _) => own_gid,
         (_, Some(gid)) => gid,
-        (name, None) => groups(view)?.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.gid),
+        (name, None) => groups(view)?.iter().find(|entry| entry.name == name).map_or(own_gid, |entry| entry.gid),
     };
     Ok(Some(Owner { uid, gid }))
 }
@@ -278,7 +279,7 @@ mod tests {
             (":staff", Some((0, 50))),
             ("bob:7", Some((300, 7))),
             ("ghost", Some((0, 0))),
-            ("11:ghost", Some((11, 0))),
+            ("11:ghost", Some((11, 11))),
         ];
         for (owner, expected) in cases {
             assert_eq!(found(owner), expected, "{owner}");

@@ -29,7 +29,7 @@ pub fn content_key(selected: &[Selected]) -> [u8; 32] {
                 facts.field("from", format!("{from:?}").as_bytes());
             }
             Shape::Directory { .. } => facts.field("directory", b""),
-            Shape::Parents => facts.field("parents", b""),
+            Shape::Parents { .. } => facts.field("parents", b""),
         }
         let mut first_names = BTreeMap::new();
         for entry in &source.entries {

@@ -4,8 +4,9 @@ use super::destination::{Destination, Node, parent};
 use super::error::{CopyError, shown};
 use super::resolve::join;
 use super::select::{Selected, SelectedEntry, Shape};
-use super::write::{ModeChange, Owner};
+use super::write::Owner;
 use crate::context::glob::clean;
+use crate::dockerfile::chmod::Chmod;
 use crate::fsutil::Kind;
 use crate::layer::{EntryKind, TarEntry};
 
@@ -31,7 +32,7 @@ impl Target {
 #[derive(Clone, Copy)]
 pub(super) struct Changes<'a> {
     pub owner: Option<Owner>,
-    pub mode: Option<ModeChange<'a>>,
+    pub mode: Option<&'a Chmod>,
 }
 
 impl Changes<'_> {
@@ -42,7 +43,7 @@ impl Changes<'_> {
         if let Some(change) = self.mode
             && !matches!(entry.kind, EntryKind::Symlink(_))
         {
-            entry.mode = change(entry.mode, entry.kind == EntryKind::Directory);
+            entry.mode = change.apply(entry.mode, entry.kind == EntryKind::Directory);
         }
     }
 }
@@ -70,7 +71,7 @@ pub(super) fn land(
                 return Err(CopyError::CopyToNonDirectory { path: shown(&top) });
             }
             destination.make_directories(&top)?;
-            if let Shape::Directory { mtime } = shape {
+            if let Shape::Directory { mtime } | Shape::Parents { mtime: Some(mtime) } = shape {
                 destination.touch(&top, *mtime);
             }
             land_tree(destination, number, &top, entries, changes)

@@ -34,4 +34,4 @@ pub use content::Content;
 pub use error::CopyError;
 pub use key::content_key;
 pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select};
-pub use write::{LayerOptions, ModeChange, Owner, Summary, Unpack, write_directory_layer, write_layer};
+pub use write::{LayerOptions, Owner, Summary, Unpack, write_directory_layer, write_layer};

@@ -51,7 +51,10 @@ pub enum Shape {
         mtime: Timestamp,
     },
     /// `--parents`: paths kept as they are below the destination.
-    Parents,
+    Parents {
+        /// The time of the directory before `/./`, which the destination takes over.
+        mtime: Option<Timestamp>,
+    },
 }
 
 /// Where a single file comes from.
@@ -115,7 +118,10 @@ impl Selected {
 
 /// Returns what the request takes from `source`, one item per source path or wildcard match, in order.
 pub fn select(source: &Source, request: &Request) -> Result<Vec<Selected>, CopyError> {
-    let exclude = Ignore::of_patterns(request.exclude).map_err(first_exclude_error)?;
+    // In an ignore file a slash in front means nothing; here it keeps a pattern from matching anything.
+    let rooted = |pattern: &String| pattern.trim_start_matches('!').trim_start().starts_with('/');
+    let exclude: Vec<String> = request.exclude.iter().filter(|pattern| !rooted(pattern)).cloned().collect();
+    let exclude = Ignore::of_patterns(&exclude).map_err(first_exclude_error)?;
     let exclude = (!exclude.is_empty()).then_some(exclude);
     let mut selected = Vec::new();
     for written in request.sources {
@@ -162,7 +168,8 @@ fn with_parents(source: &Source, written: &str, exclude: Option<&Ignore>) -> Res
     let mut selected = Vec::new();
     for top in tops.into_iter().filter(|top| top.metadata.is_dir()) {
         let wanted = join(&top.path, &pattern);
-        if !has_wildcard(&pattern) && follow(source, &wanted)?.is_none() {
+        let is_literal = !has_wildcard(&pattern);
+        if is_literal && follow(source, &wanted)?.is_none() {
             return Err(not_found(source, &wanted));
         }
         let include = match pattern.as_slice() {
@@ -173,7 +180,12 @@ fn with_parents(source: &Source, written: &str, exclude: Option<&Ignore>) -> Res
             ),
         };
         let found = walk(source, &top.path, Rules { exclude, include: include.as_ref() })?;
-        selected.push(Selected { shape: Shape::Parents, entries: hashed(source, found)? });
+        // Excluded, or behind a link: the parts of a path are not followed here.
+        if is_literal && !pattern.is_empty() && found.entries.is_empty() {
+            return Err(not_found(source, &wanted));
+        }
+        let mtime = (!top.path.is_empty()).then_some(top.metadata.mtime);
+        selected.push(Selected { shape: Shape::Parents { mtime }, entries: hashed(source, found)? });
     }
     Ok(selected)
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::*;
 use crate::context::{Ignore, Source};
+use crate::dockerfile::chmod::Chmod;
 use crate::fsutil::{Dir, Timestamp};
 
 /// A context and a destination.
@@ -26,7 +27,7 @@ struct Copying<'a> {
     exclude: &'a [&'a str],
     parents: bool,
     owner: Option<Owner>,
-    mode: Option<ModeChange<'a>>,
+    mode: Option<&'a str>,
     unpack: Unpack,
     link: bool,
 }
@@ -70,11 +71,12 @@ impl Trees {
 
     fn write(&self, selected: &[Selected], copying: Copying) -> Result<Layer, CopyError> {
         let view = Dir::open(&self.root()).unwrap();
+        let chmod = copying.mode.map(|text| Chmod::parse(text).unwrap());
         let options = LayerOptions {
             working_directory: copying.directory,
             destination: copying.to,
             owner: copying.owner,
-            mode: copying.mode,
+            mode: chmod.as_ref(),
             unpack: copying.unpack,
             time: Timestamp::from_seconds(7),
             scratch: self.temp.path(),
@@ -295,17 +297,20 @@ fn what_is_preserved_11_12() {
 fn chown_and_chmod_11_14_11_15() {
     let trees = Trees::new(&["a=A:755", "d/f=F:600", "d/s/:700", "d/l->f"], &["have/:711"]);
     let owner = Some(Owner { uid: 9, gid: 8 });
-    let layer = trees.run(Copying { owner, mode: Some(&|_, _| 0o600), ..copy(&["d"], "/p/q") }).unwrap();
+    let layer = trees.run(Copying { owner, mode: Some("600"), ..copy(&["d"], "/p/q") }).unwrap();
     for (path, text) in [("p", "d600 9:8"), ("p/q", "d600 9:8"), ("p/q/s", "d600 9:8"), ("p/q/f", "f600 9:8 F")] {
         assert_eq!(layer[path], text);
     }
-    let layer = trees.run(Copying { owner, mode: Some(&|_, _| 0), ..copy(&["a"], "/have/") }).unwrap();
+    let layer = trees.run(Copying { owner, mode: Some("0"), ..copy(&["a"], "/have/") }).unwrap();
     assert!(layer["have"].starts_with("d711 "));
     assert_ne!(layer["have"], "d711 9:8");
     assert_eq!(layer["have/a"], "f0 9:8 A");
-    let symbolic: ModeChange = &|mode, is_dir| if is_dir { mode | 0o111 } else { mode | 0o444 };
-    let layer = trees.run(Copying { mode: Some(symbolic), ..copy(&["d"], "/m") }).unwrap();
-    assert_eq!((layer["m/s"].as_str(), layer["m/f"].as_str()), ("d711 0:0", "f644 0:0 F"));
+    let layer = trees.run(Copying { mode: Some("go=rX"), ..copy(&["d"], "/m") }).unwrap();
+    assert_eq!(["m", "m/s", "m/f"].map(|path| layer[path].as_str()), ["d755 0:0", "d755 0:0", "f644 0:0 F"]);
+    let layer = trees.run(Copying { mode: Some("u=rwx,go="), ..copy(&["a"], "/new/a") }).unwrap();
+    assert_eq!((layer["new"].as_str(), layer["new/a"].as_str()), ("d755 0:0", "f700 0:0 A"));
+    let layer = trees.run(Copying { mode: Some("4711"), ..copy(&["d"], "/n") }).unwrap();
+    assert_eq!((layer["n"].as_str(), layer["n/s"].as_str()), ("d711 0:0", "d4711 0:0"));
 }
 
 #[test]
@@ -412,8 +417,7 @@ fn add_unpacks_archives_by_content_12_1_12_3() {
         assert_eq!(layer["p/in/two"], "h -> p/in/one");
         assert_eq!(layer["p/in/l"], "l -> one");
     }
-    let layer =
-        trees.run(Copying { owner: Some(Owner { uid: 1, gid: 2 }), mode: Some(&|_, _| 0), ..add(&["plain"], "/p") });
+    let layer = trees.run(Copying { owner: Some(Owner { uid: 1, gid: 2 }), mode: Some("0"), ..add(&["plain"], "/p") });
     let layer = layer.unwrap();
     assert_eq!((layer["p"].as_str(), layer["p/in/one"].as_str()), ("d755 1:2", "f640 1:2 1"));
     assert!(trees.paths(add(&["zipped"], "/lnk")).contains(&"real/in/one".to_owned()));

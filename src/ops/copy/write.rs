@@ -10,11 +10,9 @@ use super::destination::{Destination, Node};
 use super::error::{CopyError, shown};
 use super::land::{Changes, Target, land};
 use super::select::{Provenance, Selected, Shape};
+use crate::dockerfile::chmod::Chmod;
 use crate::fsutil::{Dir, Timestamp};
 use crate::layer::{EntryKind, TarEntry, Writer};
-
-/// `--chmod`: (mode, is a directory) to new mode.
-pub type ModeChange<'a> = &'a (dyn Fn(u32, bool) -> u32 + Sync);
 
 /// Numbers of a user and a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,7 +45,7 @@ pub struct LayerOptions<'a> {
     /// `--chown`, resolved by [`crate::ops::users::resolve_owner`].
     pub owner: Option<Owner>,
     /// `--chmod`.
-    pub mode: Option<ModeChange<'a>>,
+    pub mode: Option<&'a Chmod>,
     /// What becomes of archives.
     pub unpack: Unpack,
     /// The time of directories that are made.
@@ -108,7 +106,8 @@ pub fn write_directory_layer(
 /// What a directory looks like that is made on the way (11.2).
 fn made(changes: Changes, time: Timestamp) -> TarEntry {
     let mut entry = TarEntry { mtime: time, ..TarEntry::plain_directory(Vec::new()) };
-    changes.apply(&mut entry);
+    Changes { mode: None, ..changes }.apply(&mut entry);
+    entry.mode = changes.mode.map_or(entry.mode, Chmod::made_directory);
     entry
 }
 
