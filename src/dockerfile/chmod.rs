@@ -108,7 +108,7 @@ impl Change {
             Self::Set(bits) => mode | bits,
             Self::Search(bits) => mode | if searchable { bits } else { 0 },
             Self::Copy { from, to, operator } => {
-                let bits = ((mode >> from) & OTHERS) * EXECUTE & to;
+                let bits = (((mode >> from) & OTHERS) * EXECUTE) & to;
                 match operator {
                     Operator::Add => mode | bits,
                     Operator::Remove => mode & !bits,
