@@ -13,9 +13,13 @@
 //!   = help: ...
 //! ```
 
+mod frame;
+
 use std::fmt::Write as _;
 
-use crate::source::{Sources, Span};
+use crate::source::Span;
+
+pub use frame::{printable, render};
 
 /// How bad it is. Only errors end a build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,82 +118,9 @@ pub fn add_cause(text: &mut String, cause: &str) {
     }
 }
 
-/// Renders `diagnostic` as the frame shown above, ending in a newline; `color` adds ANSI colours.
-pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String {
-    let (word, ansi) = match diagnostic.severity {
-        Severity::Error => ("error", "1;31"),
-        Severity::Warning => ("warning", "1;33"),
-    };
-    let paint = Paint { color };
-    let mut out = String::new();
-    let head = paint.with(ansi, &format!("{word}[{}]", diagnostic.code));
-    let _ = writeln!(out, "{head}: {}", diagnostic.message);
-    let notes = diagnostic.notes.iter().map(|note| note.span);
-    let lines = diagnostic.span.into_iter().chain(notes).map(|span| sources.get(span.source).line_of(span.start));
-    let gutter = lines.max().unwrap_or(0).to_string().len();
-    if let Some(span) = diagnostic.span {
-        let file = sources.get(span.source);
-        let (line, column) = (file.line_of(span.start), file.column_of(span.start));
-        let _ = writeln!(out, "{:gutter$}--> {}:{line}:{column}", "", file.name());
-        excerpt(&mut out, sources, span, gutter, '^', diagnostic.label.as_deref().unwrap_or(""), &paint, ansi);
-    }
-    for note in &diagnostic.notes {
-        excerpt(&mut out, sources, note.span, gutter, '-', &note.message, &paint, "1;34");
-    }
-    for help in &diagnostic.help {
-        let _ = writeln!(out, "{:gutter$} = {}: {help}", "", paint.with("1;36", "help"));
-    }
-    out
-}
-
-struct Paint {
-    color: bool,
-}
-
-impl Paint {
-    fn with(&self, ansi: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{ansi}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-}
-
-/// The longest line shown in an excerpt, in characters; longer ones are cut.
-const EXCERPT_WIDTH: usize = 160;
-
-#[expect(clippy::too_many_arguments, reason = "one private call per excerpt; a struct would be named once")]
-fn excerpt(
-    out: &mut String,
-    sources: &Sources,
-    span: Span,
-    gutter: usize,
-    mark: char,
-    message: &str,
-    paint: &Paint,
-    ansi: &str,
-) {
-    let file = sources.get(span.source);
-    let line = file.line_of(span.start);
-    let text = file.line(line);
-    let before = file.column_of(span.start) as usize - 1;
-    let covered = sources.text(span).lines().next().unwrap_or("").chars().count().max(1);
-    // A span far to the right is shown with the text before it cut away.
-    let skip = if before + covered > EXCERPT_WIDTH { before.saturating_sub(40) } else { 0 };
-    let shown: String = text.chars().skip(skip).take(EXCERPT_WIDTH).map(printable).collect();
-    let marks = mark.to_string().repeat(covered.min(EXCERPT_WIDTH));
-    let message = if message.is_empty() { String::new() } else { format!(" {message}") };
-    let _ = writeln!(out, "{line:>gutter$} | {shown}");
-    let pad = before - skip;
-    let _ = writeln!(out, "{:gutter$} | {:pad$}{}", "", "", paint.with(ansi, &format!("{marks}{message}")));
-}
-
-/// Control characters would move the carets, or the terminal: each becomes one visible character.
-fn printable(c: char) -> char {
-    if c == '\t' {
-        ' '
-    } else if c.is_control() {
-        '\u{fffd}'
-    } else {
-        c
-    }
+/// Returns ` (did you mean X?)` for the candidate nearest to `word`, or nothing.
+pub fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
 /// Returns the candidate nearest to `word`, if fewer than three edits away (BuildKit's rule).
@@ -220,27 +151,6 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{SourceFile, SourceId};
-
-    #[test]
-    fn a_frame_shows_line_caret_note_and_help() {
-        let mut sources = Sources::default();
-        sources.add(SourceFile::new("Dockerfile", "FROM rust:1 AS builder\nCOPY --from=biulder /a /b\n"));
-        let at = |range| Span::new(SourceId(0), range);
-        let diagnostic = Diagnostic::error("unknown-stage", at(35..42), "no stage named `biulder`")
-            .with_note(at(15..22), "did you mean `builder`?")
-            .with_help("name a stage");
-        let want = "\
-error[unknown-stage]: no stage named `biulder`
- --> Dockerfile:2:13
-2 | COPY --from=biulder /a /b
-  |             ^^^^^^^
-1 | FROM rust:1 AS builder
-  |                ------- did you mean `builder`?
-  = help: name a stage
-";
-        assert_eq!(render(&diagnostic, &sources, false), want);
-    }
 
     #[test]
     fn a_near_name_is_found_and_a_far_one_is_not() {

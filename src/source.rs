@@ -92,6 +92,24 @@ impl SourceFile {
         self.text[self.line_range(line)].trim_end_matches(['\r', '\n'])
     }
 
+    /// Returns the first and the last line (from 1) that hold a byte of `span`.
+    pub fn lines_of(&self, span: Span) -> (u32, u32) {
+        let first = self.line_of(span.start);
+        (first, self.line_of(span.end.saturating_sub(1)).max(first))
+    }
+
+    /// Returns the offset of the first byte of `line` (from 1).
+    pub fn start_of(&self, line: u32) -> usize {
+        self.line_range(line).start
+    }
+
+    /// Returns the span of `line` (from 1) without blanks around it; `id` is that of this file.
+    pub fn span_of_line(&self, id: SourceId, line: u32) -> Span {
+        let text = self.line(line);
+        let start = self.start_of(line) + text.len() - text.trim_start().len();
+        Span::new(id, start..start + text.trim().len())
+    }
+
     /// Returns how many lines there are; a final newline does not start another.
     pub fn line_count(&self) -> u32 {
         let count = clamp(self.line_starts.len());

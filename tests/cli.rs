@@ -43,9 +43,9 @@ fn help_is_on_standard_output() {
 fn a_command_line_that_makes_no_sense_ends_with_2() {
     for (arguments, word) in [
         (&[][..], "Usage"),
-        (&["buidl"], "'build'"),
+        (&["buidl"], "`build`"),
         (&["build"], "required arguments"),
-        (&["build", "--tagg", "x", "."], "a similar argument exists: '--tag'"),
+        (&["build", "--tagg", "x", "."], "a similar argument exists: `--tag`"),
         (&["build", "--tag", "UPPER", "."], "must be lower case"),
         (&["build", "/no/such/directory"], "path `/no/such/directory` not found"),
         (&["build", "--progress", "plan", "."], "did you mean `plain`?"),

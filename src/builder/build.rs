@@ -133,8 +133,7 @@ impl Build<'_> {
         let mut mended = BTreeSet::new();
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         loop {
-            let mut sources = Sources::default();
-            let main = sources.add(loaded.dockerfile.clone());
+            let (mut sources, main) = loaded.sources();
             let failure = match self.of_dockerfile(open, loaded, &vertices, &mut sources, main).await {
                 Ok(outcome) => return Ok(BuildOutcome { sources, ..outcome }),
                 Err(failure) => BuildFailure { sources, ..failure },
@@ -167,7 +166,7 @@ impl Build<'_> {
         let (mut errors, mut warnings) = super::failure::split(parsed.diagnostics);
         warnings.extend(dockerfile::lint::lint(&parsed.file, sources));
         if !errors.is_empty() && self.request.call == Call::Build {
-            return Err(super::failure::diagnostics(errors));
+            return Err(super::failure::syntax(errors, sources));
         }
         let worker = Arc::new(self.worker(open, loaded)?);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
@@ -206,7 +205,7 @@ impl Build<'_> {
         if parsed.file.directives.check.error && !warnings.is_empty() {
             return Err(super::failure::lint(warnings));
         }
-        let (built, steps) = self.solve(merged, &worker, vertices).await?;
+        let (built, steps) = self.solve(merged, &worker, loaded, vertices).await?;
         let image = self.deliver(open, &worker, vertices, &built).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
@@ -306,13 +305,14 @@ impl Build<'_> {
         &self,
         merged: Merged,
         worker: &Arc<Worker>,
+        loaded: &Loaded,
         vertices: &Vertices,
     ) -> Result<(Vec<Built>, StepCounts), BuildFailure> {
         let first = vertices.reserve(merged.graph.steps.len());
         let graph = Arc::new(merged.graph);
         let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
         let results = solver::solve(&graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
-        let results = results.map_err(|error| super::failure::solve(error, &graph))?;
+        let results = results.map_err(|error| super::failure::solve(error, &graph, loaded))?;
         let mut steps = StepCounts::default();
         for (step, result) in graph.steps.iter().zip(&results) {
             match (&step.op, result.cached) {

@@ -2,12 +2,16 @@
 
 use std::error::Error;
 
+use nix::sys::signal::Signal;
+
+use super::load::Loaded;
 use super::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity};
 use crate::ops::OpError;
-use crate::plan::StepGraph;
+use crate::plan::{CopyOp, Op, StepGraph, Tree};
 use crate::registry::{Cause, RegistryError};
 use crate::solver::SolveError;
+use crate::source::Sources;
 
 /// Makes a failure of an error and what is below it.
 pub(super) fn failure(kind: FailureKind, error: &(dyn Error + 'static)) -> BuildFailure {
@@ -40,13 +44,24 @@ pub(super) fn internal(message: impl Into<String>) -> BuildFailure {
     BuildFailure::new(FailureKind::Internal, message)
 }
 
-/// Makes a failure of located errors.
+/// Makes a failure of located errors; like BuildKit's, its one line tells of the first.
 pub(super) fn diagnostics(diagnostics: Vec<Diagnostic>) -> BuildFailure {
-    let message = match diagnostics.as_slice() {
-        [one] => one.message.clone(),
-        many => format!("{} errors in the Dockerfile", many.len()),
-    };
+    let message = first_error(&diagnostics).map(|first| first.message.clone()).unwrap_or_default();
     BuildFailure { diagnostics, ..BuildFailure::new(FailureKind::User, message) }
+}
+
+/// Makes a failure of what is no Dockerfile at all.
+pub(super) fn syntax(errors: Vec<Diagnostic>, sources: &Sources) -> BuildFailure {
+    let mut failure = diagnostics(errors);
+    if let Some(span) = first_error(&failure.diagnostics).and_then(|first| first.span) {
+        let line = sources.get(span.source).line_of(span.start);
+        failure.message = format!("dockerfile parse error on line {line}: {}", failure.message);
+    }
+    failure
+}
+
+fn first_error(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 /// Makes the failure of `# check=error=true` (rule 18.1).
@@ -55,7 +70,9 @@ pub(super) fn lint(warnings: Vec<Diagnostic>) -> BuildFailure {
     rules.sort_unstable();
     rules.dedup();
     let message = format!("lint violation found for rules: {}", rules.join(", "));
-    BuildFailure { diagnostics: warnings, ..BuildFailure::new(FailureKind::User, message) }
+    let mut failure = BuildFailure::new(FailureKind::User, message).with_code("lint");
+    failure.help.push("`# check=error=true` makes an error of every warning of this file".to_owned());
+    BuildFailure { diagnostics: warnings, ..failure }
 }
 
 /// Says of a failure for which of several platforms it was.
@@ -73,26 +90,48 @@ pub(super) fn split(diagnostics: Vec<Diagnostic>) -> (Vec<Diagnostic>, Vec<Diagn
 }
 
 /// Puts the failure of a step at its instruction.
-pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
+pub(super) fn solve(error: SolveError, graph: &StepGraph, loaded: &Loaded) -> BuildFailure {
     let (step, error) = match error {
         SolveError::Canceled => return BuildFailure::new(FailureKind::Canceled, "the build was canceled"),
         SolveError::Step { step, error } => (graph.step(step), error),
     };
-    let kind = kind_of(&error);
-    let mut failure = failure(kind, &error);
-    let mut span = step.span;
-    let mut help = std::mem::take(&mut failure.help);
-    match &error {
-        OpError::User { help: more, span: place, .. } => {
-            span = place.unwrap_or(span);
-            help.clone_from(more);
+    let mut failure = failure(kind_of(&error), &error);
+    let mut diagnostic = Diagnostic::error(code_of(&error), step.span, failure.to_string());
+    diagnostic.help = std::mem::take(&mut failure.help);
+    match error {
+        OpError::Exit { code, .. } => {
+            diagnostic.message = format!("the command {}", ended(code));
+            diagnostic.help.extend(help_for_exit(code).map(str::to_owned));
         }
-        OpError::Registry(error) => help.extend(error.help()),
-        OpError::Sandbox(error) => help.extend(error.help()),
+        OpError::User { help, span, .. } => {
+            diagnostic.span = span.or(diagnostic.span);
+            diagnostic.help = help;
+        }
+        OpError::NotFound { path, ignored_at, help, span } => {
+            diagnostic.span = span.or(diagnostic.span);
+            diagnostic.help = help;
+            let context = match &step.op {
+                Op::Copy(CopyOp { from: Tree::Context(name), .. }) => Some(name),
+                _ => None,
+            };
+            let place = match context {
+                Some(None) => "the build context".to_owned(),
+                Some(Some(name)) => format!("the context `{name}`"),
+                None => "what it is copied from".to_owned(),
+            };
+            let ignored = context.zip(ignored_at).and_then(|(name, line)| loaded.ignore_rule(name.as_ref(), line));
+            diagnostic.message = match ignored {
+                Some(rule) => {
+                    diagnostic = diagnostic.with_note(rule, "this rule leaves it out");
+                    format!("\"{path}\" is there, but left out of {place}")
+                }
+                None => format!("\"{path}\" is not in {place}"),
+            };
+        }
+        OpError::Registry(error) => diagnostic.help.extend(error.help()),
+        OpError::Sandbox(error) => diagnostic.help.extend(error.help()),
         _ => {}
     }
-    let mut diagnostic = Diagnostic::error(code_of(&error), span, failure.to_string());
-    diagnostic.help = help;
     failure.diagnostics.push(diagnostic);
     match &step.platform {
         Some(platform) => of_platform(failure, platform),
@@ -100,10 +139,31 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph) -> BuildFailure {
     }
 }
 
+/// What a shell means by an exit code.
+fn ended(code: i32) -> String {
+    let signal = Signal::try_from(code - 128).ok().filter(|_| code > 128);
+    match signal {
+        Some(signal) => format!("was killed by signal {} ({signal}): exit code {code}", code - 128),
+        None => format!("failed: exit code {code}"),
+    }
+}
+
+/// What to do about an exit code that means the same for every command.
+fn help_for_exit(code: i32) -> Option<&'static str> {
+    Some(match code {
+        126 => "126 says that a command was found and cannot be executed: no `chmod +x`, or for another architecture",
+        127 => "127 says that a command was not found: it is not installed in this image, or not in its PATH",
+        134 => "134 says that a program gave up (SIGABRT); its output says why",
+        137 => "137 says that a process was killed from outside (SIGKILL), mostly because memory ran out: see `dmesg`",
+        139 => "139 says that a program crashed (SIGSEGV); one for another architecture may do so too",
+        _ => return None,
+    })
+}
+
 fn kind_of(error: &OpError) -> FailureKind {
     match error {
         OpError::Exit { code, .. } => FailureKind::Build { exit_code: *code },
-        OpError::User { .. } => FailureKind::User,
+        OpError::User { .. } | OpError::NotFound { .. } => FailureKind::User,
         OpError::Registry(error) => kind_of_registry(error),
         // A layer that cannot be written here says nothing about where it comes from.
         OpError::Unpack { source, .. } if is_local(source.as_ref()) => FailureKind::Environment,
@@ -145,8 +205,9 @@ fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
 
 fn code_of(error: &OpError) -> &'static str {
     match error {
-        OpError::Exit { .. } => "step-failed",
-        OpError::User { .. } => "step",
+        OpError::Exit { .. } => "run-failed",
+        OpError::User { code, .. } => code,
+        OpError::NotFound { .. } => "not-found",
         OpError::Registry(_) => "registry",
         OpError::Unpack { .. } | OpError::WrongDiffId { .. } => "layer",
         OpError::Sandbox(_) => "sandbox",

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::failure::environment;
+use super::failure::{diagnostics, environment};
 use super::root::{Root, read_text};
 use super::store::Open;
 use super::{
@@ -15,16 +15,19 @@ use super::{
 };
 use super::{platforms, remote};
 use crate::context::{self, Ignore, Source, StatCache};
+use crate::diag::{Diagnostic, nearest};
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
 use crate::snapshot::Scratch;
-use crate::source::SourceFile;
+use crate::source::{SourceFile, SourceId, Sources, Span};
 
 /// What was read.
 pub(super) struct Loaded {
     pub(super) dockerfile: SourceFile,
     /// The build context under `None`, named directories under their names.
     pub(super) contexts: BTreeMap<Option<String>, Arc<Source>>,
+    /// The ignore files that were read, by the name of their context.
+    ignore_files: BTreeMap<Option<String>, SourceFile>,
     caches: Vec<Arc<StatCache>>,
     _scratch: Vec<Scratch>,
 }
@@ -37,29 +40,30 @@ pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, 
         Some(text) => (SourceFile::new("Dockerfile", text), None),
         None => dockerfile(request, open, &root).await?,
     };
-    let mut loaded = Loaded { dockerfile, contexts: BTreeMap::new(), caches: Vec::new(), _scratch: scratch };
+    let (contexts, ignore_files) = (BTreeMap::new(), BTreeMap::new());
+    let mut loaded = Loaded { dockerfile, contexts, ignore_files, caches: Vec::new(), _scratch: scratch };
     let ignore = match beside {
-        Some((name, text)) => parse_ignore(&name, &text)?,
-        None => ignore_of(&root)?,
+        Some(file) => Some(file),
+        None => ignore_file(&root)?,
     };
-    loaded.add(request, None, root, ignore);
+    loaded.add(request, None, root, ignore)?;
     for (name, context) in &request.build_contexts {
         match context {
             NamedContext::Directory(path) => {
                 let root = Root::directory(path)?;
-                let ignore = ignore_of(&root)?;
-                loaded.add(request, Some(name.clone()), root, ignore);
+                let ignore = ignore_file(&root)?;
+                loaded.add(request, Some(name.clone()), root, ignore)?;
             }
             NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
             NamedContext::Git(url) => {
                 let (root, made) = remote::git(open, url).await?;
                 loaded._scratch.push(made);
-                loaded.add(request, Some(name.clone()), root, Ignore::default());
+                loaded.add(request, Some(name.clone()), root, None)?;
             }
             NamedContext::Http(url) => {
                 let (root, _, made) = remote::http(open, url).await?;
                 loaded._scratch.push(made);
-                loaded.add(request, Some(name.clone()), root, Ignore::default());
+                loaded.add(request, Some(name.clone()), root, None)?;
             }
         }
     }
@@ -67,7 +71,15 @@ pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, 
 }
 
 impl Loaded {
-    fn add(&mut self, request: &BuildRequest, name: Option<String>, root: Root, ignore: Ignore) {
+    fn add(
+        &mut self,
+        request: &BuildRequest,
+        name: Option<String>,
+        root: Root,
+        file: Option<SourceFile>,
+    ) -> Result<(), BuildFailure> {
+        let ignore = file.as_ref().map(parse_ignore).transpose()?.unwrap_or_default();
+        self.ignore_files.extend(file.map(|file| (name.clone(), file)));
         let mut source = Source::of_dir(root.dir, context::Origin::Context).with_ignore(ignore);
         if let Some(path) = root.path {
             let file = request.store.join("cache/stat").join(StatCache::file_name(&path));
@@ -76,6 +88,24 @@ impl Loaded {
             source = source.with_cache(cache);
         }
         self.contexts.insert(name, Arc::new(source));
+        Ok(())
+    }
+
+    /// Returns the texts that diagnostics may point into: the Dockerfile, which is the first, and the ignore files.
+    pub(super) fn sources(&self) -> (Sources, SourceId) {
+        let mut sources = Sources::default();
+        let main = sources.add(self.dockerfile.clone());
+        for file in self.ignore_files.values() {
+            sources.add(file.clone());
+        }
+        (sources, main)
+    }
+
+    /// Returns where a rule of a context's ignore file stands in [`Self::sources`].
+    pub(super) fn ignore_rule(&self, context: Option<&String>, line: usize) -> Option<Span> {
+        let mut files = (1..).map(SourceId).zip(&self.ignore_files);
+        let (id, (_, file)) = files.find(|(_, (name, _))| name.as_ref() == context)?;
+        Some(file.span_of_line(id, u32::try_from(line).ok()?))
     }
 
     /// Writes what was learned of the context's files. A cache that cannot be written only makes the next build slower.
@@ -165,26 +195,25 @@ async fn main_root(
     Ok((root, alone))
 }
 
-/// An ignore file: its name and text.
-type IgnoreText = Option<(String, Vec<u8>)>;
-
 /// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
 async fn dockerfile(
     request: &BuildRequest,
     open: &Open,
     root: &Root,
-) -> Result<(SourceFile, IgnoreText), BuildFailure> {
+) -> Result<(SourceFile, Option<SourceFile>), BuildFailure> {
     match &request.dockerfile {
         DockerfileSource::Text { name, text } => Ok((SourceFile::new(name.clone(), text.clone()), None)),
         DockerfileSource::Http(url) => Ok((SourceFile::new(url.clone(), remote::text(open, url).await?), None)),
         DockerfileSource::File(path) => {
             let read = |path: &Path| File::open(path).and_then(read_text);
-            let text = read(path).map_err(|error| missing(path, Some(error)))?;
+            let text = read(path).map_err(|error| {
+                let beside = path.parent().and_then(|directory| Root::directory(directory).ok());
+                missing(path, Some(error), &beside.map(|root| root.names(Path::new(""))).unwrap_or_default())
+            })?;
             let ignore = with_suffix(path);
-            let beside = read(&ignore).ok().map(|text| (ignore.display().to_string(), text));
-            let name =
-                path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-            Ok((SourceFile::new(name, text), beside))
+            let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let beside = read(&ignore).ok().map(|text| SourceFile::new(name(&ignore), text));
+            Ok((SourceFile::new(name(path), text), beside))
         }
         DockerfileSource::InContext(path) => {
             let mut path = path.clone();
@@ -195,14 +224,12 @@ async fn dockerfile(
                 text = root.text(&path)?;
             }
             let Some(text) = text else {
-                return Err(if path == Path::new("dockerfile") {
-                    missing(Path::new("Dockerfile"), None)
-                } else {
-                    missing(&path, None)
-                });
+                let path = if path == Path::new("dockerfile") { PathBuf::from("Dockerfile") } else { path };
+                let names = root.names(path.parent().unwrap_or(Path::new("")));
+                return Err(missing(&path, None, &names));
             };
             let ignore = with_suffix(&path);
-            let beside = root.text(&ignore)?.map(|text| (ignore.display().to_string(), text));
+            let beside = root.text(&ignore)?.map(|text| SourceFile::new(ignore.display().to_string(), text));
             Ok((SourceFile::new(path.display().to_string(), text), beside))
         }
     }
@@ -214,27 +241,35 @@ fn with_suffix(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn missing(path: &Path, error: Option<io::Error>) -> BuildFailure {
+/// Says that there is no Dockerfile at `path`; `names` are those beside it.
+fn missing(path: &Path, error: Option<io::Error>, names: &[String]) -> BuildFailure {
     let cause = error.map_or_else(|| "no such file or directory".to_owned(), |error| error.to_string());
     let message = format!("failed to read dockerfile: open {}: {cause}", path.display());
-    let mut failure = BuildFailure::new(FailureKind::User, message);
+    let mut failure = BuildFailure::new(FailureKind::User, message).with_code("no-dockerfile");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(near) = nearest(&name, names.iter().map(String::as_str)) {
+        let flag = path.with_file_name(near);
+        failure.help.push(format!("did you mean `-f {}`?", flag.display()));
+    }
     failure.help.push("name the file with `-f FILE`, or the directory that holds it: `kiln build DIR`".to_owned());
     failure
 }
 
-fn ignore_of(root: &Root) -> Result<Ignore, BuildFailure> {
-    match root.text(Path::new(".dockerignore"))? {
-        Some(text) => parse_ignore(".dockerignore", &text),
-        None => Ok(Ignore::default()),
-    }
+fn ignore_file(root: &Root) -> Result<Option<SourceFile>, BuildFailure> {
+    let text = root.text(Path::new(".dockerignore"))?;
+    Ok(text.map(|text| SourceFile::new(".dockerignore", text)))
 }
 
-fn parse_ignore(name: &str, text: &[u8]) -> Result<Ignore, BuildFailure> {
-    Ignore::parse(&String::from_utf8_lossy(text)).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| format!("{name}:{}: {error}", error.line())).collect();
-        let mut lines = lines.into_iter();
-        let mut failure = BuildFailure::new(FailureKind::User, lines.next().unwrap_or_default());
-        failure.causes.extend(lines);
-        failure
+fn parse_ignore(file: &SourceFile) -> Result<Ignore, BuildFailure> {
+    Ignore::parse(file.text()).map_err(|errors| {
+        let mut sources = Sources::default();
+        let id = sources.add(file.clone());
+        let mistake = |error: &context::IgnoreError| {
+            let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
+            Diagnostic::error("ignore-file", file.span_of_line(id, line), error.to_string())
+        };
+        let mut failure = diagnostics(errors.iter().map(mistake).collect());
+        failure.message = format!("error reading {}: {}", file.name(), failure.message);
+        BuildFailure { sources, ..failure }
     })
 }

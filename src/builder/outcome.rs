@@ -103,7 +103,9 @@ pub struct TargetDescription {
 pub struct BuildFailure {
     /// Whose turn it is now; decides the exit code.
     pub kind: FailureKind,
-    /// One line: what failed. Lower case, no full stop.
+    /// Short and stable, like that of a diagnostic.
+    pub code: Option<&'static str>,
+    /// One line: what failed, in BuildKit's words. Lower case, no full stop.
     pub message: String,
     /// The errors below it, outermost first; shown as `caused by`.
     pub causes: Vec<String>,
@@ -133,7 +135,25 @@ impl BuildFailure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let (causes, help, diagnostics) = (Vec::new(), Vec::new(), Vec::new());
         let (message, sources) = (message.into(), Sources::default());
-        Self { kind, message, causes, help, diagnostics, sources, damaged: None }
+        Self { kind, code: None, message, causes, help, diagnostics, sources, damaged: None }
+    }
+
+    /// Returns the stable name of this failure: its own, or that of its kind.
+    pub fn code(&self) -> &'static str {
+        self.code.unwrap_or(match self.kind {
+            FailureKind::User => "build",
+            FailureKind::Environment => "environment",
+            FailureKind::Network => "network",
+            FailureKind::Build { .. } => "run-failed",
+            FailureKind::Internal => "internal",
+            FailureKind::Canceled => "canceled",
+        })
+    }
+
+    /// Gives a failure a name of its own.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// Makes a failure of `error` and the errors below it.

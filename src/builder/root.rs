@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::environment;
 use super::{BuildFailure, FailureKind};
-use crate::fsutil::Dir;
+use crate::fsutil::{Dir, Kind};
 
 /// Longest Dockerfile or ignore file, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
@@ -39,6 +39,19 @@ impl Root {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
             Err(error) => Err(cannot(&error)),
         }
+    }
+
+    /// Returns the names of the files in a directory below the context, sorted, as far as they can be read.
+    pub(super) fn names(&self, directory: &Path) -> Vec<String> {
+        let open = match directory == Path::new("") {
+            true => self.dir.try_clone(),
+            false => self.dir.open_dir_in_root(directory),
+        };
+        let entries = open.and_then(|open| open.entries()).unwrap_or_default();
+        let files = entries.into_iter().filter(|entry| entry.kind == Kind::File);
+        let mut names: Vec<String> = files.filter_map(|entry| entry.name.into_string().ok()).collect();
+        names.sort();
+        names
     }
 }
 

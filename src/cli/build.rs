@@ -7,7 +7,7 @@ use super::call::{self, CallOptions};
 use super::environment::Environment;
 use super::interrupt::Interrupt;
 use super::progress::{Mode, Progress};
-use super::report::{self, Exit};
+use super::report::{self, Exit, Style};
 use super::request::build_request;
 use super::usage::UsageError;
 use super::{describe, in_namespaces, metadata, terminal};
@@ -70,7 +70,8 @@ impl Job {
                 if interrupt.came() {
                     failure.kind = FailureKind::Canceled;
                 }
-                terminal::print_error(&report::failure(&failure, self.color));
+                let for_logs = matches!(self.mode, Mode::Plain | Mode::RawJson);
+                terminal::print_error(&report::failure(&failure, Style { color: self.color, for_logs }));
                 Exit::of(failure.kind)
             }
         }
@@ -80,7 +81,8 @@ impl Job {
         if let Some(found) = &outcome.report {
             return self.print_report(found, &outcome.sources);
         }
-        if self.mode != Mode::Quiet {
+        // Programs get them as objects of the stream.
+        if matches!(self.mode, Mode::Plain | Mode::Tty) {
             let warnings = report::warnings(&outcome.warnings, &outcome.sources, self.color);
             terminal::print_error(&warnings);
         }

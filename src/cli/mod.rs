@@ -36,6 +36,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use args::{Arguments, Verb};
 use report::Exit;
@@ -50,6 +51,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(answer) => {
+            if answer.use_stderr() && answer.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                return report::not_understood(&answer).into();
+            }
             let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Success };
             // Help that nobody reads to its end is no failure.
             let _ = answer.print();

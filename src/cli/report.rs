@@ -1,13 +1,13 @@
 //! How a run ends: the exit codes, and the words for a failure.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use super::terminal;
 use super::usage::UsageError;
 use crate::builder::{BuildFailure, FailureKind};
-use crate::diag::{Diagnostic, Severity, chain, render};
+use crate::diag::{Diagnostic, Severity, chain, printable, render};
 use crate::source::{Sources, Span};
 
 /// The exit codes, all of them; `kiln --help` lists them too.
@@ -63,14 +63,41 @@ impl From<Exit> for ExitCode {
 
 /// Says that a command line makes no sense.
 pub(super) fn refused(error: &UsageError) -> Exit {
-    terminal::print_error(&format!("ERROR: {}\n", chain(error)));
+    say(error.code(), chain(error), error.help());
+    Exit::Usage
+}
+
+/// Says that an argument is none that there is, in the form of all messages.
+pub(super) fn not_understood(error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    let mut message = Vec::new();
+    let mut help = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            help.push(tip.replace('\'', "`"));
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            help.push(format!("usage: `{usage}`"));
+        } else if !line.starts_with("For more information") {
+            message.push(line.strip_prefix("error: ").unwrap_or(line).replace('\'', "`"));
+        }
+    }
+    help.push("`kiln --help` and `kiln build --help` say what there is".to_owned());
+    say("usage", message.join(" "), help);
     Exit::Usage
 }
 
 /// Says that the system did not let something be done.
 pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Exit {
-    terminal::print_error(&format!("ERROR: {what}: {}\n", chain(error)));
+    say("environment", format!("{what}: {}", chain(error)), Vec::new());
     Exit::Environment
+}
+
+/// Prints an error that is about no place in a file.
+#[expect(clippy::disallowed_methods, reason = "the command line that Environment belongs to was not understood")]
+fn say(code: &'static str, message: String, help: Vec<String>) {
+    let error = Diagnostic { help, ..Diagnostic::whole_file(code, message) };
+    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    terminal::print_error(&render(&error, &Sources::default(), color));
 }
 
 /// Says so when a result could not be printed.
@@ -81,28 +108,46 @@ pub(super) fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// Returns the report of a failure: a frame per diagnostic, an excerpt around the first one, and the last line,
-/// which says what failed.
-pub(super) fn failure(failure: &BuildFailure, color: bool) -> String {
-    let mut out = String::new();
-    for diagnostic in &failure.diagnostics {
-        out.push_str(&render(diagnostic, &failure.sources, color));
-        out.push('\n');
+/// How the end of a build is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Style {
+    /// With ANSI colours.
+    pub(super) color: bool,
+    /// With the excerpt and the last line that readers of `docker buildx` logs look for.
+    pub(super) for_logs: bool,
+}
+
+/// How many errors are shown; who sees these has enough to do.
+const MOST_ERRORS: usize = 20;
+
+/// Returns the report of a failure: a frame for each error and their number; for logs, also an excerpt around the
+/// first one and a last line, which says what failed.
+pub(super) fn failure(failure: &BuildFailure, style: Style) -> String {
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        failure.diagnostics.iter().cloned().partition(|found| found.severity == Severity::Error);
+    let itself =
+        || Diagnostic { help: failure.help.clone(), ..Diagnostic::whole_file(failure.code(), failure.to_string()) };
+    let errors = if errors.is_empty() { vec![itself()] } else { errors };
+    let mut frames = self::warnings(&warnings, &failure.sources, style.color);
+    for error in errors.iter().take(MOST_ERRORS) {
+        frames += &(render(error, &failure.sources, style.color) + "\n");
     }
-    let what = failure.to_string();
-    // A frame that says it all needs no more words.
-    if !matches!(failure.diagnostics.as_slice(), [only] if only.message == what) {
-        let first = failure.diagnostics.iter().find(|d| d.severity == Severity::Error && d.span.is_some());
-        if let Some(span) = first.and_then(|diagnostic| diagnostic.span) {
-            out.push_str(&excerpt(&failure.sources, span));
-        }
-        let _ = writeln!(out, "ERROR: {what}");
+    let mut out = frames.trim_end().to_owned() + "\n";
+    if errors.len() > MOST_ERRORS {
+        let _ = writeln!(out, "\n... and {} more", errors.len() - MOST_ERRORS);
     }
-    for help in &failure.help {
-        let _ = writeln!(out, "help: {help}");
+    if errors.len() > 1 {
+        let _ = writeln!(out, "\n{} errors", errors.len());
     }
     if failure.kind == FailureKind::Internal {
-        out.push_str("help: this is a bug of kiln, please report it\n");
+        out.push_str("  = help: this is a bug of kiln, please report it\n");
+    }
+    if style.for_logs {
+        out.push('\n');
+        if let Some(span) = errors.iter().chain(&warnings).find_map(|found| found.span) {
+            out.push_str(&excerpt(&failure.sources, span));
+        }
+        let _ = writeln!(out, "ERROR: failed to build: failed to solve: {}", printable(&failure.to_string()));
     }
     out
 }
@@ -112,10 +157,7 @@ pub(super) fn warnings(all: &[Diagnostic], sources: &Sources, color: bool) -> St
     all.iter().map(|diagnostic| render(diagnostic, sources, color) + "\n").collect()
 }
 
-/// How many lines are shown before and after those that are meant.
-const AROUND: u32 = 2;
-
-/// The excerpt that docker prints below a failed build:
+/// The excerpt that docker prints below a failed build: two lines around one line, one around several.
 ///
 /// ```text
 /// Dockerfile:2
@@ -126,20 +168,17 @@ const AROUND: u32 = 2;
 /// ```
 fn excerpt(sources: &Sources, span: Span) -> String {
     let file = sources.get(span.source);
-    let first = file.line_of(span.start);
-    let last = file.line_of(span.end.saturating_sub(1).max(span.start));
+    let (first, last) = file.lines_of(span);
+    let around = if first == last { 2 } else { 1 };
+    // What follows the last newline is a line to docker.
+    let end = file.line_of(u32::MAX);
     let mut out = format!("{}:{first}\n--------------------\n", file.name());
-    for line in first.saturating_sub(AROUND).max(1)..=(last + AROUND).min(file.line_count()) {
+    for line in first.saturating_sub(around).max(1)..=(last + around).min(end) {
         let mark = if (first..=last).contains(&line) { ">>>" } else { "   " };
-        let text: String = file.line(line).chars().map(printable).collect();
-        let _ = writeln!(out, "{line:4} | {mark} {text}");
+        let _ = writeln!(out, "{line:4} | {mark} {}", printable(file.line(line)));
     }
     out.push_str("--------------------\n");
     out
-}
-
-fn printable(character: char) -> char {
-    if character.is_control() && character != '\t' { '\u{fffd}' } else { character }
 }
 
 #[cfg(test)]
@@ -155,49 +194,62 @@ mod tests {
         let kind = FailureKind::Build { exit_code: 2 };
         let mut failure = BuildFailure::new(kind, "process `/bin/sh -c make all` did not complete: exit code: 2");
         failure.sources = sources;
-        failure.diagnostics = vec![Diagnostic::error("run-failed", span, "the command exited with 2")];
-        failure.help = vec!["build with --progress=plain to see all of its output".to_owned()];
+        failure.diagnostics =
+            vec![Diagnostic::error("run-failed", span, "the command exited with 2").with_help("make it work")];
         failure
     }
 
     #[test]
     fn a_failed_step_is_shown_in_its_file() {
-        let want = "\
+        let frame = "\
 error[run-failed]: the command exited with 2
  --> Dockerfile:3:1
-3 | RUN make \\
-  | ^^^^^^^^^^
-
+3 > RUN make \\
+4 >   all
+  = help: make it work
+";
+        let excerpt = "
 Dockerfile:3
 --------------------
-   1 |     FROM busybox
    2 |     RUN true
    3 | >>> RUN make \\
    4 | >>>   all
    5 |     
-   6 |     CMD x
 --------------------
-ERROR: process `/bin/sh -c make all` did not complete: exit code: 2
-help: build with --progress=plain to see all of its output
+ERROR: failed to build: failed to solve: process `/bin/sh -c make all` did not complete: exit code: 2
 ";
-        assert_eq!(failure(&a_failure(), false), want);
-        assert!(failure(&a_failure(), true).contains("\x1b[1;31merror[run-failed]\x1b[0m"));
+        assert_eq!(failure(&a_failure(), Style::default()), frame);
+        let for_logs = Style { for_logs: true, ..Style::default() };
+        assert_eq!(failure(&a_failure(), for_logs), format!("{frame}{excerpt}"));
+        assert!(
+            failure(&a_failure(), Style { color: true, ..for_logs }).contains("\x1b[1;31merror[run-failed]\x1b[0m")
+        );
     }
 
     #[test]
-    fn what_a_frame_says_is_not_said_again() {
-        let mut told = a_failure();
-        told.message = told.diagnostics[0].message.clone();
-        let text = failure(&told, false);
-        assert_eq!(text.matches("the command exited with 2").count(), 1, "{text}");
-        assert!(text.contains("3 | RUN make") && text.ends_with("all of its output\n"), "{text}");
+    fn errors_are_counted_and_not_all_of_very_many_are_shown() {
+        let mut many = a_failure();
+        many.diagnostics = vec![many.diagnostics[0].clone(); 30];
+        let text = failure(&many, Style::default());
+        assert_eq!(text.matches("exited with 2").count(), MOST_ERRORS);
+        assert!(text.ends_with("\n\n... and 10 more\n\n30 errors\n"), "{text}");
+    }
+
+    #[test]
+    fn the_excerpt_ends_where_docker_ends_it() {
+        let mut failed = a_failure();
+        failed.diagnostics[0].span = Some(Span::new(SourceId(0), 46..47));
+        let text = failure(&failed, Style { for_logs: true, ..Style::default() });
+        assert!(text.contains("   5 |     \n   6 |     CMD x\n   7 | >>> CMD y\n   8 |     \n-----"), "{text}");
     }
 
     #[test]
     fn causes_are_told_once() {
         let mut told = BuildFailure::new(FailureKind::Network, "cannot resolve `a`: timed out");
         told.causes = vec!["timed out".to_owned(), "os error 110".to_owned(), "os error 110".to_owned()];
-        assert_eq!(failure(&told, false), "ERROR: cannot resolve `a`: timed out: os error 110\n");
+        told.help = vec!["try again".to_owned()];
+        let want = "error[network]: cannot resolve `a`: timed out: os error 110\n = help: try again\n";
+        assert_eq!(failure(&told, Style::default()), want);
     }
 
     #[test]

@@ -72,6 +72,25 @@ pub(super) enum UsageError {
 }
 
 impl UsageError {
+    /// Returns the stable name of this error.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "invalid-value",
+            Self::NotYet { .. } => "unsupported-flag",
+            Self::Conflict { .. } | Self::StdinTwice | Self::TwoDockerfiles => "conflict",
+            Self::NoContext { .. } => "no-context",
+            Self::Unreadable { .. } | Self::Stdin(_) => "unreadable",
+            Self::Terminal { .. } => "terminal",
+            Self::NoStore => "no-store",
+            Self::NoWorkingDirectory(_) => "environment",
+        }
+    }
+
+    /// Returns what to do about it, a line each.
+    pub(super) fn help(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     pub(super) fn malformed(flag: &'static str, value: &str, expected: impl Into<String>) -> Self {
         Self::Malformed { flag, value: value.to_owned(), expected: expected.into() }
     }

@@ -157,6 +157,9 @@ impl ExecError {
             Self::Command { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
                 &["it is neither a program nor a script with an interpreter: begin it with `#!/bin/sh`"]
             }
+            Self::Command { source, .. } if source.raw_os_error() == Some(libc::EACCES) => {
+                &["it is not executable: `COPY --chmod=755`, or `chmod +x` before it is copied"]
+            }
             Self::Command { .. } => {
                 &["the image lacks the program, or the interpreter or loader it needs, or PATH does not lead there"]
             }

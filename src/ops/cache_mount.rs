@@ -154,7 +154,7 @@ impl Initial<'_> {
         rustix::fs::chown(scratch.fs(), Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
             .and_then(|()| rustix::fs::chmod(scratch.fs(), Mode::from_raw_mode(self.mode)))
             .map_err(|error| match error {
-                Errno::INVAL => OpError::user(format!(
+                Errno::INVAL => OpError::user("cache-mount", format!(
                     "cannot make a cache mount of {}:{}: an id that is not mapped here: the range in /etc/subuid or \
                      /etc/subgid is too small",
                     self.uid, self.gid

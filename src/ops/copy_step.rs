@@ -21,7 +21,7 @@ use super::users::{numeric_owner, resolve_owner};
 use super::worker::{Made, on_top};
 use super::{Inputs, OpError, StepResult, Worker, remote};
 use crate::cache::{KeySink, Keyed, Record};
-use crate::context::{Ignore, Source};
+use crate::context::{Ignore, Origin, Source};
 use crate::digest::{DiffId, to_hex};
 use crate::plan::{CopyOp, CopySource, Step, Tree};
 use crate::progress::VertexId;
@@ -146,7 +146,7 @@ fn choose(
             CopySource::Path { path, span } => {
                 let sources = [path.clone()];
                 let request = Request { sources: &sources, exclude: &op.exclude, parents: op.parents };
-                selected.extend(copy::select(source, &request).map_err(|error| explain(error, Some(*span)))?);
+                selected.extend(copy::select(source, &request).map_err(|error| locate(error, source, path, *span))?);
             }
             CopySource::Inline { name, text } => inline.push(Selected::heredoc(name, text.as_bytes(), time)),
             CopySource::Url { .. } | CopySource::Git { .. } => {
@@ -174,7 +174,7 @@ fn make(
     let options = LayerOptions {
         working_directory: "/",
         destination: &op.destination,
-        owner: owner.map_err(|error| OpError::user(error.to_string()))?,
+        owner: owner.map_err(|error| OpError::user("unknown-user", error.to_string()))?,
         mode: op.chmod.as_ref(),
         unpack: match op.add.as_ref().map(|add| add.unpack) {
             None | Some(Some(false)) => Unpack::Never,
@@ -197,26 +197,66 @@ pub(super) fn finish(mut out: std::io::BufWriter<crate::content::Ingest>) -> Res
     Ok(Made { digest, length })
 }
 
+/// Puts an error at the source that it is about, and says so when the path as written was meant for another tree.
+fn locate(error: CopyError, source: &Source, written: &str, span: Span) -> OpError {
+    let mut error = explain(error, Some(span));
+    if let OpError::NotFound { help, .. } = &mut error
+        && source.origin == Origin::Context
+    {
+        if leads_out(written) {
+            help.insert(0, "the build sees nothing above its context, so `..` stops at the top of it".to_owned());
+            let other = "build from the directory above, or name it: `--build-context up=..` and `COPY --from=up`";
+            help.insert(1, other.to_owned());
+        } else if written.starts_with('/') && help.is_empty() {
+            help.insert(0, "a source is looked for in the build context, also when it begins with `/`".to_owned());
+        }
+    }
+    error
+}
+
+/// Whether `..` would leave the tree.
+fn leads_out(path: &str) -> bool {
+    let step = |depth: i64, part: &str| match part {
+        "" | "." => depth,
+        ".." => depth - 1,
+        _ => depth + 1,
+    };
+    let mut depth = 0;
+    path.split('/').any(|part| {
+        depth = step(depth, part);
+        depth < 0
+    })
+}
+
 /// Turns an error of the copy room into one users understand, with help where there is any.
 pub(super) fn explain(error: CopyError, span: Option<Span>) -> OpError {
     match &error {
         CopyError::NotFound { path, ignored_by, nearest } => {
-            let message = format!("failed to compute cache key: \"{path}\": not found");
+            let ignored_at = ignored_by.as_ref().map(|(_, line)| *line);
             let mut help = Vec::new();
-            if let Some((rule, line)) = ignored_by {
-                help.push(format!("line {line} of the ignore file leaves it out: `{rule}`"));
+            if ignored_at.is_some() {
+                help.push(format!("below that rule, the line `!{}` takes it back in", path.trim_start_matches('/')));
             }
             if !nearest.is_empty() {
-                help.push(format!("did you mean {}?", nearest.join(" or ")));
+                let quoted: Vec<String> = nearest.iter().map(|path| format!("`{path}`")).collect();
+                help.push(format!("did you mean {}?", quoted.join(" or ")));
             }
-            OpError::User { message, help, span }
+            OpError::NotFound { path: path.clone(), ignored_at, help, span }
         }
         CopyError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             let help = "let whoever runs the build read it, or leave it out with a line in the ignore file";
-            OpError::User { message: crate::diag::chain(&error), help: vec![help.to_owned()], span }
+            OpError::User {
+                code: "unreadable-source",
+                message: crate::diag::chain(&error),
+                help: vec![help.to_owned()],
+                span,
+            }
         }
         CopyError::Io { .. } | CopyError::Write(_) => OpError::Layer(Box::new(error)),
-        _ => OpError::User { message: error.to_string(), help: Vec::new(), span },
+        CopyError::Pattern { .. } | CopyError::Exclude(_) => {
+            OpError::User { code: "pattern", message: error.to_string(), help: Vec::new(), span }
+        }
+        _ => OpError::User { code: "copy", message: error.to_string(), help: Vec::new(), span },
     }
 }
 

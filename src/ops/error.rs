@@ -10,7 +10,7 @@ use crate::source::Span;
 #[derive(Debug, thiserror::Error)]
 pub enum OpError {
     /// The command of a RUN ended badly.
-    #[error("process \"{command}\" did not complete successfully: exit code: {code}")]
+    #[error("process {command:?} did not complete successfully: exit code: {code}")]
     Exit {
         /// The command, joined by blanks.
         command: String,
@@ -20,11 +20,25 @@ pub enum OpError {
     /// The instruction asks for something that is not there or makes no sense.
     #[error("{message}")]
     User {
+        /// Short and stable, the code of its diagnostic.
+        code: &'static str,
         /// One sentence.
         message: String,
         /// What to do.
         help: Vec<String>,
         /// Where, if more is known than the instruction.
+        span: Option<Span>,
+    },
+    /// A source of COPY, ADD or a bind mount is not there, or not for the build.
+    #[error("failed to compute cache key: \"{path}\": not found")]
+    NotFound {
+        /// The source, absolute from the top of its tree.
+        path: String,
+        /// The line of the ignore file (from 1) that leaves it out.
+        ignored_at: Option<usize>,
+        /// What to do.
+        help: Vec<String>,
+        /// The source as written.
         span: Option<Span>,
     },
     /// A base image or another remote source could not be fetched.
@@ -82,8 +96,8 @@ pub enum OpError {
 
 impl OpError {
     /// Makes an error of the instruction, without help.
-    pub(super) fn user(message: impl Into<String>) -> Self {
-        Self::User { message: message.into(), help: Vec::new(), span: None }
+    pub(super) fn user(code: &'static str, message: impl Into<String>) -> Self {
+        Self::User { code, message: message.into(), help: Vec::new(), span: None }
     }
 
     /// Makes an error of a task that ended without a result. It panicked: nobody aborts tasks and then asks how they went.

@@ -131,7 +131,7 @@ fn drain(reader: &mut impl Read) -> std::io::Result<()> {
 }
 
 fn blob_digest(layer: &Layer) -> Result<Digest, OpError> {
-    layer.digest().map_err(|error| OpError::user(format!("a layer of the base image has an {error}")))
+    layer.digest().map_err(|error| OpError::user("layer", format!("a layer of the base image has an {error}")))
 }
 
 /// Runs blocking work off the scheduler's threads.

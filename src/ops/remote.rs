@@ -83,11 +83,17 @@ async fn download(
     };
     let response = response.map_err(|error| match error {
         crate::registry::DownloadError::Status { status } => OpError::User {
+            code: "download",
             message: format!("{url}: invalid response status {status}"),
             help: Vec::new(),
             span: Some(span),
         },
-        other => OpError::User { message: format!("cannot fetch {url}: {other}"), help: Vec::new(), span: Some(span) },
+        other => OpError::User {
+            code: "download",
+            message: format!("cannot fetch {url}: {other}"),
+            help: Vec::new(),
+            span: Some(span),
+        },
     })?;
     check(hasher.finish(), checksum, span)?;
     let modified = response.last_modified.as_deref().and_then(http_date).map(Timestamp::from_seconds);
@@ -100,6 +106,7 @@ async fn download(
 fn check(found: Digest, wanted: Option<&str>, span: Span) -> Result<(), OpError> {
     match wanted {
         Some(wanted) if wanted != found.to_string() => Err(OpError::User {
+            code: "checksum",
             message: format!("digest mismatch {found}: {wanted}"),
             help: vec!["the file at this address is not the one the Dockerfile asks for".to_owned()],
             span: Some(span),
@@ -125,18 +132,18 @@ async fn clone(
     keep_git_dir: bool,
     checksum: Option<&str>,
 ) -> Result<Remote, OpError> {
-    let failed = |message: String| OpError::User { message, help: Vec::new(), span: Some(span) };
+    let failed = |message: String| OpError::User { code: "git", message, help: Vec::new(), span: Some(span) };
     let address = GitAddress::parse(url).map_err(|error| failed(error.to_string()))?;
     let (task_worker, checksum) = (worker.clone(), checksum.map(str::to_owned));
     let fetched = blocking(move || {
         let scratch = task_worker.snapshots.scratch()?;
         let tree = address
             .fetch(scratch.fs(), keep_git_dir, checksum.as_deref())
-            .map_err(|error| OpError::user(error.to_string()))?;
+            .map_err(|error| OpError::user("git", error.to_string()))?;
         Ok(Remote::Tree { path: tree, _scratch: scratch })
     });
     fetched.await.map_err(|error| match error {
-        OpError::User { message, help, .. } => OpError::User { message, help, span: Some(span) },
+        OpError::User { code, message, help, .. } => OpError::User { code, message, help, span: Some(span) },
         other => other,
     })
 }

@@ -132,7 +132,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
     let below: &[Layer] = inputs.layers(op.parent);
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
     let view = worker.snapshots.view(&chain)?;
-    let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user(error.to_string()))?;
+    let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
     let scratch = worker.snapshots.scratch()?;
     open(scratch.fs())?.copy_metadata_of(&view).map_err(OpError::io("prepare the root directory"))?;
     let mounted = Mounted::prepare(worker, op, inputs, &scratch)?;
@@ -176,7 +176,8 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
     match worker.executor.run(spec, &mut log, &worker.cancel) {
         Err(executor::ExecError::Cancelled) => Err(OpError::Canceled),
         Err(error @ executor::ExecError::Command { .. }) => {
-            Err(OpError::User { message: error.to_string(), help: error.help(), span: None })
+            let (message, help) = (error.to_string(), error.help());
+            Err(OpError::User { code: "cannot-execute", message, help, span: None })
         }
         Err(error) => Err(error.into()),
         Ok(outcome) => {
@@ -213,6 +214,13 @@ fn keep(
 
 fn open(path: &Path) -> Result<Dir, OpError> {
     Dir::open(path).map_err(OpError::io(format!("open `{}`", path.display())))
+}
+
+/// Help for what the build was not given: the nearest of what it was given, and the flag.
+fn given<'a>(id: &str, known: impl Iterator<Item = &'a String>, flag: &str) -> Vec<String> {
+    let near = crate::diag::nearest(id, known.map(String::as_str));
+    let near = near.map(|near| format!("the build was given `{near}`: did you mean that?"));
+    near.into_iter().chain([format!("give it to the build: `{flag}`")]).collect()
 }
 
 /// Rule 10.6.
@@ -259,8 +267,9 @@ impl Mounted {
                     let found = worker.snapshots.view(&chain)?.stat_in_root(&subpath);
                     // Rule m.4. Any other trouble with the path shows when it is mounted.
                     if matches!(found, Ok(None)) {
-                        return Err(OpError::User {
-                            message: format!("failed to compute cache key: \"{source}\": not found"),
+                        return Err(OpError::NotFound {
+                            path: source.clone(),
+                            ignored_at: None,
                             help: Vec::new(),
                             span: Some(mount.span),
                         });
@@ -294,8 +303,9 @@ impl Mounted {
         let value = worker.settings.secrets.get(id);
         if value.is_none() && *required {
             return Err(OpError::User {
+                code: "secret",
                 message: format!("secret {id}: not found"),
-                help: vec![format!("give it to the build: `--secret id={id},src=FILE`")],
+                help: given(id, worker.settings.secrets.keys(), &format!("--secret id={id},src=FILE")),
                 span: Some(mount.span),
             });
         }
@@ -322,8 +332,9 @@ impl Mounted {
             }),
             None if *required => {
                 return Err(OpError::User {
+                    code: "ssh",
                     message: format!("no SSH key \"{id}\" forwarded from the client"),
-                    help: vec![format!("give it to the build: `--ssh {id}`")],
+                    help: given(id, worker.settings.agents.keys(), &format!("--ssh {id}")),
                     span: Some(mount.span),
                 });
             }

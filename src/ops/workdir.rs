@@ -50,7 +50,8 @@ pub(super) async fn perform(
     let view = worker.view(below, vertex).await?;
     let (task_worker, task_op) = (worker.clone(), op.clone());
     let made = blocking(move || {
-        let owner = resolve_owner(Some(&view), &task_op.user).map_err(|error| OpError::user(error.to_string()))?;
+        let owner = resolve_owner(Some(&view), &task_op.user)
+            .map_err(|error| OpError::user("unknown-user", error.to_string()))?;
         let owner = owner.unwrap_or(Owner { uid: 0, gid: 0 });
         let mut out = std::io::BufWriter::with_capacity(1 << 16, task_worker.store.ingest()?);
         write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut out)

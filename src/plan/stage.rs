@@ -2,7 +2,7 @@
 
 use super::arguments::{Globals, automatic, with_globals};
 use super::{ImageKey, ImageSource, NamedContext, Options};
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, nearest, suggestion};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::instruction::From;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
@@ -328,8 +328,7 @@ fn from_warnings(
     for text in from.platform.iter().chain([&from.reference]) {
         let Ok(expanded) = expand(&text.text, escape, &|name| globals.get(name).cloned()) else { continue };
         for name in expanded.undefined.iter().filter(|name| !declared(file, name)) {
-            let near = nearest(name, globals.keys().map(String::as_str).chain(global_names(file)));
-            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let hint = suggestion(name, globals.keys().map(String::as_str).chain(global_names(file)));
             warn("UndefinedArgInFrom", text.span, format!("FROM argument '{name}' is not declared{hint}"));
         }
     }
@@ -379,8 +378,7 @@ fn find_target(names: &[Option<&str>], target: Option<&str>) -> Result<usize, Di
     let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(names.len() - 1) };
     let wanted = target.to_lowercase();
     names.iter().rposition(|name| *name == Some(wanted.as_str())).ok_or_else(|| {
-        let near = nearest(&wanted, names.iter().copied().flatten());
-        let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        let hint = suggestion(&wanted, names.iter().copied().flatten());
         let message = format!("target stage \"{target}\" could not be found{hint}");
         let known: Vec<&str> = names.iter().copied().flatten().collect();
         let diagnostic = Diagnostic::whole_file("unknown-target", message);

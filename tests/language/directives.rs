@@ -67,7 +67,7 @@ fn a_frontend_that_is_not_built_in_ends_the_build() {
     Case::new("# syntax=docker/dockerfile:1.99-labs\nFROM scratch\n").build(&[]);
     let case = Case::new("# escape=`\n# syntax=registry.example/other:1 x\nFROM scratch\nRUNN\n");
     let output = case.fails(&["kiln cannot run the frontend `registry.example/other:1`", "Dockerfile:2:10", "help: "]);
-    assert!(!output.both().contains("RUNN"), "{}", output.both());
+    assert!(!output.both().contains("unknown instruction"), "{}", output.both());
     case.dockerfile("# syntax=registry.example/other:1\nFROM scratch\n");
     case.build(&["--build-arg=BUILDKIT_SYNTAX=docker/dockerfile:1", "--build-arg=BUILDKIT_DOCKERFILE_CHECK=skip=all"]);
 }

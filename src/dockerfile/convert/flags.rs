@@ -1,6 +1,6 @@
 //! Flags of an instruction: which there are, and their values.
 
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, suggestion};
 
 use super::super::instruction::Text;
 use super::super::parse::FlagWord;
@@ -25,8 +25,7 @@ impl<'a> Line<'a> {
             let error = |code, message| Err(Diagnostic::error(code, self.logical.span(flag.range.clone()), message));
             let name = &flag.name;
             let Some((_, holds)) = known.iter().find(|(known, _)| known == name) else {
-                let near = nearest(name, known.iter().map(|(known, _)| *known));
-                let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                let near = suggestion(name, known.iter().map(|(known, _)| *known));
                 return error("unknown-flag", format!("unknown flag: --{name}{near}"));
             };
             if *holds != Holds::Texts && self.flags[..index].iter().any(|earlier| earlier.name == *name) {

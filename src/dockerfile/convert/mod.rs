@@ -13,7 +13,7 @@ mod words;
 
 use std::ops::Range;
 
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, nearest, suggestion};
 use crate::source::Span;
 
 use super::heredoc::{self, Taken};
@@ -105,8 +105,8 @@ fn flags_of(logical: &LogicalLine, arguments: Range<usize>, escape: char) -> (Ve
 }
 
 fn unknown_instruction(written: &str, near: Option<&str>, span: Span) -> Diagnostic {
-    let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-    let error = Diagnostic::error("unknown-instruction", span, format!("unknown instruction: {written}{near}"));
+    let message = format!("unknown instruction: {written}{}", suggestion(written, near));
+    let error = Diagnostic::error("unknown-instruction", span, message);
     if written.is_empty() { error.with_label("goes on, but nothing follows") } else { error }
 }
 

@@ -1,6 +1,6 @@
 //! From fields to a [`ResolvedMount`]: every rule about mounts is here.
 
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, suggestion};
 use crate::source::Span;
 
 use super::super::instruction::Text;
@@ -70,10 +70,6 @@ pub(super) fn resolve(mount: &Mount, workdir: &str, expand: Expand<'_>) -> Resul
 
 fn error(span: Span, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error("mount", span, message)
-}
-
-fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
 /// The type decides which keys are allowed, wherever it stands.

@@ -22,6 +22,7 @@ mod error;
 mod key;
 mod land;
 mod look;
+mod near;
 mod resolve;
 mod select;
 mod walk;

@@ -1,16 +1,15 @@
 //! From source paths as written to places in the source's tree.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::content::as_path;
 use super::error::{CopyError, shown};
 use super::look::has_visible_below;
-use crate::context::Source;
+use super::near::near;
 use crate::context::glob::{Glob, clean, has_wildcard};
-use crate::diag;
+use crate::context::{Origin, Source};
 use crate::fsutil::{Kind, Metadata};
 
 /// As many links as Linux follows in one path (path_resolution(7)).
@@ -132,7 +131,7 @@ fn matches(source: &Source, pattern: &[u8], written: &str) -> Result<Vec<Vec<u8>
 }
 
 /// Returns the names in a directory that the build can see, sorted.
-fn visible_names(source: &Source, directory: &[u8]) -> Result<Vec<(Vec<u8>, Kind)>, CopyError> {
+pub(super) fn visible_names(source: &Source, directory: &[u8]) -> Result<Vec<(Vec<u8>, Kind)>, CopyError> {
     let open = source.root.open_dir_in_root(as_path(directory)).map_err(CopyError::io("open", directory))?;
     let mut names = Vec::new();
     let above = source.ignore.as_ref().map(|ignore| (ignore, ignore.verdict(directory)));
@@ -152,14 +151,10 @@ pub(super) fn not_found(source: &Source, path: &[u8]) -> CopyError {
     let exists = matches!(follow_links(source, path), Ok(Some(_)));
     let ignored_by = rule.filter(|_| exists).map(|rule| (rule.text.clone(), rule.line));
     let nearest = if ignored_by.is_some() { Vec::new() } else { near(source, path) };
+    let nearest = nearest.iter().map(|path| match source.origin {
+        Origin::Context => shown(path)[1..].to_owned(),
+        Origin::Filesystem => shown(path),
+    });
+    let nearest = nearest.collect();
     CopyError::NotFound { path: shown(path), ignored_by, nearest }
-}
-
-fn near(source: &Source, path: &[u8]) -> Vec<String> {
-    let split = path.iter().rposition(|byte| *byte == b'/');
-    let (directory, name) = split.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
-    let names = visible_names(source, directory).unwrap_or_default();
-    let names: Vec<_> = names.iter().filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
-    let found = diag::nearest(&OsStr::from_bytes(name).to_string_lossy(), names.iter().copied());
-    found.map(|name| shown(&join(directory, name.as_bytes()))[1..].to_owned()).into_iter().collect()
 }
