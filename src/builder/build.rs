@@ -14,7 +14,7 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, SecretSource, SshSource,
-    StepCounts, assemble, outputs, platforms,
+    StepCounts, assemble, epoch, outputs, platforms,
 };
 use crate::context::Source;
 use crate::dockerfile;
@@ -168,13 +168,21 @@ impl Build<'_> {
         if !errors.is_empty() && self.request.call == Call::Build {
             return Err(super::failure::syntax(errors, sources));
         }
-        let worker = Arc::new(self.worker(open, loaded)?);
+        let epoch = match self.epoch(open, loaded, &parsed.file).await {
+            Ok(epoch) => epoch,
+            Err(failure) if self.request.call == Call::Build => return Err(failure),
+            Err(failure) => {
+                errors.extend(failure.diagnostics);
+                None
+            }
+        };
+        let worker = Arc::new(self.worker(open, loaded, epoch)?);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
         let images = Images::new(self.request, open, &worker, vertices);
         let mut known = KnownImages::new();
         let mut merged = Merged::default();
         for platform in platforms::platforms(self.request) {
-            let options = loaded.options(self.request, &platform)?;
+            let options = loaded.options(self.request, &platform)?.with_epoch(epoch);
             let plan = match self.plan(&parsed.file, sources, &options, &images, &mut known).await {
                 Ok(plan) => plan,
                 Err(failure) if self.request.call == Call::Build => {
@@ -226,7 +234,20 @@ impl Build<'_> {
         }
     }
 
-    fn worker(&self, open: &Open, loaded: &Loaded) -> Result<Worker, BuildFailure> {
+    /// What SOURCE_DATE_EPOCH comes to.
+    async fn epoch(
+        &self,
+        open: &Open,
+        loaded: &Loaded,
+        file: &dockerfile::Dockerfile,
+    ) -> Result<Option<i64>, BuildFailure> {
+        let platform = platforms::platforms(self.request).into_iter().next().unwrap_or_else(Platform::host);
+        let options = loaded.options(self.request, &platform)?;
+        let named = plan::epoch(file, &options).map_err(|error| super::failure::diagnostics(vec![error]))?;
+        epoch::resolve(self.request, open, named).await
+    }
+
+    fn worker(&self, open: &Open, loaded: &Loaded, epoch: Option<i64>) -> Result<Worker, BuildFailure> {
         let request = self.request;
         let mut secrets = BTreeMap::new();
         for secret in &request.secrets {
@@ -251,7 +272,6 @@ impl Build<'_> {
                 }
             }
         }
-        let epoch = loaded.source_date_epoch(request)?;
         let time = epoch.map_or(request.now, Timestamp::from_seconds);
         let contexts: BTreeMap<Option<String>, Arc<Source>> = loaded.contexts.clone();
         Ok(Worker {

@@ -115,21 +115,7 @@ impl Loaded {
         }
     }
 
-    /// Returns SOURCE_DATE_EPOCH: the build argument, or else the environment's (rule 17.5).
-    pub(super) fn source_date_epoch(&self, request: &BuildRequest) -> Result<Option<i64>, BuildFailure> {
-        let given = request.build_args.iter().rev().find(|(name, _)| name == "SOURCE_DATE_EPOCH");
-        match given {
-            Some((_, text)) if !text.is_empty() => text.parse().map(Some).map_err(|_| {
-                let message = format!("invalid SOURCE_DATE_EPOCH: {text}");
-                let mut failure = BuildFailure::new(FailureKind::User, message);
-                failure.help.push("give whole seconds since 1970, for example `$(git log -1 --format=%ct)`".to_owned());
-                failure
-            }),
-            _ => Ok(request.source_date_epoch),
-        }
-    }
-
-    /// Returns the part of the request that planning needs.
+    /// Returns the part of the request that planning needs, but for what SOURCE_DATE_EPOCH comes to.
     pub(super) fn options(&self, request: &BuildRequest, platform: &Platform) -> Result<plan::Options, BuildFailure> {
         let named_contexts = request.build_contexts.iter().map(|(name, context)| {
             let kind = match context {
@@ -163,7 +149,7 @@ impl Loaded {
                 NoCache::All => plan::NoCache::All,
                 NoCache::Stages(names) => plan::NoCache::Stages(names.clone()),
             },
-            source_date_epoch: self.source_date_epoch(request)?,
+            source_date_epoch: None,
         })
     }
 }

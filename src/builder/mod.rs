@@ -10,6 +10,7 @@ mod annotations;
 mod assemble;
 mod boot;
 mod build;
+mod epoch;
 mod failure;
 mod ignored;
 mod images;

@@ -46,7 +46,7 @@ pub(super) async fn git(open: &Open, url: &str) -> Result<(Root, Scratch), Build
 /// A file behind HTTP: the files of a tar archive, or a Dockerfile alone, which is returned as text.
 pub(super) async fn http(open: &Open, url: &str) -> Result<(Root, Option<String>, Scratch), BuildFailure> {
     let (root, made) = empty(open)?;
-    let file = download(open, url, &made).await?;
+    let (file, _) = download(open, url, &made).await?;
     let unpack = blocking(move || context::unpack_download(file, &root.dir).map(|unpacked| (unpacked, root)));
     let (unpacked, root) = unpack.await.map_err(|error| BuildFailure {
         kind: FailureKind::User,
@@ -61,7 +61,7 @@ pub(super) async fn http(open: &Open, url: &str) -> Result<(Root, Option<String>
 /// A text behind HTTP.
 pub(super) async fn text(open: &Open, url: &str) -> Result<Vec<u8>, BuildFailure> {
     let (_, made) = empty(open)?;
-    let file = download(open, url, &made).await?;
+    let (file, _) = download(open, url, &made).await?;
     read_text(file).map_err(|error| environment(format!("cannot read `{url}`"), &error))
 }
 
@@ -71,14 +71,20 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-async fn download(open: &Open, url: &str, scratch: &Scratch) -> Result<File, BuildFailure> {
+/// A file behind HTTP, put beside `scratch`, and its `Last-Modified`.
+pub(super) async fn download(
+    open: &Open,
+    url: &str,
+    scratch: &Scratch,
+) -> Result<(File, Option<String>), BuildFailure> {
     let path = scratch.beside("download");
     let mut file = File::create(&path).map_err(|error| environment("cannot make a file for the download", &error))?;
     let mut take = |bytes: &[u8], _: Option<u64>| file.write_all(bytes);
     let fetched = open.registry.download(url, &mut take).await;
-    fetched.map_err(|error| BuildFailure {
+    let fetched = fetched.map_err(|error| BuildFailure {
         kind: FailureKind::Network,
         ..environment(format!("cannot fetch `{url}`"), &error)
     })?;
-    File::open(&path).map_err(|error| environment("cannot open the download", &error))
+    let file = File::open(&path).map_err(|error| environment("cannot open the download", &error))?;
+    Ok((file, fetched.last_modified))
 }

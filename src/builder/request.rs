@@ -52,8 +52,6 @@ pub struct BuildRequest {
     pub pull: bool,
     /// What becomes of the result; never empty when `call` is [`Call::Build`].
     pub outputs: Vec<Output>,
-    /// Seconds since 1970 that go into config and history in place of `now`.
-    pub source_date_epoch: Option<i64>,
     /// The time at which the build was asked for.
     pub now: Timestamp,
     /// How registries are talked to.
@@ -281,7 +279,7 @@ pub struct ImageAttributes {
     pub force_compression: bool,
     /// Whether media types are OCI's (true) or docker's (false); `None` is the output's own choice.
     pub oci_media_types: Option<bool>,
-    /// Whether file times in layers later than `source_date_epoch` become it.
+    /// Whether file times in layers later than SOURCE_DATE_EPOCH become it.
     pub rewrite_timestamp: bool,
     /// Whether a push names the manifest by its digest only.
     pub push_by_digest: bool,

@@ -28,7 +28,6 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         dockerfile,
         tags: names::tags("--tag", typed.tag.iter().map(String::as_str))?,
         target: typed.target.clone().filter(|target| !target.is_empty()),
-        source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
         build_contexts: sources::named_contexts(&typed.build_context, environment)?,
         labels: labels(&typed.label)?,
@@ -100,13 +99,6 @@ fn build_args(typed: &[String], environment: &Environment) -> Vec<(String, Strin
 }
 
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
-
-fn source_date_epoch(build_args: &[(String, String)]) -> Result<Option<i64>, UsageError> {
-    let given = build_args.iter().rev().find(|(name, value)| name == SOURCE_DATE_EPOCH && !value.is_empty());
-    let Some((_, value)) = given else { return Ok(None) };
-    let complain = |_| UsageError::malformed(SOURCE_DATE_EPOCH, value, format!("invalid SOURCE_DATE_EPOCH: {value}"));
-    value.parse().map(Some).map_err(complain)
-}
 
 fn labels(typed: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
     let one = |text: &String| {

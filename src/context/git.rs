@@ -164,6 +164,15 @@ impl GitAddress {
         self.meant(into)
     }
 
+    /// Fetches into the empty directory `into` and returns when the commit was made, in seconds since 1970.
+    pub fn commit_time(&self, into: &Path) -> Result<i64, GitError> {
+        let git = Git { directory: into, remote: &self.remote };
+        git.run(&["init", "--quiet", "--template="])?;
+        let commit = self.fetch_commit(&git)?;
+        let time = git.run(&["show", "--no-patch", "--format=%ct", &commit])?;
+        time.trim().parse().map_err(|_| GitError::Io(io::Error::other(format!("commit {commit} has no time"))))
+    }
+
     /// Fetches what the reference stands for; returns the commit.
     fn fetch_commit(&self, git: &Git) -> Result<String, GitError> {
         let reference = self.reference.as_deref().or(self.checksum.as_deref()).unwrap_or("HEAD");

@@ -47,7 +47,7 @@ pub enum PortReason {
     #[error("invalid hostPort: {0}")]
     HostPort(String),
     /// Two ranges of different length.
-    #[error("invalid ranges specified for container and host ports: {0} and {1}")]
+    #[error("invalid ranges specified for container and host Ports: {0} and {1}")]
     Lengths(String, String),
 }
 
@@ -137,7 +137,7 @@ mod tests {
         fails("80/icmp", "invalid port: \"80/icmp\": invalid proto: icmp");
         fails("x:80", "invalid hostPort: x");
         fails("a.b:80:80", "invalid IP address: a.b");
-        fails("80-81:90-99", "invalid ranges specified for container and host ports: 90-99 and 80-81");
+        fails("80-81:90-99", "invalid ranges specified for container and host Ports: 90-99 and 80-81");
         fails("/tcp", "no port specified");
     }
 }

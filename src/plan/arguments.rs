@@ -11,6 +11,9 @@ use crate::oci::Platform;
 /// The proxy variables that need no declaration (rule 8.9).
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// The time of what is made.
+pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Global ARGs and automatic ones, by name. What FROM lines see, and what a bare `ARG name` in a stage takes.
 pub(super) type Globals = BTreeMap<String, String>;
 

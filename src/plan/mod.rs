@@ -15,6 +15,7 @@
 //! Not here: reading the Dockerfile (`dockerfile`), files, the network, or doing any step.
 
 mod arguments;
+mod epoch;
 mod graph;
 mod history;
 mod lower;
@@ -32,6 +33,7 @@ use crate::dockerfile::Dockerfile;
 use crate::oci::{History, ImageConfig};
 use crate::source::{Sources, Span};
 
+pub use epoch::{Epoch, epoch};
 pub use graph::{
     AddOptions, CacheSharing, CopyOp, CopySource, ImageOp, KnownImage, MountKind, Op, Root, RunMount, RunNetwork,
     RunOp, Step, StepGraph, StepId, Tree, WorkdirOp,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::arguments::EPOCH;
 use super::graph::RunNetwork;
 use crate::oci::{Platform, Reference};
 
@@ -12,7 +13,7 @@ pub struct Options {
     pub target: Option<String>,
     /// Plan every stage, also those the target does not need (`--check` without a target).
     pub every_stage: bool,
-    /// `--build-arg`.
+    /// `--build-arg`. SOURCE_DATE_EPOCH is as in `source_date_epoch`.
     pub build_args: BTreeMap<String, String>,
     /// `--label`: laid over the labels of the Dockerfile, without history.
     pub labels: BTreeMap<String, String>,
@@ -34,8 +35,19 @@ pub struct Options {
     pub add_hosts: Vec<(String, String)>,
     /// `--no-cache`, `--no-cache-filter`.
     pub no_cache: NoCache,
-    /// SOURCE_DATE_EPOCH.
+    /// What SOURCE_DATE_EPOCH comes to, in seconds since 1970; see [`super::epoch`].
     pub source_date_epoch: Option<i64>,
+}
+
+impl Options {
+    /// Returns these with what SOURCE_DATE_EPOCH comes to, which stages see as well.
+    #[must_use]
+    pub fn with_epoch(mut self, epoch: Option<i64>) -> Self {
+        if let Some(given) = self.build_args.remove(EPOCH).and(epoch) {
+            self.build_args.insert(EPOCH.to_owned(), given.to_string());
+        }
+        Self { source_date_epoch: epoch, ..self }
+    }
 }
 
 /// A named context, as far as planning is concerned.

@@ -1,6 +1,6 @@
 //! Stages: instructions grouped under their FROM, and what each stage starts from and refers to.
 
-use super::arguments::{Globals, automatic, with_globals};
+use super::arguments::{EPOCH, Globals, automatic, with_globals};
 use super::{ImageKey, ImageSource, NamedContext, Options};
 use crate::diag::{Diagnostic, nearest, suggestion};
 use crate::dockerfile::expand::expand;
@@ -49,21 +49,15 @@ impl<'a> Stages<'a> {
     /// Groups the instructions of `file` and links the stages. All mistakes are reported in one go.
     pub(super) fn link(file: &'a Dockerfile, options: &Options) -> Result<Self, Vec<Diagnostic>> {
         let escape = file.directives.escape;
-        let first_from = file.instructions.iter().position(|i| matches!(i.kind, InstructionKind::From(_)));
-        let head = &file.instructions[..first_from.unwrap_or(file.instructions.len())];
         let mut errors = Vec::new();
-        let mut globals = automatic(options, &target_stage_name(file, options));
-        for instruction in head {
-            match &instruction.kind {
-                InstructionKind::Arg(declarations) => {
-                    match with_globals(globals.clone(), declarations, options, escape) {
-                        Ok(more) => globals = more,
-                        Err(error) => errors.push(error),
-                    }
-                }
-                other => errors.push(before_first_stage(other.name(), instruction.span)),
-            }
+        let mut globals = globals(file, options, &mut errors);
+        if globals.contains_key(EPOCH) {
+            match options.source_date_epoch {
+                Some(seconds) => globals.insert(EPOCH.to_owned(), seconds.to_string()),
+                None => globals.remove(EPOCH),
+            };
         }
+        let first_from = file.instructions.iter().position(|i| matches!(i.kind, InstructionKind::From(_)));
         let Some(first_from) = first_from else {
             if errors.is_empty() {
                 errors.push(
@@ -75,7 +69,7 @@ impl<'a> Stages<'a> {
         };
         let mut stages: Vec<Stage<'a>> = Vec::new();
         let mut warnings = Vec::new();
-        let defaults = default_globals(file, head, options);
+        let defaults = default_globals(file, &file.instructions[..first_from], options);
         for instruction in &file.instructions[first_from..] {
             if let InstructionKind::From(from) = &instruction.kind {
                 warnings.extend(from_warnings(file, instruction, from, &globals, &defaults));
@@ -162,7 +156,7 @@ impl<'a> Stages<'a> {
     }
 
     fn not_before(&self, from: &Text, at: usize, later: usize, copy: bool) -> Diagnostic {
-        let me = self.all[at].name.map_or_else(|| at.to_string(), str::to_owned);
+        let me = self.all[at].name.map_or_else(|| format!("stage-{at}"), str::to_owned);
         let head = self.all[later].head.span;
         if later == at || self.refers_to(later, at) {
             let message = format!("circular dependency detected on stage: {me}");
@@ -200,15 +194,33 @@ impl<'a> Stages<'a> {
     fn check_references(&self, options: &Options, errors: &mut Vec<Diagnostic>) {
         for (at, stage) in self.all.iter().enumerate() {
             for (from, numbers) in stage.body.iter().flat_map(|instruction| references(instruction)) {
-                // A name that is no reference is only wrong where it is built; order and cycles are wrong anywhere.
+                // Cycles and numbers are wrong anywhere; order, and a name that is no reference, only where it is built.
                 if let Err(error) = self.resolve(from, at, numbers, options)
-                    && error.code != "invalid-reference"
+                    && !["invalid-reference", "stage-order"].contains(&error.code)
                 {
                     errors.push(error);
                 }
             }
         }
     }
+}
+
+/// Folds the ARGs before the first FROM; what is wrong with them, or stands there instead, goes to `errors`.
+pub(super) fn globals(file: &Dockerfile, options: &Options, errors: &mut Vec<Diagnostic>) -> Globals {
+    let mut globals = automatic(options, &target_stage_name(file, options));
+    for instruction in &file.instructions {
+        match &instruction.kind {
+            InstructionKind::From(_) => break,
+            InstructionKind::Arg(declarations) => {
+                match with_globals(globals.clone(), declarations, options, file.directives.escape) {
+                    Ok(more) => globals = more,
+                    Err(error) => errors.push(error),
+                }
+            }
+            other => errors.push(before_first_stage(other.name(), instruction.span)),
+        }
+    }
+    globals
 }
 
 /// Returns every `--from=` of an instruction, and whether a number may stand there.
@@ -278,6 +290,8 @@ fn open_stage<'a>(
     };
     let platform = match base {
         Base::Stage(stage) => earlier[stage].platform.clone(),
+        // An empty filesystem is for any machine: `--platform` says nothing.
+        Base::Scratch => options.platform.clone(),
         _ => platform,
     };
     Ok(Stage { name: stage_name(from), head, base, platform, body: Vec::new() })

@@ -184,7 +184,7 @@ fn is_git(path: &str) -> bool {
         || scp_like()
 }
 
-fn remote(source: CopySource) -> CopySource {
+pub(in super::super) fn remote(source: CopySource) -> CopySource {
     match source {
         CopySource::Path { path, span } if is_git(&path) => CopySource::Git { url: path, span },
         CopySource::Path { path, span } if is_url(&path) => CopySource::Url { url: path, span },

@@ -22,6 +22,8 @@ use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
 use crate::oci::{ImageConfig, Platform};
 use crate::source::Span;
 
+pub(super) use copy::remote;
+
 /// What an image has for PATH when nothing says otherwise (rule 7.12).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
