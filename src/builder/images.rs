@@ -72,7 +72,7 @@ impl<'a> Images<'a> {
                     return Ok(known);
                 }
                 let help = self.platforms_in_store(reference).filter(|_| !self.request.pull);
-                let name = format!("[internal] load metadata for {reference}");
+                let name = format!("[internal] load metadata for {}", reference.complete());
                 self.vertices
                     .show(name, async |_| self.ask_registry(reference, platform).await)
                     .await
@@ -282,7 +282,8 @@ fn unresolved(need: &ImageNeed, reference: &Reference, error: &ResolveError, hel
         }
         other => other.to_string(),
     };
-    let message = format!("{}: failed to resolve source metadata for {reference}: {why}", need.written);
+    let complete = reference.complete();
+    let message = format!("{}: failed to resolve source metadata for {complete}: {why}", need.written);
     let mut failure = BuildFailure::new(kind, message.clone());
     diagnostic.message = message;
     failure.diagnostics.push(diagnostic);

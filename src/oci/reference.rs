@@ -147,6 +147,12 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
+    /// Returns all of it, with `latest` where there is neither tag nor digest.
+    pub fn complete(&self) -> String {
+        let tag = if self.tag.is_none() && self.digest.is_none() { ":latest" } else { "" };
+        format!("{self}{tag}")
+    }
+
     /// Returns the tag, or `latest`.
     pub fn tag_or_latest(&self) -> &str {
         self.tag.as_deref().unwrap_or(DEFAULT_TAG)

@@ -11,10 +11,12 @@
 mod build;
 mod directives;
 mod flags;
+mod from;
 mod heredocs;
 mod ignore;
 mod index;
 mod json;
+mod layout;
 mod lines;
 mod platforms;
 mod reading;
