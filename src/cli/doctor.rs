@@ -5,6 +5,7 @@ use super::environment::{self, Environment};
 use super::report::{self, Exit};
 use super::table::Table;
 use super::terminal;
+use crate::executor;
 use crate::sandbox::idmap::{Entered, IdmapError};
 
 /// Looks, prints, and ends with [`Exit::Environment`] when a build cannot work. `entered` is how entering the
@@ -40,10 +41,13 @@ struct Finding {
 
 fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<Entered, IdmapError>) -> Vec<Finding> {
     let kernel = environment::machine_text("/proc/sys/kernel/osrelease").unwrap_or_default();
+    // Only root of some namespace may try.
+    let emulation = if entered.is_ok() { executor::try_emulation() } else { Err("no namespaces".to_owned()) };
     vec![
         Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() },
         namespaces(environment, entered),
         overlay(&environment::machine_text("/proc/filesystems").unwrap_or_default()),
+        emulators(emulation),
         seccomp(environment::machine_text("/proc/sys/kernel/seccomp/actions_avail").is_some()),
         store(environment, typed),
         resolver(&environment.resolv_conf),
@@ -66,6 +70,17 @@ fn overlay(filesystems: &str) -> Finding {
         false => (Verdict::Missing, "overlayfs is not loaded; as root: modprobe overlay"),
     };
     Finding { subject: "file system", verdict, words: words.to_owned() }
+}
+
+fn emulators(tried: Result<(), String>) -> Finding {
+    let (verdict, words) = match tried {
+        Ok(()) => (Verdict::Ok, "RUN works for other machines too, in the emulators installed here".to_owned()),
+        Err(why) => {
+            let what = "RUN for another machine needs one that is registered, or the package qemu-user-static";
+            (Verdict::Note, format!("{why}: {what}"))
+        }
+    };
+    Finding { subject: "emulators", verdict, words }
 }
 
 fn seccomp(known: bool) -> Finding {
@@ -113,9 +128,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_comes_with_what_to_do() {
-        let findings = [overlay("nodev\tproc\n"), seccomp(true), resolver("search x\n")];
+        let emulation = emulators(Err("no emulator is installed".to_owned()));
+        let findings = [overlay("nodev\tproc\n"), emulation, seccomp(true), resolver("search x\n")];
         let want = "          SUBJECT        FOUND
 MISSING   file system    overlayfs is not loaded; as root: modprobe overlay
+note      emulators      no emulator is installed: RUN for another machine needs one that is registered, or the package qemu-user-static
 ok        seccomp        system calls can be filtered
 note      name servers   /etc/resolv.conf names no server: steps cannot resolve names
 ";

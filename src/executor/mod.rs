@@ -148,10 +148,10 @@ impl ExecError {
     pub fn help(&self) -> Vec<String> {
         let lines: &[&str] = match self {
             Self::Foreign { .. } => &[
-                "install the emulator: the package `qemu-user-static` (Debian, Ubuntu, Fedora); with Linux 6.7 kiln \
-                 registers it for its own steps and nothing else is needed",
-                "or have it registered for the whole machine, by `systemd-binfmt` or by the privileged container of \
-                 your choice (flag F: the images do not have it)",
+                "install the package `qemu-user-static` (Debian, Ubuntu, Fedora): kiln registers its emulators for its own \
+                 steps (Linux 6.7 or later)",
+                "or register an emulator for the whole machine, with flag F as images do not have it: `systemctl restart \
+                 systemd-binfmt`, or a privileged container made for that",
                 "or build what can be built here: `FROM --platform=$BUILDPLATFORM`",
             ],
             Self::Command { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
@@ -169,7 +169,8 @@ impl ExecError {
     }
 }
 
-/// Runs sandboxes on this machine, and keeps between them what takes long to make: connected network namespaces.
+/// Runs sandboxes on this machine, and keeps between them what takes long to make: connected network namespaces, and the
+/// namespace in which programs of other machines run.
 pub struct Executor {
     program: Program,
     networks: Networks,
@@ -204,31 +205,36 @@ impl Executor {
         let mut network = network::choose(spec.network);
         let mut means = Means { program: &self.program, networks: &self.networks, emulation: None };
         loop {
-            let reason = match local::run_once(&means, spec, network, log, cancel) {
+            match local::run_once(&means, spec, network, log, cancel) {
                 Err(Ended::NetworkFailed) if network == NetworkUsed::Own => {
                     network = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
-                    None
                 }
-                Err(Ended::Foreign(machine)) if means.emulation.is_none() => {
-                    match self.emulation.get_or_init(|| Emulation::start(&self.program)) {
-                        Ok(emulation) => {
-                            means.emulation = Some(emulation);
-                            None
-                        }
-                        Err(why) => Some((machine, why.clone())),
-                    }
+                Err(Ended::Foreign(machine)) => {
+                    let emulation = match (&means.emulation, self.emulation()) {
+                        (None, Ok(emulation)) => Ok(emulation),
+                        (None, Err(why)) => Err(why.clone()),
+                        (Some(_), _) => Err("no emulator for it is installed".to_owned()),
+                    };
+                    let program = || spec.argv.first().cloned().unwrap_or_default();
+                    let foreign = |reason| ExecError::Foreign { program: program(), machine, reason };
+                    means.emulation = Some(emulation.map_err(foreign)?);
                 }
-                Err(Ended::Foreign(machine)) => Some((machine, "no emulator for it is installed".to_owned())),
                 other => return other.map_err(Ended::into_error),
-            };
-            if let Some((machine, reason)) = reason {
-                let program = spec.argv.first().cloned().unwrap_or_default();
-                return Err(ExecError::Foreign { program, machine, reason });
             }
             // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
             empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
         }
     }
+
+    fn emulation(&self) -> &Result<Emulation, String> {
+        self.emulation.get_or_init(|| Emulation::start(&self.program))
+    }
+}
+
+/// Tries whether programs of other machines can run here in emulators that are installed; says why if not.
+pub fn try_emulation() -> Result<(), String> {
+    let program = Program::of_this_process().map_err(|error| error.to_string())?;
+    Emulation::start(&program).map(drop)
 }
 
 fn empty_directory(path: &Path) -> io::Result<()> {

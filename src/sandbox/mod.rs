@@ -16,6 +16,9 @@
 //! however it goes, the socket hangs up and the supervisor kills pid 1, and with it the kernel kills everything in
 //! the sandbox. Mounts live in the mount namespace of the supervisor and pid 1 and end with them.
 //!
+//! A command that is a program of another machine enters a user namespace of its own first, in which `emulator` has
+//! registered what runs it.
+//!
 //! Wire shape of the socket: one length-framed JSON `Start` to the supervisor, then length-framed
 //! JSON `Report`s back; see `wire`.
 //!

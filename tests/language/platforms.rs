@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::build::Case;
 use super::support::bases::Base;
-use super::support::kiln::{Kiln, output_of};
+use super::support::kiln::{Kiln, Output, output_of};
 use super::support::user::User;
 use super::support::{self, image, registry, scratch, tool, write};
 
@@ -186,10 +186,8 @@ fn runs_for_arm64(kiln: &Kiln) {
          RUN [\"busybox\", \"mkdir\", \"/made\"]\n\
          RUN busybox uname -m > /made/machine && echo $$ > /made/pid\n\
          RUN printf '#!/bin/sh\\necho from a script' > /script && busybox chmod 755 /script && busybox chown 7:8 /script\n\
-         RUN busybox cp /bin/dash /raise && busybox chmod 4755 /raise\n\
          USER 1000:100\n\
          RUN [\"/script\"]\n\
-         RUN /raise -p -c 'while read name _ id _; do [ $name != Uid: ] || echo effective $id; done < /proc/self/status'\n\
          RUN --mount=type=tmpfs,target=/tmp --network=none busybox id > /tmp/id && read id < /tmp/id && echo $id\n\
          FROM scratch\n\
          COPY --from=build /made /script /\n",
@@ -200,7 +198,7 @@ fn runs_for_arm64(kiln: &Kiln) {
     let output = format!("type=oci,dest={}", archive.display());
     let output = kiln.build(context.path(), &["--progress=plain", "--platform=linux/arm64", "-o", &output]);
     output.succeeded();
-    for seen in ["from a script", "effective 0", "uid=1000 gid=100"] {
+    for seen in ["from a script", "uid=1000 gid=100"] {
         assert!(output.both().contains(seen), "{seen}\n{}", output.both());
     }
     let image = image::read(&archive).expect("an OCI archive");
@@ -233,22 +231,57 @@ fn programs_of_another_machine_run_for_an_ordinary_user() {
     }
 }
 
+/// Builds where nothing is registered, whatever the machine has: in a user namespace with a `binfmt_misc` of its own.
+/// `prepare` is a shell command for that namespace.
+fn build_unregistered(case: &Case, prepare: &str) -> Output {
+    let script = "unshare --user --mount sleep 100 & keeper=$!\n\
+                  while [ $(readlink /proc/$keeper/ns/user) = $(readlink /proc/$$/ns/user) ]; do sleep 0.01; done\n\
+                  for map in uid_map gid_map; do echo 0 0 65536 > /proc/$keeper/$map; done\n\
+                  nsenter --target $keeper --user --mount \"$@\"; code=$?\n\
+                  kill $keeper; exit $code";
+    let inside = format!("mount -t binfmt_misc none /mnt && {prepare} && exec \"$@\"");
+    let kiln = case.kiln.command();
+    let mut command = tool::tool("sh");
+    command.args(["-c", script, "sh", "sh", "-c", &inside, "sh"]).arg(kiln.get_program());
+    command.args(["build", "--progress=plain", "--platform=linux/arm64", "-o", "type=cacheonly"]).arg(case.context());
+    command.envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    output_of(&mut command, Duration::from_secs(60))
+}
+
 #[test]
-fn a_command_cannot_write_its_emulator() {
+fn a_command_has_its_set_user_id_bits_and_cannot_write_its_emulator() {
     if !can_emulate() {
         return;
     }
     // The first process is emulated; a program of this machine is not shown another /proc by the emulator.
     let case = Case::new(&format!(
-        "FROM BUSYBOX AS native\n\
-         FROM --platform=linux/arm64 {}\n\
+        "FROM --platform=$BUILDPLATFORM BUSYBOX AS native\n\
+         FROM {}\n\
          COPY --from=native /bin/busybox /native/\n\
-         RUN /native/busybox cp /proc/1/exe /copy && /native/busybox sh -c ': >/proc/1/exe' 2>&1 && echo WRITTEN; true\n",
+         RUN /native/busybox cp /proc/1/exe /copy && /native/busybox sh -c ': >/proc/1/exe' 2>&1 && echo WRITTEN; true\n\
+         RUN busybox cp /bin/dash /raise && busybox chmod 4755 /raise\n\
+         USER 1000\n\
+         RUN /raise -p -c 'while read name _ id _; do [ $name != Uid: ] || echo effective $id; done < /proc/self/status'\n",
         registry::base(Base::Arm64)
     ));
-    let said = case.kiln.build(case.context(), &["--progress=plain", "-o", "type=cacheonly"]);
+    let said = build_unregistered(&case, "true");
     said.succeeded();
-    assert!(said.both().contains("/proc/1/exe: Read-only file system"), "{}", said.both());
+    for line in ["/proc/1/exe: Read-only file system", " effective 0\n"] {
+        assert!(said.both().contains(line), "{line}\n{}", said.both());
+    }
+}
+
+#[test]
+fn a_machine_without_emulators_is_told_what_to_install() {
+    if !can_emulate() {
+        return;
+    }
+    let case = Case::new(&format!("FROM {}\nRUN true\n", registry::base(Base::Arm64)));
+    build_unregistered(&case, "mount -t tmpfs none /usr/lib/binfmt.d").failed_saying(&[
+        "exec format error: `/bin/sh` is a program for arm64, which this machine cannot run: no emulator is installed",
+        "--> Dockerfile:2",
+        "help: install the package `qemu-user-static`",
+    ]);
 }
 
 #[test]
@@ -261,7 +294,7 @@ fn a_program_that_nothing_can_run_is_said_to_be_one() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(case.context().join(name), mode).expect("a mode");
     }
-    let foreign = ["exec format error", "an unknown machine", "no emulator for it is installed", "qemu-user-static"];
+    let foreign = ["exec format error", "an unknown machine", "which this machine cannot run", "qemu-user-static"];
     case.fails(&foreign);
     case.dockerfile("FROM scratch\nCOPY alien alien-script /\nRUN [\"/alien-script\"]\n");
     case.fails(&foreign);
