@@ -212,3 +212,40 @@ fn plans_share_the_steps_that_do_the_same() {
     let inputs = |at: usize| merged.steps[at].op.inputs().iter().map(|id| id.0).collect::<Vec<_>>();
     assert_eq!((inputs(6), inputs(8)), (vec![5, 3], vec![5, 7]));
 }
+
+/// Lists all files below `directory`, sorted.
+#[expect(clippy::disallowed_methods, reason = "a test lists its own cases, and sorts them")]
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    paths.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Every stage of each Dockerfile below `$KILN_TEST_DOCKERFILES` parses and plans, whatever its base images.
+#[test]
+fn collection_of_real_dockerfiles() {
+    #[expect(clippy::disallowed_methods, reason = "a collection is for whoever has one")]
+    let Some(directory) = std::env::var_os("KILN_TEST_DOCKERFILES") else {
+        println!("KILN_TEST_DOCKERFILES gives no directory: no Dockerfile but those of testdata is tried");
+        return;
+    };
+    let files = files_below(Path::new(&directory));
+    assert!(!files.is_empty(), "KILN_TEST_DOCKERFILES is a directory without files");
+    let options = options("every-stage\nallow network.host\nallow security.insecure\n");
+    let images = serde_json::json!({ "busybox": { "os": "linux", "architecture": "amd64", "config": {} } });
+    let mut wrong = Vec::new();
+    for path in &files {
+        let mut sources = Sources::default();
+        let main = sources.add(SourceFile::new(path.display().to_string(), std::fs::read(path).expect("readable")));
+        let parsed = parse(&sources, main);
+        let mut mistakes = parsed.diagnostics;
+        if mistakes.is_empty() {
+            mistakes
+                .extend(planned(&parsed.file, &mut sources, &options, &images, |_, _| ()).err().unwrap_or_default());
+        }
+        wrong.extend(mistakes.iter().map(|mistake| diag::render(mistake, &sources, false)));
+    }
+    println!("{} Dockerfiles", files.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

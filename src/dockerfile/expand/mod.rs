@@ -24,15 +24,6 @@ pub struct Expanded {
     pub undefined: Vec<String>,
 }
 
-/// A word that expanded to any number of words.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ExpandedWords {
-    /// The words.
-    pub words: Vec<String>,
-    /// As in [`Expanded`].
-    pub undefined: Vec<String>,
-}
-
 /// Why a word could not be expanded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("failed to process {word:?}: {reason}")]
@@ -102,11 +93,9 @@ pub fn expand(word: &str, escape: char, environment: Environment<'_>) -> Result<
     Ok(Expanded { text, undefined: lexer.undefined })
 }
 
-/// Expands one word and splits the result at blanks outside of quotes (EXPOSE).
-pub fn expand_words(word: &str, escape: char, environment: Environment<'_>) -> Result<ExpandedWords, ExpandError> {
-    let mut lexer = Lexer::new(word, escape, environment);
-    let words = lexer.split_words()?;
-    Ok(ExpandedWords { words, undefined: lexer.undefined })
+/// Expands one word and splits the result at blanks outside of quotes (EXPOSE). No rule asks for names that are not set.
+pub fn expand_words(word: &str, escape: char, environment: Environment<'_>) -> Result<Vec<String>, ExpandError> {
+    Lexer::new(word, escape, environment).split_words()
 }
 
 /// Expands the body of a COPY or ADD heredoc: the escape is always `\`, and quotes are ordinary characters.

@@ -104,7 +104,7 @@ fn undefined_names_are_reported_once() {
 
 #[test]
 fn words_are_split_after_expansion() {
-    let words = |word: &str| expand_words(word, '\\', &lookup).expect("expands").words;
+    let words = |word: &str| expand_words(word, '\\', &lookup).expect("expands");
     assert_eq!(words("$TWO"), ["x", "y"]);
     assert_eq!(words("\"$TWO\"/tcp"), ["x y/tcp"]);
     assert_eq!(words("$NOPE"), Vec::<String>::new());

@@ -107,14 +107,14 @@ impl Lowering<'_> {
         Ok(state.with_history(created_by))
     }
 
-    /// Expanded first, then split (rule 6.9); sorted as strings (rule 13.6).
+    /// Expanded first, then split (rule 6.9); sorted as strings (rule 13.6). UndefinedVar is silent here:
+    /// ports are often left to whoever builds.
     pub(super) fn expose(&mut self, mut state: StageState, words: &[Text]) -> Result<StageState, Diagnostic> {
         let escape = self.escape;
         let mut ports = Vec::new();
         for word in words {
             let expanded = self.expand_with(&state.scope, word, |env| expand_words(&word.text, escape, env))?;
-            self.note_undefined(&state.scope, &expanded.undefined, word.span);
-            ports.extend(expanded.words.into_iter().map(|port| (port, word.span)));
+            ports.extend(expanded.into_iter().map(|port| (port, word.span)));
         }
         ports.sort();
         let mut shown = Vec::new();
