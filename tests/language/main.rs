@@ -10,6 +10,7 @@
 
 mod build;
 mod directives;
+mod expansion;
 mod flags;
 mod from;
 mod heredocs;
