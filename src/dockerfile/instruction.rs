@@ -201,7 +201,7 @@ pub enum SecurityMode {
 }
 
 /// A heredoc with its body.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Heredoc {
     /// The delimiter without its quotes; the span is the whole word, `<<'EOF'`.
     pub name: Text,

@@ -191,6 +191,7 @@ fn names_of_files_that_cannot_be_or_are_there_twice() {
     Case::new("FROM scratch\nCOPY <<dir/file /x/\nhi\ndir/file\n").fails(&["dir/file", "Dockerfile:2:1"]);
     let built = Case::new("FROM scratch\nCOPY <<E <<'E' /x/\n1\nE\n2\nE\n").build(&[]);
     assert_eq!(built.text("/x/E"), "2\n");
+    assert_eq!(built.history(), ["COPY <<E <<E /x/ # buildkit"]);
 }
 
 // language 3.14

@@ -55,7 +55,8 @@ impl Line<'_> {
             let message = "at least two arguments, but only one was provided. Destination could not be determined";
             self.requires(message)
         })?;
-        // Of several heredocs with one name the last body counts for all, so the name stands for one file.
+        // Of several heredocs with one name the last body counts for all: the last file of a name has it, and replaces
+        // those before it, which are left empty.
         let mut bodies: BTreeMap<&str, Option<&Heredoc>> =
             self.heredocs.iter().map(|taken| (taken.heredoc.name.text.as_str(), Some(&taken.heredoc))).collect();
         if named(&destination).is_some_and(|name| bodies.contains_key(name.as_str())) {
@@ -63,19 +64,21 @@ impl Line<'_> {
             return Err(Diagnostic::error("heredoc", destination.span, message));
         }
         let (mut sources, mut heredocs) = (Vec::new(), Vec::new());
-        for word in words {
+        for word in words.into_iter().rev() {
             match named(&word) {
                 Some(_) if is_json => {
                     let error = Diagnostic::error("heredoc", word.span, "a heredoc cannot stand in JSON form");
                     return Err(error.with_help("write the arguments without brackets"));
                 }
                 Some(name) if bodies.contains_key(name.as_str()) => {
-                    let body = bodies.get_mut(name.as_str()).and_then(Option::take);
-                    heredocs.extend(body.map(|body| Heredoc { name: Text::new(name, word.span), ..body.clone() }));
+                    let body = bodies.get_mut(name.as_str()).and_then(Option::take).cloned().unwrap_or_default();
+                    heredocs.push(Heredoc { name: Text::new(name, word.span), ..body });
                 }
                 _ => sources.push(word),
             }
         }
+        sources.reverse();
+        heredocs.reverse();
         Ok(Transfer {
             chown: flags.text("chown"),
             chmod: flags.text("chmod"),
