@@ -1,4 +1,4 @@
-//! The Dockerfile room as its users see it: goldens, and properties over any text.
+//! The Dockerfile room as its users see it: goldens. What any text at all may do is tried in `tests/fuzz.rs`.
 //!
 //! A golden is a directory `testdata/dockerfile/<case>/` with a `Dockerfile` and `expected.txt`: the typed
 //! instructions, then the diagnostics. `UPDATE=1 cargo test --test dockerfile` writes the second anew.
@@ -7,10 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use kiln::diag;
-use kiln::dockerfile::expand::{expand, expand_heredoc, expand_words};
-use kiln::dockerfile::{InstructionKind, lint, parse, parse_trigger};
-use kiln::source::{SourceFile, SourceId, Sources, Span};
-use proptest::prelude::*;
+use kiln::dockerfile::{lint, parse, parse_trigger};
+use kiln::source::{SourceFile, SourceId, Sources};
 
 fn source(text: impl Into<Vec<u8>>) -> (Sources, SourceId) {
     let mut sources = Sources::default();
@@ -156,160 +154,4 @@ fn what_counts_must_be_utf8() {
     assert!(mistakes(b"FROM a\nLABEL a=\xe9\n").contains("Dockerfile:2:9"));
     // UTF-16.
     assert_eq!(mistakes(b"\xff\xfeF\0R\0O\0M\0 \0a\0\n\0").matches("error").count(), 1);
-}
-
-/// Reads a text in every way there is, and checks that spans lie in it.
-fn try_everything(text: &str) {
-    let (sources, id) = source(text);
-    let parsed = parse(&sources, id);
-    let check = |span: Span| assert!(text.get(span.range()).is_some(), "{span:?} of {text:?}");
-    let found: Vec<_> = parsed.diagnostics.iter().chain(&lint::lint(&parsed.file, &sources)).cloned().collect();
-    for diagnostic in &found {
-        diagnostic.span.into_iter().for_each(check);
-        diag::render(diagnostic, &sources, true);
-    }
-    let value = |name: &str| (name.len().is_multiple_of(2)).then(|| name.to_owned());
-    for instruction in &parsed.file.instructions {
-        check(instruction.span);
-        check(instruction.name_span);
-        match &instruction.kind {
-            InstructionKind::Run(run) => {
-                check(run.command_span);
-                for mount in &run.mounts {
-                    check(mount.span);
-                    let resolved = mount.resolve("/w", &mut |word| {
-                        check(word.span);
-                        expand(&word.text, '\\', &value).map(|done| done.text).map_err(|error| error.at(word))
-                    });
-                    if let Err(diagnostic) = resolved {
-                        diagnostic.span.into_iter().for_each(check);
-                    }
-                }
-            }
-            InstructionKind::OnBuild(trigger) => {
-                let (sources, id) = source(trigger.text.as_str());
-                let _ = parse_trigger(&sources, id);
-            }
-            _ => {}
-        }
-    }
-    for escape in ['\\', '`'] {
-        let _ = expand(text, escape, &value);
-        let _ = expand_words(text, escape, &value);
-    }
-    let _ = expand_heredoc(text, &value);
-}
-
-/// Texts that look like Dockerfiles often enough to get past the first word.
-fn dockerfile_like() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        prop::sample::select(vec![
-            "FROM ",
-            "RUN ",
-            "COPY ",
-            "ADD ",
-            "ENV ",
-            "ARG ",
-            "LABEL ",
-            "CMD ",
-            "EXPOSE ",
-            "HEALTHCHECK ",
-            "ONBUILD ",
-            "VOLUME ",
-            "SHELL ",
-            "USER ",
-            "WORKDIR ",
-            "STOPSIGNAL ",
-            "run ",
-            "<<EOF",
-            "<<-'E'",
-            "<<",
-            "EOF\n",
-            "\n",
-            "\n",
-            " ",
-            "\t",
-            "\\\n",
-            "\\",
-            "`",
-            "# escape=`\n",
-            "# check=skip=all\n",
-            "#",
-            "--mount=",
-            "--from=",
-            "--chmod=",
-            "--",
-            "=",
-            "type=cache",
-            ",",
-            "target=/x",
-            "[",
-            "]",
-            "\"a\"",
-            "'",
-            "\"",
-            "$A",
-            "${",
-            "}",
-            ":-",
-            "#*",
-            "/",
-            "NONE",
-            "AS ",
-            "a",
-            "é",
-            "\u{feff}",
-            "\r\n",
-            "\u{a0}",
-            "8080:80/tcp",
-            "1s",
-        ])
-        .prop_map(str::to_owned),
-        ".{0,3}",
-    ];
-    prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_read(text in any::<String>()) {
-        try_everything(&text);
-    }
-
-    #[test]
-    fn any_bytes_are_read(bytes in any::<Vec<u8>>()) {
-        try_everything(&String::from_utf8_lossy(&bytes));
-    }
-
-    #[test]
-    fn anything_like_a_dockerfile_is_read(text in dockerfile_like()) {
-        try_everything(&text);
-    }
-}
-
-/// Each of these would take minutes, or the whole stack, if reading were not linear.
-#[test]
-fn large_inputs_are_read() {
-    let many = |line: &str| line.repeat(20_000);
-    let texts = [
-        format!("FROM a\n{}", many("RUN echo hello world\n")),
-        format!("FROM a\nRUN {}b\n", many("a \\\n")),
-        format!("FROM a\nRUN x \\\n{}b\n", many("# comment\n\n")),
-        format!("FROM a\nENV {}\n", many("A=\"b c\" \\\n")),
-        format!("FROM a\nCMD {}\n", many("[ \\\n")),
-        format!("FROM a\nCMD [\"a\"{}]\n", many(",\"a\" \\\n")),
-        format!("FROM a\nRUN {}\n{}", many("<<A \\\n"), many("x\nA\n")),
-        format!("FROM a\nCOPY {} /\n{}", many("<<A \\\n"), many("x\nA\n")),
-        format!("FROM a\n{}", many("RUN <<A\nx\n")),
-        format!("FROM a\nRUN --mount={}\n", many("type=cache,\\\n")),
-        format!("FROM a\nCOPY {} a b\n", many("--exclude=a \\\n")),
-        format!("FROM a\nRUN {}\n", many("<<'a \\\n")),
-        many("${A:-"),
-        many("\\\n"),
-        many("RUNN\n"),
-        many("ONBUILD \\\n"),
-    ];
-    for text in texts {
-        try_everything(&text);
-    }
 }

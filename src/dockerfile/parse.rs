@@ -90,6 +90,10 @@ pub(super) fn head(line: &str) -> Option<(Range<usize>, Range<usize>)> {
 
 /// Reads the flags in front of `arguments`, and says where what follows them begins.
 pub(super) fn flags(arguments: &str, escape: char) -> (Vec<FlagWord>, usize) {
+    // Most lines have none.
+    if !arguments.trim_start().starts_with("--") {
+        return (Vec::new(), 0);
+    }
     let swapped = with_backslash_escapes(arguments, escape);
     let mut words = Vec::new();
     for pair in read(Rule::flags, &swapped).into_iter().flatten() {

@@ -19,6 +19,7 @@ mod epoch;
 mod graph;
 mod history;
 mod lower;
+mod names;
 mod options;
 mod path;
 mod print;

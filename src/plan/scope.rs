@@ -6,11 +6,13 @@
 /// ARGs that speak to the builder alone: declared, and seen in the history, but no variables (rule 8.11).
 const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
+use super::names::Names;
+
 /// The build environment of a stage and the ARGs it has seen. A child stage starts from its parent's (8.6).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
-    variables: Vec<(String, String)>,
-    args: Vec<(String, Option<String>)>,
+    variables: Names<String>,
+    args: Names<Option<String>>,
 }
 
 impl Scope {
@@ -19,65 +21,55 @@ impl Scope {
         let mut scope = Self::default();
         for entry in env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            scope.set(name, value.to_owned());
+            scope.variables.set(name, value.to_owned());
         }
         scope
     }
 
     /// Returns the value of a variable.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.variables.get(name).map(String::as_str)
     }
 
     /// Returns this scope after `ENV name=value`.
     #[must_use]
     pub(super) fn with_env(mut self, name: &str, value: String) -> Self {
-        self.set(name, value);
+        self.variables.set(name, value);
         self
     }
 
     /// Returns this scope after `ARG name` with its effective value; without one the environment stays.
     #[must_use]
     pub(super) fn with_arg(mut self, name: &str, value: Option<String>) -> Self {
-        match self.args.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => old.clone_from(&value),
-            None => self.args.push((name.to_owned(), value.clone())),
-        }
+        self.args.set(name, value.clone());
         if let Some(value) = value.filter(|_| !NEVER_SET.contains(&name)) {
-            self.set(name, value);
+            self.variables.set(name, value);
         }
         self
     }
 
     /// Whether an ARG of that name was declared.
     pub(super) fn declares(&self, name: &str) -> bool {
-        self.args.iter().any(|(known, _)| known == name)
+        self.args.get(name).is_some()
     }
 
     /// Returns all variables in order of first definition.
     pub(super) fn variables(&self) -> &[(String, String)] {
-        &self.variables
+        self.variables.all()
     }
 
     /// Returns `|N a=1 b=2 `, which a RUN's history entry begins with (10.12); empty without ARGs.
     pub(super) fn history_prefix(&self) -> String {
-        if self.args.is_empty() {
+        if self.args.all().is_empty() {
             return String::new();
         }
-        let mut prefix = format!("|{}", self.args.len());
-        for (name, value) in &self.args {
+        let mut prefix = format!("|{}", self.args.all().len());
+        for (name, value) in self.args.all() {
             let value = self.get(name).or(value.as_deref()).unwrap_or("");
             prefix.push_str(&format!(" {name}={value}"));
         }
         prefix.push(' ');
         prefix
-    }
-
-    fn set(&mut self, name: &str, value: String) {
-        match self.variables.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => self.variables.push((name.to_owned(), value)),
-        }
     }
 }
 

@@ -43,10 +43,12 @@ impl Lowering<'_> {
         for (key, value) in pairs {
             let entry = format!("{key}={value}");
             let env = &mut state.config.config.env;
-            let same = |old: &&mut String| old.split_once('=').map_or(old.as_str(), |(name, _)| name) == key;
-            match env.iter_mut().find(same) {
-                Some(old) => old.clone_from(&entry),
-                None => env.push(entry.clone()),
+            match state.env_places.get(&key) {
+                Some(place) => env[*place].clone_from(&entry),
+                None => {
+                    state.env_places.insert(key.clone(), env.len());
+                    env.push(entry.clone());
+                }
             }
             shown.push(entry);
             state.scope = state.scope.with_env(&key, value);

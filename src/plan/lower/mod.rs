@@ -9,7 +9,7 @@ mod copy;
 mod metadata;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::graph::{ImageOp, Op, Root, Step, StepGraph, StepId, Tree};
 use super::scope::Scope;
@@ -27,11 +27,17 @@ pub(super) use copy::remote;
 /// What an image has for PATH when nothing says otherwise (rule 7.12).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// To how many undefined variables a near name is said, and of how many candidates: more would take the time of a build.
+const SUGGESTIONS: usize = 100;
+const CANDIDATES: usize = 1_000;
+
 /// A stage after some of its instructions.
 #[derive(Clone, Debug)]
 struct StageState {
     scope: Scope,
     config: ImageConfig,
+    /// Where each name stands in the config's environment; never walked.
+    env_places: HashMap<String, usize>,
     history: Vec<HistoryItem>,
     root: Root,
     /// Whether CMD was set in this stage (rule 13.11).
@@ -47,7 +53,7 @@ struct Lowering<'a> {
     escape: char,
     graph: StepGraph,
     warnings: Vec<Diagnostic>,
-    /// Names the current instruction uses that nobody set, and where.
+    /// What the current instruction uses that nobody set, and where.
     undefined: Vec<(String, Span)>,
 }
 
@@ -137,10 +143,9 @@ impl<'a> Lowering<'a> {
         let mut place = Place { stage, stage_index: at, label, platform, next: 1, total };
         let mut state = self.open(&mut place, finished)?;
         for instruction in instructions() {
-            let names = state.scope.clone();
-            place.platform = self.platform_shown(&stage.platform, &names);
+            place.platform = self.platform_shown(&stage.platform, &state.scope);
             state = self.instruction(state, instruction, &mut place, finished)?;
-            self.warn_undefined(&names, instruction);
+            self.warn_undefined(instruction);
         }
         Ok(state)
     }
@@ -166,7 +171,14 @@ impl<'a> Lowering<'a> {
                 let root = Some(self.image_step(place, known.image.clone(), stage.head.span));
                 let config = known.config.clone();
                 let history = config.history.iter().cloned().map(HistoryItem::Inherited).collect();
-                StageState { scope: Scope::default(), config, history, root, cmd_set: false }
+                StageState {
+                    scope: Scope::default(),
+                    config,
+                    env_places: HashMap::new(),
+                    history,
+                    root,
+                    cmd_set: false,
+                }
             }
             Base::Directory(name) => {
                 let mut state = scratch(stage);
@@ -190,6 +202,10 @@ impl<'a> Lowering<'a> {
                 env.push(format!("PATH={DEFAULT_PATH}"));
             }
             state.scope = Scope::from_image_env(env);
+            for (place, entry) in env.iter().enumerate() {
+                let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+                state.env_places.entry(name.to_owned()).or_insert(place);
+            }
         }
         Ok(state)
     }
@@ -243,16 +259,17 @@ impl<'a> Lowering<'a> {
 
     /// Notes names that were looked up and are not set. One that an ARG declared may be unset (rule 6.2).
     fn note_undefined(&mut self, scope: &Scope, names: &[String], span: Span) {
-        let names = names.iter().filter(|name| !scope.declares(name));
-        self.undefined.extend(names.map(|name| (name.clone(), span)));
+        for name in names.iter().filter(|name| !scope.declares(name)) {
+            let known = scope.variables().iter().map(|(name, _)| name.as_str()).take(CANDIDATES);
+            let near = if self.warnings.len() < SUGGESTIONS { nearest(name, known) } else { None };
+            let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            self.undefined.push((format!("Usage of undefined variable '${name}'{hint}"), span));
+        }
     }
 
-    /// Lint rule UndefinedVar, for the instruction just lowered; `scope` is the one it saw.
-    fn warn_undefined(&mut self, scope: &Scope, instruction: &Instruction) {
-        for (name, span) in std::mem::take(&mut self.undefined) {
-            let known = scope.variables().iter().map(|(name, _)| name.as_str());
-            let hint = nearest(&name, known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-            let message = format!("Usage of undefined variable '${name}'{hint}");
+    /// Lint rule UndefinedVar, for the instruction just lowered.
+    fn warn_undefined(&mut self, instruction: &Instruction) {
+        for (message, span) in std::mem::take(&mut self.undefined) {
             self.warnings.extend(lint::warning(self.file, "UndefinedVar", instruction, span, message));
         }
     }
@@ -355,7 +372,8 @@ fn scratch(stage: &Stage<'_>) -> StageState {
         ..ImageConfig::default()
     };
     config.config.working_dir = "/".to_owned();
-    StageState { scope: Scope::default(), config, history: Vec::new(), root: None, cmd_set: false }
+    let (scope, env_places) = (Scope::default(), HashMap::new());
+    StageState { scope, config, env_places, history: Vec::new(), root: None, cmd_set: false }
 }
 
 /// Whether users see a numbered step for it.
