@@ -8,8 +8,10 @@
 // Tests are the edge: they list directories.
 #![allow(clippy::disallowed_methods)]
 
+mod arg;
 mod build;
 mod directives;
+mod env;
 mod expansion;
 mod flags;
 mod from;
@@ -19,6 +21,8 @@ mod index;
 mod json;
 mod layout;
 mod lines;
+mod metadata;
+mod onbuild;
 mod platforms;
 mod reading;
 #[path = "../support/mod.rs"]
