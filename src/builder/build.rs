@@ -112,6 +112,9 @@ struct Build<'a> {
 impl Build<'_> {
     async fn run(&self) -> Result<BuildOutcome, BuildFailure> {
         outputs::check(self.request)?;
+        for doubt in self.request.platforms.iter().filter_map(Platform::doubt) {
+            self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
+        }
         let open = Open::store(self.request)?;
         let loaded = load(self.request, &open).await?;
         let ended = self.until_mended(&open, &loaded).await;

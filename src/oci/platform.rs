@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::diag::suggestion;
+
 /// An operating system and a processor. Always in normal form: `linux/aarch64/v8` and `linux/arm64` are the same value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Platform {
@@ -44,6 +46,16 @@ impl Platform {
     /// Returns the platform this program was compiled for.
     pub fn host() -> Self {
         Self::new(std::env::consts::OS, std::env::consts::ARCH, None)
+    }
+
+    /// Says what is strange about a platform that has no name of Go's; it may exist all the same.
+    pub fn doubt(&self) -> Option<String> {
+        let unknown = |kind: &str, name: &str, known: &[&str]| {
+            let hint = suggestion(name, known.iter().copied());
+            (!known.contains(&name)).then(|| format!("`{name}` is no {kind} that kiln knows{hint}"))
+        };
+        let system = unknown("operating system", &self.os, &SYSTEMS);
+        system.or_else(|| unknown("architecture", &self.architecture, &ARCHITECTURES))
     }
 
     /// Whether an image of platform `image` runs here without emulation.
@@ -214,6 +226,17 @@ mod tests {
         for text in ["", "/", "linux/", "plan10", "a/b/c/d", "linux/a b"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn strange_names_are_doubted() {
+        for known in ["linux/amd64", "linux/arm/v6", "windows/arm64", "macos", "linux/x86_64"] {
+            assert_eq!(platform(known).doubt(), None, "{known}");
+        }
+        let doubt = |text: &str| platform(text).doubt().unwrap();
+        assert_eq!(doubt("linux/amd46"), "`amd46` is no architecture that kiln knows (did you mean amd64?)");
+        assert_eq!(doubt("lunix/arm64"), "`lunix` is no operating system that kiln knows (did you mean linux?)");
+        assert_eq!(doubt("linux/sparc9"), "`sparc9` is no architecture that kiln knows");
     }
 
     #[test]
