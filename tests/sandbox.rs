@@ -206,7 +206,7 @@ fn nothing_of_the_mount_points_is_left() {
     let etc = bench.path("lower/etc");
     rustix::fs::utimensat(rustix::fs::CWD, &etc, &old_times(), rustix::fs::AtFlags::empty()).unwrap();
     let mut spec = bench.spec("echo x > /dev/x; echo x > /deep/er/file; echo y > /made");
-    spec.mounts = vec![Mount::Tmpfs { target: "/deep/er".into(), size: None, mode: 0o755 }];
+    spec.mounts = vec![Mount::Tmpfs { target: "/deep/er".into(), size: None, mode: 0o755, readonly: false }];
     let ran = run(&spec);
     assert_eq!(ran.outcome.stubs, Vec::<PathBuf>::new());
     assert_eq!(tree(&ran.upper), ["etc", "made"]);
@@ -253,7 +253,7 @@ fn mounts_of_each_kind() {
         bind("/", "/cache", false),
         layers("/view", true),
         layers("/scratch", false),
-        Mount::Tmpfs { target: "/tmp".into(), size: Some(1 << 20), mode: 0o700 },
+        Mount::Tmpfs { target: "/tmp".into(), size: Some(1 << 20), mode: 0o700, readonly: false },
         Mount::Secret { data: secret, target: "/run/secrets/s".into(), mode: 0o400, uid: 3, gid: 4 },
     ];
     let ran = run(&spec);
@@ -303,7 +303,7 @@ fn links_of_the_image_lead_nowhere_else() {
     link("dir", "target");
     link("cwd", "cwd");
     let mut spec = bench.spec("cat /etc/resolv.conf; touch x && echo made");
-    spec.mounts = vec![Mount::Tmpfs { target: "/target/below".into(), size: None, mode: 0o755 }];
+    spec.mounts = vec![Mount::Tmpfs { target: "/target/below".into(), size: None, mode: 0o755, readonly: false }];
     spec.cwd = "/cwd".into();
     let ran = run(&spec);
     assert_eq!(ran.stdout, "nameserver 192.0.2.53\nmade\n");

@@ -81,6 +81,12 @@ pub fn has_wildcard(pattern: &[u8]) -> bool {
     false
 }
 
+/// Returns the pattern that matches just `name`.
+pub fn escape(name: &str) -> String {
+    let special = |character| matches!(character, '*' | '?' | '[' | '\\');
+    name.chars().flat_map(|character| special(character).then_some('\\').into_iter().chain([character])).collect()
+}
+
 /// Returns for each offset of `path` whether the tokens can end there.
 fn reachable(tokens: &[Token], path: &[u8]) -> Vec<bool> {
     let mut now = vec![false; path.len() + 1];

@@ -3,7 +3,6 @@
 //! | fact of the key                                        | so that                                            |
 //! |--------------------------------------------------------|----------------------------------------------------|
 //! | `op`, `destination`, `chown`, `chmod`, `add`           | what is done with the files counts                 |
-//! | `time`, only with SOURCE_DATE_EPOCH                    | directories made on the way have it                |
 //! | `content`                                              | names, types, modes, owners, bytes; never times    |
 //! | `layer`                                                | where they land depends on what is below; not for `--link` |
 //!
@@ -11,7 +10,6 @@
 //! is cached needs no file of it; only when that misses are they read, and the content decides. So a stage
 //! that ran again and made the same files keeps what comes after it in the cache.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +21,7 @@ use super::{Inputs, OpError, StepResult, Worker, remote};
 use crate::cache::{KeySink, Keyed, Record};
 use crate::context::{Ignore, Origin, Source};
 use crate::digest::{DiffId, to_hex};
+use crate::fsutil::Timestamp;
 use crate::plan::{CopyOp, CopySource, Step, Tree};
 use crate::progress::VertexId;
 use crate::source::Span;
@@ -35,7 +34,6 @@ enum Files {
 
 struct Facts<'a> {
     op: &'a CopyOp,
-    epoch: Option<i64>,
     below: Vec<DiffId>,
     files: Files,
 }
@@ -50,9 +48,6 @@ impl Keyed for Facts<'_> {
         if let Some(add) = &op.add {
             sink.field("add", &format!("{:?}", add.unpack));
         }
-        if let Some(seconds) = self.epoch {
-            sink.field("time", &seconds.to_string());
-        }
         match &self.files {
             Files::Content(hash) => sink.field("content", &to_hex(hash)),
             Files::Layers(layers) => {
@@ -61,7 +56,7 @@ impl Keyed for Facts<'_> {
                 }
                 for source in &op.sources {
                     match source {
-                        CopySource::Path { path, .. } => sink.field("source", path),
+                        CopySource::Path { path, .. } | CopySource::InPlace { path, .. } => sink.field("source", path),
                         CopySource::Inline { name, text } => {
                             sink.field("inline", name);
                             sink.field("text", text);
@@ -97,12 +92,11 @@ pub(super) async fn perform(
     inputs: &Inputs,
 ) -> Result<StepResult, OpError> {
     let layers_below = inputs.layers(op.parent);
-    let epoch = worker.settings.epoch;
     let below = if op.link { Vec::new() } else { inputs.chain(op.parent) };
     let (source, by_layers) = match &op.from {
         Tree::Context(name) => (worker.context(name.as_deref()), None),
         Tree::Root(root) => {
-            let facts = Facts { op, epoch, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
+            let facts = Facts { op, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
             if let Some(record) = worker.recall(step, &facts) {
                 return Ok(on_top(layers_below, &record, true));
             }
@@ -114,7 +108,7 @@ pub(super) async fn perform(
     let (task_op, time) = (op.clone(), worker.settings.time);
     // What was fetched is kept until the layer is written.
     let (selected, _fetched) = blocking(move || Ok((choose(&task_op, &source, &fetched, time)?, fetched))).await?;
-    let facts = Facts { op, epoch, below, files: Files::Content(copy::content_key(&selected)) };
+    let facts = Facts { op, below, files: Files::Content(copy::content_key(&selected)) };
     let remember_layers = |record: &Record| match &by_layers {
         Some(by_layers) => worker.remember_again(by_layers, record),
         None => Ok(()),
@@ -132,12 +126,7 @@ pub(super) async fn perform(
 }
 
 /// Selects what the sources name. Paths and downloads keep their order; heredocs follow (rule 3.11).
-fn choose(
-    op: &CopyOp,
-    source: &Source,
-    fetched: &remote::Fetched,
-    time: crate::fsutil::Timestamp,
-) -> Result<Vec<Selected>, OpError> {
+fn choose(op: &CopyOp, source: &Source, fetched: &remote::Fetched, time: Timestamp) -> Result<Vec<Selected>, OpError> {
     let mut fetched = fetched.iter();
     let mut selected = Vec::new();
     let mut inline = Vec::new();
@@ -147,6 +136,10 @@ fn choose(
                 let sources = [path.clone()];
                 let request = Request { sources: &sources, exclude: &op.exclude, parents: op.parents };
                 selected.extend(copy::select(source, &request).map_err(|error| locate(error, source, path, *span))?);
+            }
+            CopySource::InPlace { path, span } => {
+                let found = copy::select_in_place(source, path).map_err(|error| locate(error, source, path, *span))?;
+                selected.push(found);
             }
             CopySource::Inline { name, text } => inline.push(Selected::heredoc(name, text.as_bytes(), time)),
             CopySource::Url { .. } | CopySource::Git { .. } => {
@@ -181,18 +174,11 @@ fn make(
             Some(None) => Unpack::Local,
             Some(Some(true)) => Unpack::All,
         },
-        time: worker.settings.time,
+        time: newest(selected).unwrap_or(worker.settings.time),
         scratch: scratch.fs(),
     };
-    let mut out = std::io::BufWriter::with_capacity(1 << 20, worker.store.ingest()?);
-    write_layer(selected, view, &options, &mut out).map_err(|error| explain(error, None))?;
-    finish(out)
-}
-
-/// Ends the blob of a layer.
-pub(super) fn finish(mut out: std::io::BufWriter<crate::content::Ingest>) -> Result<Made, OpError> {
-    out.flush().map_err(OpError::io("write the layer"))?;
-    let blob = out.into_inner().map_err(|error| OpError::io("write the layer")(error.into_error()))?;
+    let mut blob = worker.store.ingest()?;
+    write_layer(selected, view, &options, &mut blob).map_err(|error| explain(error, None))?;
     let (digest, length) = blob.commit(None)?;
     Ok(Made { digest, length })
 }
@@ -226,6 +212,12 @@ fn leads_out(path: &str) -> bool {
         depth = step(depth, part);
         depth < 0
     })
+}
+
+/// The time of directories that are made on the way: that of the newest thing copied, so that the layer depends on
+/// nothing but what is copied (16.4).
+fn newest(selected: &[Selected]) -> Option<Timestamp> {
+    selected.iter().flat_map(Selected::times).max()
 }
 
 /// Turns an error of the copy room into one users understand, with help where there is any.

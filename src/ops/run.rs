@@ -8,11 +8,17 @@
 //! | `cwd`, `user`        | as written: `root`, `0` and none are three keys                           |
 //! | `network`, `security`| what the command may reach                                               |
 //! | `hostname`, `host`   | names it may look up; not their addresses                                 |
-//! | `mount`              | type, target, options; of a bind the content; of cache and secret none    |
+//! | `mount`              | type, target, options; of cache and secret not the content                |
+//! | `mount-layer`, `mount-content` | what a bind shows: the layers, or the content of what is mounted |
 //! | `layer`              | the content it sees: diff ids bottom first, so a rebuilt equal parent hits |
+//!
+//! What a bind shows is first looked for by the layers it comes from, so that a step that is cached needs no file of
+//! them; when that misses, the content decides. So a stage that ran again and made the same files keeps what mounts
+//! them in the cache. The layers of an image stand for their content; nothing of them is read.
 //!
 //! Never: proxies, secret values, cache contents, metadata instructions, the text of the Dockerfile.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +27,10 @@ use super::cache_mount::CacheMount;
 use super::layers::blocking;
 use super::users::{ResolvedUser, resolve_user};
 use super::worker::{Made, on_top};
-use super::{Inputs, OpError, StepResult, Worker};
+use super::{Inputs, OpError, StepResult, Worker, copy, copy_step};
 use crate::cache::{KeySink, Keyed};
-use crate::digest::DiffId;
+use crate::context::Source;
+use crate::digest::{DiffId, to_hex};
 use crate::executor::{self, ExecOutcome, NetworkUsed};
 use crate::fsutil::Dir;
 use crate::layer;
@@ -37,7 +44,11 @@ use crate::snapshot::Scratch;
 struct Facts<'a> {
     op: &'a RunOp,
     inputs: &'a Inputs,
+    bound: &'a Bound,
 }
+
+/// The content of what is bound, as far as it was read, by the place of the mount.
+type Bound = BTreeMap<usize, [u8; 32]>;
 
 impl Keyed for Facts<'_> {
     fn write_key(&self, sink: &mut dyn KeySink) {
@@ -62,8 +73,8 @@ impl Keyed for Facts<'_> {
         for (name, _) in &op.add_hosts {
             sink.field("host", name);
         }
-        for mount in &op.mounts {
-            self.mount(mount, sink);
+        for (place, mount) in op.mounts.iter().enumerate() {
+            self.mount(place, mount, sink);
         }
         for layer in self.inputs.chain(op.parent) {
             sink.field("layer", &layer.to_string());
@@ -72,11 +83,16 @@ impl Keyed for Facts<'_> {
 }
 
 impl Facts<'_> {
-    fn mount(&self, mount: &RunMount, sink: &mut dyn KeySink) {
+    fn mount(&self, place: usize, mount: &RunMount, sink: &mut dyn KeySink) {
         let kind = match &mount.kind {
             MountKind::Bind { from, source } => {
-                for layer in self.inputs.chain(*from) {
-                    sink.field("mount-layer", &layer.to_string());
+                match self.bound.get(&place) {
+                    Some(content) => sink.field("mount-content", &to_hex(content)),
+                    None => {
+                        for layer in self.inputs.chain(*from) {
+                            sink.field("mount-layer", &layer.to_string());
+                        }
+                    }
                 }
                 format!("bind {source}")
             }
@@ -108,9 +124,18 @@ pub(super) async fn perform(
     vertex: VertexId,
     inputs: &Inputs,
 ) -> Result<StepResult, OpError> {
-    let facts = Facts { op, inputs };
     let below = inputs.layers(op.parent);
-    if let Some(record) = worker.recall(step, &facts) {
+    let nothing_read = Bound::new();
+    let by_layers = Facts { op, inputs, bound: &nothing_read };
+    if let Some(record) = worker.recall(step, &by_layers) {
+        return Ok(on_top(below, &record, true));
+    }
+    let bound = read_bound(worker, op, vertex, inputs).await?;
+    let by_content = Facts { op, inputs, bound: &bound };
+    if !bound.is_empty()
+        && let Some(record) = worker.recall(step, &by_content)
+    {
+        worker.remember_again(&by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
     worker.materialize(below, vertex).await?;
@@ -124,8 +149,29 @@ pub(super) async fn perform(
     }
     let (task_worker, task_op, task_inputs) = (worker.clone(), op.clone(), inputs.clone());
     let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs)).await?;
-    let record = worker.remember(&facts, &made)?;
+    let record = worker.remember(&by_layers, &made)?;
+    if !bound.is_empty() {
+        worker.remember_again(&by_content, &record)?;
+    }
     Ok(on_top(below, &record, false))
+}
+
+/// Reads what the step's binds show of filesystems that steps made.
+async fn read_bound(worker: &Arc<Worker>, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Result<Bound, OpError> {
+    let mut bound = Bound::new();
+    for (place, mount) in op.mounts.iter().enumerate() {
+        let MountKind::Bind { from, source } = &mount.kind else { continue };
+        if inputs.is_made(*from) {
+            let (view, path) = (worker.view(inputs.layers(*from), vertex).await?, source.clone());
+            let selected = blocking(move || {
+                copy::select_literal(&Source::filesystem(view), &path).map_err(|error| copy_step::explain(error, None))
+            });
+            if let Some(selected) = selected.await? {
+                bound.insert(place, copy::content_key(&[selected]));
+            }
+        }
+    }
+    Ok(bound)
 }
 
 fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Result<Made, OpError> {
@@ -287,7 +333,10 @@ impl Mounted {
                     });
                     mounted._caches.push(cache);
                 }
-                MountKind::Tmpfs { size } => mounted.mounts.push(Mount::Tmpfs { target, size: *size, mode: 0o1777 }),
+                MountKind::Tmpfs { size } => {
+                    let readonly = mount.readonly;
+                    mounted.mounts.push(Mount::Tmpfs { target, size: *size, mode: 0o1777, readonly });
+                }
                 MountKind::Secret { .. } => mounted.secret(worker, mount)?,
                 MountKind::Ssh { .. } => mounted.agent(worker, mount)?,
             }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::copy::{Owner, write_directory_layer};
-use super::copy_step::{explain, finish};
+use super::copy_step::explain;
 use super::layers::blocking;
 use super::users::resolve_owner;
-use super::worker::on_top;
+use super::worker::{Made, on_top};
 use super::{Inputs, OpError, StepResult, Worker};
 use crate::cache::{KeySink, Keyed};
 use crate::digest::DiffId;
@@ -53,10 +53,11 @@ pub(super) async fn perform(
         let owner = resolve_owner(Some(&view), &task_op.user)
             .map_err(|error| OpError::user("unknown-user", error.to_string()))?;
         let owner = owner.unwrap_or(Owner { uid: 0, gid: 0 });
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, task_worker.store.ingest()?);
-        write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut out)
+        let mut blob = task_worker.store.ingest()?;
+        write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut blob)
             .map_err(|error| explain(error, None))?;
-        finish(out)
+        let (digest, length) = blob.commit(None)?;
+        Ok(Made { digest, length })
     })
     .await?;
     let record = worker.remember(&facts, &made)?;

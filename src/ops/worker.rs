@@ -61,6 +61,13 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// Whether a step of the build made this filesystem: it is neither empty nor an image.
+    pub(super) fn is_made(&self, root: Root) -> bool {
+        root.is_some_and(|id| self.0[&id].created.is_some())
+    }
+}
+
 #[cfg(test)]
 impl Inputs {
     /// Makes up results: step `n` has a layer for each name of `layers[n]`.

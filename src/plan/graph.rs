@@ -360,6 +360,13 @@ pub enum CopySource {
         /// Where it stands.
         span: Span,
     },
+    /// A path in the tree, without wildcards, which is copied with the links on the way to it, each to where it is.
+    InPlace {
+        /// The path.
+        path: String,
+        /// Where it stands.
+        span: Span,
+    },
     /// A heredoc: file name and text.
     Inline {
         /// File name.

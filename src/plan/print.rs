@@ -120,6 +120,7 @@ fn write_copy(f: &mut Formatter<'_>, copy: &CopyOp) -> fmt::Result {
     for source in &copy.sources {
         match source {
             CopySource::Path { path, .. } => writeln!(f, "    path {path:?}")?,
+            CopySource::InPlace { path, .. } => writeln!(f, "    path {path:?} in its place")?,
             CopySource::Inline { name, text } => writeln!(f, "    heredoc {name} {text:?}")?,
             CopySource::Url { url, .. } => writeln!(f, "    url {url}")?,
             CopySource::Git { url, .. } => writeln!(f, "    git {url}")?,

@@ -259,11 +259,11 @@ fn mount_step(mount: &Mount, userxattr: bool) -> SetupStep {
         Mount::Layers { lowers, subpath, target, readonly } => {
             SetupStep::Layers { lowers, subpath, target, readonly, userxattr }
         }
-        Mount::Tmpfs { target, size, mode } => {
+        Mount::Tmpfs { target, size, mode, readonly } => {
             let size = size.map(|bytes| ("size", bytes.to_string()));
             let options = size.into_iter().chain([("mode", format!("{mode:04o}"))]).collect();
             // Programs are built and run in there, so exec stays.
-            SetupStep::Filesystem { kind: "tmpfs", target, options, limits: Limits { nosuid: true, ..NODEV } }
+            SetupStep::Filesystem { kind: "tmpfs", target, options, limits: Limits { readonly, nosuid: true, ..NODEV } }
         }
         Mount::Secret { data, target, mode, uid, gid } => SetupStep::File { data, target, mode, uid, gid },
         Mount::Socket { source, target, mode, uid, gid } => SetupStep::Socket { source, target, mode, uid, gid },
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn plan_of_mounts_parents_first_and_the_last_of_equals() {
         let mut spec = spec();
-        let tmpfs = |target: &str, size| Mount::Tmpfs { target: target.into(), size, mode: 0o1777 };
+        let tmpfs = |target: &str, size| Mount::Tmpfs { target: target.into(), size, mode: 0o1777, readonly: false };
         let data = SecretBytes(b"hush".to_vec());
         spec.mounts = vec![
             tmpfs("/a/b/c", None),

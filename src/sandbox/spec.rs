@@ -82,6 +82,8 @@ pub enum Mount {
         size: Option<u64>,
         /// The mode of its root directory.
         mode: u32,
+        /// Whether nothing can be put there.
+        readonly: bool,
     },
     /// A file with these bytes, in memory only, read-only and not executable.
     Secret {

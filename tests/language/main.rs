@@ -8,8 +8,11 @@
 // Tests are the edge: they list directories.
 #![allow(clippy::disallowed_methods)]
 
+mod add;
 mod arg;
 mod build;
+mod cache;
+mod copy;
 mod directives;
 mod env;
 mod expansion;
@@ -22,8 +25,10 @@ mod json;
 mod layout;
 mod lines;
 mod metadata;
+mod mounts;
 mod onbuild;
 mod platforms;
 mod reading;
+mod run;
 #[path = "../support/mod.rs"]
 mod support;

@@ -198,7 +198,7 @@ fn a_mount_point_swapped_for_a_link_is_not_followed() {
     }
     let bench = Bench::new();
     let (outside, swap) = (bench.path("outside"), |spec: &mut SandboxSpec| {
-        spec.mounts = vec![Mount::Tmpfs { target: "/deep/er".into(), size: None, mode: 0o755 }];
+        spec.mounts = vec![Mount::Tmpfs { target: "/deep/er".into(), size: None, mode: 0o755, readonly: false }];
     });
     std::fs::create_dir_all(outside.join("er")).unwrap();
     let mut spec = bench.spec(&format!("mv /deep /moved && ln -s {} /deep", outside.display()));

@@ -34,5 +34,5 @@ mod tests;
 pub use content::Content;
 pub use error::CopyError;
 pub use key::content_key;
-pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select};
+pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select, select_in_place, select_literal};
 pub use write::{LayerOptions, Owner, Summary, Unpack, write_directory_layer, write_layer};

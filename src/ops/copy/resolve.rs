@@ -44,7 +44,7 @@ pub(super) fn resolve(source: &Source, written: &str) -> Result<Vec<Place>, Copy
 /// Follows every link of `path`, including the last; `None` if the build cannot see anything there.
 pub(super) fn follow(source: &Source, path: &[u8]) -> Result<Option<Place>, CopyError> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
-    let Some((path, metadata)) = follow_links(source, path)? else { return Ok(None) };
+    let Some((path, metadata)) = follow_links(source, path, &mut Vec::new())? else { return Ok(None) };
     let hidden = source.ignore.as_ref().is_some_and(|ignore| ignore.excludes(&path));
     if hidden && !(metadata.is_dir() && has_visible_below(source, &path)?) {
         return Ok(None);
@@ -52,7 +52,21 @@ pub(super) fn follow(source: &Source, path: &[u8]) -> Result<Option<Place>, Copy
     Ok(Some(Place { name, path, metadata }))
 }
 
-fn follow_links(source: &Source, path: &[u8]) -> Result<Option<(Vec<u8>, Metadata)>, CopyError> {
+/// Returns the links on the way along `path` and the place they lead to; `None` if the build cannot see anything there.
+pub(super) fn trail(source: &Source, path: &[u8]) -> Result<Option<Vec<Vec<u8>>>, CopyError> {
+    let Some(place) = follow(source, path)? else { return Ok(None) };
+    let mut trail = Vec::new();
+    follow_links(source, path, &mut trail)?;
+    trail.push(place.path);
+    Ok(Some(trail))
+}
+
+/// Puts the links it passes into `passed`.
+fn follow_links(
+    source: &Source,
+    path: &[u8],
+    passed: &mut Vec<Vec<u8>>,
+) -> Result<Option<(Vec<u8>, Metadata)>, CopyError> {
     let mut rest: VecDeque<Vec<u8>> = parts(path);
     let mut at: Vec<u8> = Vec::new();
     let mut links = 0;
@@ -80,6 +94,7 @@ fn follow_links(source: &Source, path: &[u8]) -> Result<Option<(Vec<u8>, Metadat
                 for part in parts(&target).into_iter().rev() {
                     rest.push_front(part);
                 }
+                passed.push(here);
             }
             Some(Kind::Directory) => at = here,
             Some(_) if rest.is_empty() => at = here,
@@ -111,7 +126,9 @@ fn matches(source: &Source, pattern: &[u8], written: &str) -> Result<Vec<Vec<u8>
     let bad = |_| CopyError::Pattern { pattern: written.to_owned() };
     let globs: Vec<Glob> =
         all[plain..].iter().map(|part| Glob::of_name(part)).collect::<Result<_, _>>().map_err(bad)?;
-    let Some((top, metadata)) = follow_links(source, &all[..plain].join(&b'/'))? else { return Ok(Vec::new()) };
+    let Some((top, metadata)) = follow_links(source, &all[..plain].join(&b'/'), &mut Vec::new())? else {
+        return Ok(Vec::new());
+    };
     if !metadata.is_dir() {
         return Ok(Vec::new());
     }
@@ -148,7 +165,7 @@ pub(super) fn visible_names(source: &Source, directory: &[u8]) -> Result<Vec<(Ve
 /// Makes the error for a source that is not there: what hides it, or what it may have been meant to be.
 pub(super) fn not_found(source: &Source, path: &[u8]) -> CopyError {
     let rule = source.ignore.as_ref().and_then(|ignore| ignore.rule_for(path));
-    let exists = matches!(follow_links(source, path), Ok(Some(_)));
+    let exists = matches!(follow_links(source, path, &mut Vec::new()), Ok(Some(_)));
     let ignored_by = rule.filter(|_| exists).map(|rule| (rule.text.clone(), rule.line));
     let nearest = if ignored_by.is_some() { Vec::new() } else { near(source, path) };
     let nearest = nearest.iter().map(|path| match source.origin {

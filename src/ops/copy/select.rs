@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::content::{Content, Wanted, hashes};
 use super::error::CopyError;
 use super::look::{Rules, describe, xattrs_in_root};
-use super::resolve::{Place, follow, join, not_found, resolve};
+use super::resolve::{Place, follow, join, not_found, resolve, trail};
 use super::walk::{Found, walk};
-use crate::context::glob::{clean, has_wildcard};
+use crate::context::glob::{clean, escape, has_wildcard};
 use crate::context::{ContentHash, Ignore, Origin, Source, hash_bytes, hash_reader};
 use crate::fsutil::{Kind, Timestamp, Xattrs};
 use crate::layer::{EntryKind, TarEntry};
@@ -111,6 +111,16 @@ impl Selected {
         Ok(Self::file(name.as_bytes(), Provenance::Download, entry))
     }
 
+    /// The times of all that is taken, the top directory's among them.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let top = match self.shape {
+            Shape::Directory { mtime } => Some(mtime),
+            Shape::Parents { mtime } => mtime,
+            Shape::File { .. } => None,
+        };
+        top.into_iter().chain(self.entries.iter().map(|entry| entry.entry.mtime))
+    }
+
     fn file(name: &[u8], from: Provenance, entry: SelectedEntry) -> Self {
         Self { shape: Shape::File { name: name.to_vec(), from }, entries: vec![entry] }
     }
@@ -134,6 +144,27 @@ pub fn select(source: &Source, request: &Request) -> Result<Vec<Selected>, CopyE
         }
     }
     Ok(selected)
+}
+
+/// Returns what is at `path`, in which no character is a wildcard; `None` if nothing is.
+pub fn select_literal(source: &Source, path: &str) -> Result<Option<Selected>, CopyError> {
+    match follow(source, &clean(path.as_bytes()))? {
+        Some(place) => Ok(Some(take(source, place, None)?)),
+        None => Ok(None),
+    }
+}
+
+/// Takes what is at `path`, in which no character is a wildcard, and the links that lead there, each in its place.
+pub fn select_in_place(source: &Source, path: &str) -> Result<Selected, CopyError> {
+    let path = clean(path.as_bytes());
+    let trail = trail(source, &path)?.ok_or_else(|| not_found(source, &path))?;
+    let patterns: Vec<String> =
+        trail.iter().map(|path| format!("/{}", escape(&String::from_utf8_lossy(path)))).collect();
+    let include = Ignore::of_patterns(&patterns).map_err(first_exclude_error)?;
+    // A link to the top leads to everything.
+    let include = trail.iter().all(|path| !path.is_empty()).then_some(&include);
+    let found = walk(source, b"", Rules { exclude: None, include })?;
+    Ok(Selected { shape: Shape::Parents { mtime: None }, entries: hashed(source, found)? })
 }
 
 fn first_exclude_error(errors: Vec<crate::context::IgnoreError>) -> CopyError {

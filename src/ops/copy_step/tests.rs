@@ -11,7 +11,6 @@ struct Case {
     op: CopyOp,
     below: Vec<DiffId>,
     files: Files,
-    epoch: Option<i64>,
 }
 
 fn chain(names: &[&str]) -> Vec<DiffId> {
@@ -36,7 +35,7 @@ fn by_content() -> Case {
         exclude: vec!["*.md".to_owned()],
         add: None,
     };
-    Case { op, below: chain(&["base"]), files: Files::Content([7; 32]), epoch: None }
+    Case { op, below: chain(&["base"]), files: Files::Content([7; 32]) }
 }
 
 /// The same, of a stage whose files nobody looked at yet.
@@ -45,8 +44,8 @@ fn by_layers() -> Case {
 }
 
 fn with_facts<T>(case: Case, use_them: impl FnOnce(&Facts<'_>) -> T) -> T {
-    let Case { op, below, files, epoch } = case;
-    use_them(&Facts { op: &op, below, files, epoch })
+    let Case { op, below, files } = case;
+    use_them(&Facts { op: &op, below, files })
 }
 
 fn key(case: Case) -> crate::cache::Key {
@@ -103,11 +102,6 @@ fn add_and_how_it_unpacks_count() {
     for (at, one) in keys.iter().enumerate() {
         assert!(!keys[at + 1..].contains(one), "kind {at}");
     }
-}
-
-#[test]
-fn a_set_time_counts() {
-    counts(|case| case.epoch = Some(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::source::{SourceId, Span};
 struct Case {
     op: RunOp,
     inputs: Inputs,
+    bound: Bound,
 }
 
 const BIND: usize = 0;
@@ -42,7 +43,7 @@ fn case() -> Case {
         ],
         script: Some(text("/dev/pipes/EOF", "#!/bin/sh\n")),
     };
-    Case { op, inputs: Inputs::made_up(&[&["base"], &["bound"], &["seed"]]) }
+    Case { op, inputs: Inputs::made_up(&[&["base"], &["bound"], &["seed"]]), bound: Bound::new() }
 }
 
 fn text(name: &str, value: &str) -> (String, String) {
@@ -67,7 +68,7 @@ fn ssh(id: &str, mode: u32) -> MountKind {
 }
 
 fn facts(case: &Case) -> Facts<'_> {
-    Facts { op: &case.op, inputs: &case.inputs }
+    Facts { op: &case.op, inputs: &case.inputs, bound: &case.bound }
 }
 
 fn is_same_key(change: impl FnOnce(&mut Case)) -> bool {
@@ -100,6 +101,19 @@ fn platform_counts() {
 fn arguments_count() {
     counts(|case| case.op.argv[2] = "make all".to_owned());
     counts(|case| case.op.argv = vec!["/bin/sh".to_owned(), "-c make".to_owned()]);
+}
+
+#[test]
+fn content_that_was_read_stands_for_the_layers_of_a_bind() {
+    let read = |layer: &str, content: u8| {
+        let mut case = case();
+        case.inputs = Inputs::made_up(&[&["base"], &[layer], &["seed"]]);
+        case.bound.insert(BIND, [content; 32]);
+        key_of(&facts(&case))
+    };
+    assert_eq!(read("bound", 1), read("rebuilt", 1));
+    assert_ne!(read("bound", 1), read("bound", 2));
+    assert_ne!(read("bound", 1), key_of(&facts(&case())));
 }
 
 #[test]

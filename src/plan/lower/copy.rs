@@ -153,15 +153,17 @@ impl Lowering<'_> {
 
 /// Returns the op that copies `path` of a tree into an empty filesystem, under the same path.
 pub(super) fn whole(from: Tree, path: &str, span: Span) -> CopyOp {
+    let path = path.to_owned();
+    let source = if path == "/" { CopySource::Path { path, span } } else { CopySource::InPlace { path, span } };
     CopyOp {
         parent: None,
         from,
-        sources: vec![CopySource::Path { path: path.to_owned(), span }],
+        sources: vec![source],
         destination: "/".to_owned(),
         chown: None,
         chmod: None,
         link: false,
-        parents: path != "/",
+        parents: false,
         exclude: Vec::new(),
         add: None,
     }
