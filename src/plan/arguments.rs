@@ -37,13 +37,13 @@ pub(super) fn automatic(options: &Options, target_stage: &str) -> Globals {
     values
 }
 
-/// Folds one global ARG line into the globals, left to right (rules 6.14, 8.4).
-pub(super) fn with_globals(
-    mut globals: Globals,
+/// Adds one global ARG line to the globals, left to right (rules 6.14, 8.4), up to a mistake.
+pub(super) fn add_globals(
+    globals: &mut Globals,
     declarations: &[ArgDeclaration],
     options: &Options,
     escape: char,
-) -> Result<Globals, Diagnostic> {
+) -> Result<(), Diagnostic> {
     for declaration in declarations {
         let name = &declaration.name.text;
         let value = match (options.build_args.get(name), &declaration.default) {
@@ -58,7 +58,7 @@ pub(super) fn with_globals(
             globals.insert(name.clone(), value);
         }
     }
-    Ok(globals)
+    Ok(())
 }
 
 /// Returns the proxy variables of RUN, in capitals and in small letters, as given by build arguments in any case.

@@ -1,6 +1,6 @@
 //! What SOURCE_DATE_EPOCH names: a time, or something that has one (language rule 17.5).
 
-use super::arguments::{EPOCH, Globals, with_globals};
+use super::arguments::{EPOCH, Globals, add_globals};
 use super::graph::CopySource;
 use super::{NamedContext, Options, lower, stage};
 use crate::diag::Diagnostic;
@@ -85,7 +85,7 @@ fn of_stage(
     {
         match &instruction.kind {
             InstructionKind::Arg(declarations) => {
-                known = with_globals(known, declarations, options, escape)?;
+                add_globals(&mut known, declarations, options, escape)?;
             }
             InstructionKind::Add(_) if found.is_some() => {
                 return Err(wrong(instruction, "must contain exactly one remote ADD"));

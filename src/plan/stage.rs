@@ -1,6 +1,6 @@
 //! Stages: instructions grouped under their FROM, and what each stage starts from and refers to.
 
-use super::arguments::{EPOCH, Globals, automatic, with_globals};
+use super::arguments::{EPOCH, Globals, add_globals, automatic};
 use super::{ImageKey, ImageSource, NamedContext, Options};
 use crate::diag::{Diagnostic, nearest, suggestion};
 use crate::dockerfile::expand::expand;
@@ -212,10 +212,8 @@ pub(super) fn globals(file: &Dockerfile, options: &Options, errors: &mut Vec<Dia
         match &instruction.kind {
             InstructionKind::From(_) => break,
             InstructionKind::Arg(declarations) => {
-                match with_globals(globals.clone(), declarations, options, file.directives.escape) {
-                    Ok(more) => globals = more,
-                    Err(error) => errors.push(error),
-                }
+                let added = add_globals(&mut globals, declarations, options, file.directives.escape);
+                errors.extend(added.err());
             }
             other => errors.push(before_first_stage(other.name(), instruction.span)),
         }
@@ -320,12 +318,14 @@ fn parse_platform(text: &Text, expanded: &str) -> Result<Platform, Diagnostic> {
 /// The globals as they are without any build argument.
 fn default_globals(file: &Dockerfile, head: &[Instruction], options: &Options) -> Globals {
     let options = Options { build_args: Default::default(), ..options.clone() };
-    head.iter().fold(automatic(&options, ""), |globals, instruction| match &instruction.kind {
-        InstructionKind::Arg(declarations) => {
-            with_globals(globals.clone(), declarations, &options, file.directives.escape).unwrap_or(globals)
+    let mut globals = automatic(&options, "");
+    for instruction in head {
+        if let InstructionKind::Arg(declarations) = &instruction.kind {
+            // What is wrong has been said of the globals themselves.
+            let _ = add_globals(&mut globals, declarations, &options, file.directives.escape);
         }
-        _ => globals,
-    })
+    }
+    globals
 }
 
 /// Lint rules UndefinedArgInFrom and InvalidDefaultArgInFrom.

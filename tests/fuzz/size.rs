@@ -85,6 +85,7 @@ fn many_lines() {
             format!("FROM scratch\nENV A0=b\n{}", numbered(&|n| format!("ENV A{}=$A{n}\n", n + 1))),
         ),
         ("ARG that differ", format!("FROM scratch\n{}", numbered(&|n| format!("ARG A{n}=b\n")))),
+        ("global ARG", format!("{}FROM scratch\n", numbered(&|n| format!("ARG A{n}=b\n")))),
         ("LABEL that differ", format!("FROM scratch\n{}", numbered(&|n| format!("LABEL a{n}=b\n")))),
         ("undefined variables", format!("FROM scratch\n{}", numbered(&|n| format!("LABEL a=$B{n}\n")))),
         ("JSON over lines", format!("FROM scratch\nCMD [\"a\"{}]\n", many(",\"a\" \\\n"))),
