@@ -24,6 +24,8 @@ pub(crate) struct Built {
     pub(crate) output: Output,
     /// The config of the image.
     pub(crate) config: Value,
+    /// The config as it is written.
+    pub(crate) config_text: String,
     /// Its manifest.
     pub(crate) manifest: Value,
     /// Its files.
@@ -71,7 +73,13 @@ impl Case {
         output.succeeded();
         let image = image::read(&archive).expect("an OCI archive");
         let files = image::flatten(&image.layers).expect("whole layers");
-        Built { output, config: image.config, manifest: image.manifest.unwrap_or_default(), files }
+        Built {
+            output,
+            config: image.config,
+            config_text: image.config_text,
+            manifest: image.manifest.unwrap_or_default(),
+            files,
+        }
     }
 
     /// Builds, which must fail with each of `words` in the message.

@@ -27,6 +27,7 @@ mod lines;
 mod metadata;
 mod mounts;
 mod onbuild;
+mod output;
 mod platforms;
 mod reading;
 mod run;

@@ -18,6 +18,8 @@ pub struct Image {
     pub manifest: Option<Value>,
     /// The digest of the manifest; empty for docker archives.
     pub digest: String,
+    /// The config as it is written.
+    pub config_text: String,
     /// The layers, bottom first, uncompressed.
     pub layers: Vec<Vec<u8>>,
 }
@@ -80,14 +82,15 @@ fn read_oci(members: &Members) -> Result<Image, String> {
         descriptor = children.iter().find(|child| !attestation(child)).ok_or("an index without an image")?.clone();
         manifest = json(blob(&descriptor["digest"])?)?;
     }
-    let config = json(blob(&manifest["config"]["digest"])?)?;
+    let config_text = String::from_utf8_lossy(blob(&manifest["config"]["digest"])?).into_owned();
     let layers = manifest["layers"].as_array().into_iter().flatten();
     let layers = layers.map(|layer| uncompressed(blob(&layer["digest"])?)).collect::<Result<_, String>>()?;
     if manifest["mediaType"].is_null() {
         manifest["mediaType"] = descriptor["mediaType"].clone();
     }
     let digest = descriptor["digest"].as_str().unwrap_or_default().to_owned();
-    Ok(Image { config, manifest: Some(manifest), digest, layers })
+    let config = json(config_text.as_bytes())?;
+    Ok(Image { config, config_text, manifest: Some(manifest), digest, layers })
 }
 
 fn read_docker(members: &Members) -> Result<Image, String> {
@@ -95,7 +98,9 @@ fn read_docker(members: &Members) -> Result<Image, String> {
     let named = |name: &Value| member(members, name.as_str().unwrap_or_default());
     let layers = manifest["Layers"].as_array().into_iter().flatten();
     let layers = layers.map(|layer| uncompressed(named(layer)?)).collect::<Result<_, String>>()?;
-    Ok(Image { config: json(named(&manifest["Config"])?)?, manifest: None, digest: String::new(), layers })
+    let config_text = String::from_utf8_lossy(named(&manifest["Config"])?).into_owned();
+    let config = json(config_text.as_bytes())?;
+    Ok(Image { config, config_text, manifest: None, digest: String::new(), layers })
 }
 
 fn member<'a>(members: &'a Members, name: &str) -> Result<&'a [u8], String> {
