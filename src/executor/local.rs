@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::agent::Served;
 use super::emulation::{self, Emulation};
 use super::network::{Helper, Networks};
-use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream, resolv_conf};
 use crate::sandbox::wire::{self, GO, Report, Reports, Start};
 use crate::sandbox::{self, SandboxSpec, Security, Stubs};
 
@@ -119,7 +119,11 @@ impl Session {
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
         let connection = network.connection(self.helper.is_some());
-        let start = Start { spec: spec.clone(), connection, emulated: means.emulation.is_some() };
+        let mut spec_here = spec.clone();
+        if matches!(network, NetworkUsed::Own | NetworkUsed::None) {
+            spec_here.resolv_conf = spec_here.resolv_conf.as_deref().map(resolv_conf::in_another_network);
+        }
+        let start = Start { spec: spec_here, connection, emulated: means.emulation.is_some() };
         // A supervisor that dies over it is noticed below.
         match wire::send(&mut self.socket, &start) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -13,6 +13,7 @@ mod key_agent;
 mod local;
 mod network;
 mod program;
+mod resolv_conf;
 
 use std::io;
 use std::path::{Path, PathBuf};
