@@ -21,7 +21,8 @@ pub struct ResolvedUser {
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
-    /// Supplementary groups, sorted; none when a group was named.
+    /// Supplementary groups, sorted. The primary group is among them, so that a process that gives it up (as by running a
+    /// set-group-id program) does not lose what files deny that group.
     pub additional_gids: Vec<u32>,
     /// Home directory; `/` for a user without an entry.
     pub home: String,
@@ -95,9 +96,9 @@ pub fn resolve_user(view: Option<&Dir>, user: &str) -> Result<ResolvedUser, User
     let home = entry.map(|entry| entry.home.as_str()).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
     if !group.is_empty() {
         let gid = find_group(&groups(view)?, group)?;
-        return Ok(ResolvedUser { uid, gid, additional_gids: Vec::new(), home });
+        return Ok(ResolvedUser { uid, gid, additional_gids: vec![gid], home });
     }
-    let mut additional_gids = Vec::new();
+    let mut additional_gids = vec![gid];
     // Without USER nothing is looked up but the home directory.
     if let Some(entry) = entry.filter(|_| !user.is_empty()) {
         let groups = groups(view)?;
@@ -252,12 +253,12 @@ mod tests {
             let user = resolve_user(Some(&dir), user).unwrap();
             (user.uid, user.gid, user.additional_gids, user.home)
         };
-        assert_eq!(found(""), (0, 0, vec![], "/root".into()));
-        assert_eq!(found("bob"), (300, 400, vec![7, 50], "/home/bob".into()));
-        assert_eq!(found("300"), (300, 400, vec![7, 50], "/home/bob".into()));
-        assert_eq!(found("bob:grp"), (300, 500, vec![], "/home/bob".into()));
-        assert_eq!(found("42"), (42, 0, vec![], "/".into()));
-        assert_eq!(found("42:43"), (42, 43, vec![], "/".into()));
+        assert_eq!(found(""), (0, 0, vec![0], "/root".into()));
+        assert_eq!(found("bob"), (300, 400, vec![7, 50, 400], "/home/bob".into()));
+        assert_eq!(found("300"), (300, 400, vec![7, 50, 400], "/home/bob".into()));
+        assert_eq!(found("bob:grp"), (300, 500, vec![500], "/home/bob".into()));
+        assert_eq!(found("42"), (42, 0, vec![0], "/".into()));
+        assert_eq!(found("42:43"), (42, 43, vec![43], "/".into()));
         let text = |user: &str| resolve_user(Some(&dir), user).unwrap_err().to_string();
         assert_eq!(text("ghost"), "unable to find user ghost: no matching entries in passwd file");
         assert_eq!(text("bob:ghost"), "unable to find group ghost: no matching entries in group file");
