@@ -50,6 +50,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The bytes it is about.
     pub span: Option<Span>,
+    /// The whole instruction `span` is a part of: what is named where only lines can be named.
+    pub lines: Option<Span>,
     /// Shown behind the carets.
     pub label: Option<String>,
     /// Other places.
@@ -75,7 +77,7 @@ impl Diagnostic {
     }
 
     fn new(code: &'static str, severity: Severity, span: Option<Span>, message: String) -> Self {
-        Self { code, severity, message, span, label: None, notes: Vec::new(), help: Vec::new() }
+        Self { code, severity, message, span, lines: None, label: None, notes: Vec::new(), help: Vec::new() }
     }
 
     /// Adds the text behind the carets.
@@ -130,7 +132,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     scored.filter(|(distance, _)| *distance < 3).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-fn edit_distance(a: &str, b: &str) -> usize {
+/// How many characters to add, take out or change, to make one word of the other.
+pub fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     if a.len().abs_diff(b.len()) > 12 {
         return usize::MAX;

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use kiln::diag;
-use kiln::dockerfile::{lint, parse, parse_trigger};
+use kiln::diag::{self, Diagnostic};
+use kiln::dockerfile::{Dockerfile, lint, parse, parse_trigger};
 use kiln::source::{SourceFile, SourceId, Sources};
 
 fn source(text: impl Into<Vec<u8>>) -> (Sources, SourceId) {
@@ -33,10 +33,14 @@ fn printed(text: &str) -> String {
         }
         let _ = writeln!(out, "   {}", compact(&format!("{:?}", instruction.kind)));
     }
-    for diagnostic in parsed.diagnostics.iter().chain(&lint::lint(&parsed.file, &sources)) {
+    for diagnostic in parsed.diagnostics.iter().chain(&linted(&parsed.file, &sources)) {
         let _ = write!(out, "\n{}", diag::render(diagnostic, &sources, false));
     }
     out
+}
+
+fn linted(file: &Dockerfile, sources: &Sources) -> Vec<Diagnostic> {
+    [lint::of_instructions(file, sources), lint::of_stages(file, sources)].concat()
 }
 
 /// Shortens `Text { text: "a", span: Span { source: SourceId(0), start: 1, end: 2 } }` to `"a"@1..2`.

@@ -7,7 +7,9 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use kiln::context::Ignore;
 use kiln::diag::{self, Diagnostic};
 use kiln::digest::{DiffId, Digest};
 use kiln::dockerfile::{Dockerfile, parse};
@@ -37,6 +39,7 @@ fn options(text: &str) -> Options {
         allow_insecure: false,
         add_hosts: Vec::new(),
         no_cache: NoCache::Never,
+        ignore: None,
         source_date_epoch: None,
     };
     for line in text.lines() {
@@ -44,6 +47,10 @@ fn options(text: &str) -> Options {
         let pair = || value.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect(line);
         match flag {
             "target" => options.target = Some(value.to_owned()),
+            "ignore" => {
+                let rules = Ignore::of_patterns(&value.split(' ').collect::<Vec<_>>()).expect(line);
+                options.ignore = Some(Arc::new(rules));
+            }
             "every-stage" => options.every_stage = true,
             "build-arg" => options.build_args.extend([pair()]),
             "label" => options.labels.extend([pair()]),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::annotations::Annotations;
 use super::assemble::Built;
+use super::call;
 use super::failure::{environment, internal};
 use super::images::Images;
 use super::load::{Loaded, load};
@@ -17,7 +18,8 @@ use super::{
     StepCounts, assemble, epoch, outputs, platforms,
 };
 use crate::context::Source;
-use crate::dockerfile;
+use crate::dockerfile::directive::CHECK_OPTIONS;
+use crate::dockerfile::{self, lint};
 use crate::executor::{CancelFlag, Executor, KeyAgent, KeyAgentError, Program};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
@@ -165,19 +167,28 @@ impl Build<'_> {
         let frontend = self.request.build_args.iter().rev().find(|(name, _)| name == "BUILDKIT_SYNTAX");
         dockerfile::frontend::check(sources, main, frontend.map(|(_, value)| value.as_str()))
             .map_err(|error| super::failure::diagnostics(vec![error]))?;
-        let parsed = dockerfile::parse(sources, main);
-        let (mut errors, mut warnings) = super::failure::split(parsed.diagnostics);
-        warnings.extend(dockerfile::lint::lint(&parsed.file, sources));
-        if !errors.is_empty() && self.request.call == Call::Build {
-            return Err(super::failure::syntax(errors, sources));
+        let mut parsed = dockerfile::parse(sources, main);
+        call::check_options(self.request, &mut parsed)?;
+        let file = parsed.file;
+        let mut warnings = lint::of_instructions(&file, sources);
+        if let Some(first) = parsed.diagnostics.first() {
+            let end = first.span.map_or(0, |span| span.start);
+            warnings.retain(|warning| warning.span.is_some_and(|span| span.start < end));
+            // What is asked of the rules is read before the file is.
+            let failure = match first.code {
+                CHECK_OPTIONS => super::failure::diagnostics(parsed.diagnostics),
+                _ => super::failure::syntax(parsed.diagnostics, sources),
+            };
+            return if self.is_check() { Ok(call::checked(&file, warnings, Some(failure))) } else { Err(failure) };
         }
-        let epoch = match self.epoch(open, loaded, &parsed.file).await {
+        if self.request.call == Call::Targets {
+            return Ok(call::described(CallReport::Targets(plan::targets(&file))));
+        }
+        warnings.extend(lint::of_stages(&file, sources));
+        let epoch = match self.epoch(open, loaded, &file).await {
             Ok(epoch) => epoch,
-            Err(failure) if self.request.call == Call::Build => return Err(failure),
-            Err(failure) => {
-                errors.extend(failure.diagnostics);
-                None
-            }
+            Err(failure) if self.is_check() => return Ok(call::checked(&file, warnings, Some(failure))),
+            Err(failure) => return Err(failure),
         };
         let worker = Arc::new(self.worker(open, loaded, epoch)?);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
@@ -186,55 +197,43 @@ impl Build<'_> {
         let mut merged = Merged::default();
         for platform in platforms::platforms(self.request) {
             let options = loaded.options(self.request, &platform)?.with_epoch(epoch);
-            let plan = match self.plan(&parsed.file, sources, &options, &images, &mut known).await {
+            let plan = match self.plan(&file, sources, &options, &images, &mut known).await {
                 Ok(plan) => plan,
-                Err(failure) if self.request.call == Call::Build => {
+                Err(failure) if self.is_check() => return Ok(call::checked(&file, warnings, Some(failure))),
+                Err(failure) => {
                     return Err(match options.several_platforms {
                         true => super::failure::of_platform(failure, &platform.to_string()),
                         false => failure,
                     });
                 }
-                Err(failure) => {
-                    let (more, noted) = super::failure::split(failure.diagnostics);
-                    errors.extend(more);
-                    warnings.extend(noted);
-                    break;
-                }
             };
-            let noted = plan.warnings.iter().cloned().chain(super::ignored::warnings(&plan.graph, loaded));
             // What is said of one platform is mostly said of each.
-            let new: Vec<_> = noted.filter(|warning| !warnings.contains(warning)).collect();
+            let new: Vec<_> = plan.warnings.iter().filter(|warning| !warnings.contains(*warning)).cloned().collect();
             warnings.extend(new);
-            if self.request.call != Call::Build {
-                break;
+            match self.request.call {
+                Call::Check => return Ok(call::checked(&file, warnings, None)),
+                Call::Outline => return Ok(call::described(CallReport::Outline(plan.outline))),
+                Call::Build | Call::Targets => merged.add(platform, plan),
             }
-            merged.add(platform, plan);
         }
-        if self.request.call != Call::Build {
-            return self.describe(errors, warnings);
-        }
-        if parsed.file.directives.check.error && !warnings.is_empty() {
+        // In the order of the file, each at the line it names.
+        warnings.sort_by_key(|warning| warning.lines.map(|lines| lines.start));
+        if file.directives.check.error && !warnings.is_empty() {
             return Err(super::failure::lint(warnings));
         }
-        let (built, steps) = self.solve(merged, &worker, loaded, vertices).await?;
+        let (built, steps) = match self.solve(merged, &worker, loaded, vertices).await {
+            Ok(solved) => solved,
+            Err(mut failure) => {
+                failure.diagnostics.splice(0..0, warnings);
+                return Err(failure);
+            }
+        };
         let image = self.deliver(open, &worker, vertices, &built).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
 
-    fn describe(
-        &self,
-        errors: Vec<crate::diag::Diagnostic>,
-        warnings: Vec<crate::diag::Diagnostic>,
-    ) -> Result<BuildOutcome, BuildFailure> {
-        match self.request.call {
-            Call::Check => {
-                let error = !errors.is_empty();
-                let diagnostics = errors.into_iter().chain(warnings).collect();
-                let report = Some(CallReport::Check { diagnostics, error });
-                Ok(BuildOutcome { report, ..BuildOutcome::default() })
-            }
-            _ => Err(BuildFailure::new(FailureKind::User, "--call=outline and --call=targets are not there yet")),
-        }
+    fn is_check(&self) -> bool {
+        self.request.call == Call::Check
     }
 
     /// What SOURCE_DATE_EPOCH comes to.

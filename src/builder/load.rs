@@ -149,6 +149,7 @@ impl Loaded {
                 NoCache::All => plan::NoCache::All,
                 NoCache::Stages(names) => plan::NoCache::Stages(names.clone()),
             },
+            ignore: self.contexts.get(&None).and_then(|source| source.ignore.clone()),
             source_date_epoch: None,
         })
     }

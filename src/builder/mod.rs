@@ -10,9 +10,9 @@ mod annotations;
 mod assemble;
 mod boot;
 mod build;
+mod call;
 mod epoch;
 mod failure;
-mod ignored;
 mod images;
 mod load;
 mod lock;
@@ -29,8 +29,7 @@ mod vertices;
 pub use build::build;
 
 pub use lock::{LockError, StoreLock};
-pub use outcome::{ArgumentDescription, OutlineDescription};
-pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts, TargetDescription};
+pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use prune::{PruneError, Pruned, prune};
 pub use request::{
     Annotation, AnnotationLevel, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,

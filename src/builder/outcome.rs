@@ -4,6 +4,7 @@ use crate::content::damaged_blob;
 use crate::diag::{Diagnostic, add_cause};
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Reference};
+use crate::plan::{Outline, Target};
 use crate::source::Sources;
 
 /// A build that ended well.
@@ -42,60 +43,19 @@ pub struct StepCounts {
 }
 
 /// What a call other than a build found.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum CallReport {
-    /// `--call=check`: what the lint rules say, in the order of the Dockerfile.
+    /// `--call=check`.
     Check {
-        /// Warnings, or errors where the Dockerfile asks for them.
-        diagnostics: Vec<Diagnostic>,
-        /// Whether the Dockerfile cannot be built: it has errors, or warnings and `# check=error=true`.
-        error: bool,
+        /// What the lint rules say, in the order in which they were asked.
+        warnings: Vec<Diagnostic>,
+        /// Why it cannot be built: a mistake in it, an image that cannot be had, or warnings and `# check=error=true`.
+        error: Option<Box<BuildFailure>>,
     },
     /// `--call=outline`.
-    Outline(OutlineDescription),
+    Outline(Outline),
     /// `--call=targets`, in the order of the Dockerfile.
-    Targets(Vec<TargetDescription>),
-}
-
-/// What one target can be given.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OutlineDescription {
-    /// Name of the target; empty when the stage has none.
-    pub name: String,
-    /// The comment above its `FROM`.
-    pub description: String,
-    /// The arguments it reads.
-    pub args: Vec<ArgumentDescription>,
-    /// The secrets its mounts name, and whether each is required.
-    pub secrets: Vec<(String, bool)>,
-    /// The ssh agents its mounts name, and whether each is required.
-    pub ssh: Vec<(String, bool)>,
-    /// The ids of its cache mounts.
-    pub caches: Vec<String>,
-}
-
-/// One `ARG`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ArgumentDescription {
-    /// Its name.
-    pub name: String,
-    /// Its value in this build; empty when it has none.
-    pub value: String,
-    /// The comment above it.
-    pub description: String,
-}
-
-/// One stage.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TargetDescription {
-    /// Its name, or empty.
-    pub name: String,
-    /// What its `FROM` names.
-    pub base: String,
-    /// The comment above its `FROM`.
-    pub description: String,
-    /// Whether it is built when no target is named.
-    pub default: bool,
+    Targets(Vec<Target>),
 }
 
 /// A build that did not end well.

@@ -104,11 +104,10 @@ impl Job {
     }
 
     fn print_report(&self, found: &CallReport, sources: &Sources) -> Exit {
-        let description = describe::describe(found, sources, self.call.json);
-        let fails = description.found_something && !self.call.ignore_status;
-        match report::printed(terminal::print(&description.text)) {
-            Exit::Success if fails => Exit::Failed,
-            exit => exit,
-        }
+        let description = describe::describe(found, sources, self.call.json, self.color);
+        let printed = report::printed(terminal::print(&description.text));
+        terminal::print_error(&description.error);
+        let fails = !description.error.is_empty() || (description.has_warnings && !self.call.ignore_status);
+        if printed == Exit::Success && fails { Exit::Failed } else { printed }
     }
 }

@@ -166,7 +166,7 @@ pub(super) fn warnings(all: &[Diagnostic], sources: &Sources, color: bool) -> St
 ///    2 | >>> RUN false
 /// --------------------
 /// ```
-fn excerpt(sources: &Sources, span: Span) -> String {
+pub(super) fn excerpt(sources: &Sources, span: Span) -> String {
     let file = sources.get(span.source);
     let (first, last) = file.lines_of(span);
     let around = if first == last { 2 } else { 1 };

@@ -111,7 +111,7 @@ fn calls() {
     for (line, want) in [
         ("--pull", "Build false false"),
         ("--check", "Check false false"),
-        ("--call lint", "Check false true"),
+        ("--call lint", "Check false false"),
         ("--call check", "Check false false"),
         ("--call check,format=json,ignorestatus=true", "Check true true"),
         ("--call targets", "Targets false false"),

@@ -20,11 +20,6 @@ impl Table {
         let cells = cells.into_iter().take(self.columns).map(|cell| cell.as_ref().to_owned());
         self.rows.push(cells.collect());
     }
-
-    /// Whether there is nothing under the headings.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.len() == 1
-    }
 }
 
 impl fmt::Display for Table {

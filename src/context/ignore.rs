@@ -102,6 +102,11 @@ impl Ignore {
         self.rules.iter().any(|rule| rule.negated)
     }
 
+    /// Whether some rule leaves out whatever is at the top.
+    pub fn excludes_every_entry(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.text.as_str(), "*" | "**" | "**/*"))
+    }
+
     /// Judges the top of the tree, which is never left out.
     pub fn top(&self) -> Verdict {
         Verdict { excluded: false, applied: vec![false; self.rules.len()] }

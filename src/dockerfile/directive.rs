@@ -28,51 +28,72 @@ impl Default for Directives {
 /// Which lint rules speak, and whether they end the build.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CheckOptions {
-    /// Rules not to report; `all` is every rule.
-    pub skip: Vec<String>,
+    /// Rules not to report.
+    pub skip: Chosen,
     /// True: a violation fails the build.
     pub error: bool,
-    /// Experimental rules to report; `all` is every one.
-    pub experimental: Vec<String>,
+    /// Experimental rules to report.
+    pub experimental: Chosen,
+}
+
+/// The code of the error about a `# check=` that cannot be read.
+pub const CHECK_OPTIONS: &str = "check-options";
+
+/// Some rules.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Chosen {
+    /// Every one.
+    All,
+    /// Those of these names; names of no rule choose nothing.
+    Named(Vec<String>),
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Self::Named(Vec::new())
+    }
+}
+
+impl Chosen {
+    fn add(&mut self, text: &str) {
+        match text.trim() {
+            "all" => *self = Self::All,
+            names => {
+                if let Self::Named(chosen) = self {
+                    *chosen = names.split(',').map(|name| name.trim().to_owned()).collect();
+                }
+            }
+        }
+    }
 }
 
 /// Why `check=` options cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckOptionsError {
     /// A part that is none of `skip=`, `error=` and `experimental=`.
-    #[error("failed to parse check options: invalid check option \"{0}\"")]
+    #[error("invalid check option \"{0}\"")]
     Unknown(String),
-    /// More parts than there are options.
-    #[error("failed to parse check options: too many parts in \"{0}\"")]
-    TooMany(String),
     /// `error=` is neither true nor false.
-    #[error("failed to parse check options: error is neither true nor false: \"{0}\"")]
+    #[error("failed to parse check option \"{0}\": neither true nor false")]
     NotBoolean(String),
 }
 
 impl CheckOptions {
-    /// Reads `skip=a,b;error=true;experimental=c`, the value of the directive and of the option that replaces it.
+    /// Reads `skip=a,b;error=true;experimental=c`, the value of the directive and of the option that replaces it. What
+    /// follows a second `;` is one part.
     pub fn parse(text: &str) -> Result<Self, CheckOptionsError> {
         let mut options = Self::default();
-        if text.trim().is_empty() {
-            return Ok(options);
-        }
-        let parts: Vec<&str> = text.split(';').map(str::trim).collect();
-        if parts.len() > 3 {
-            return Err(CheckOptionsError::TooMany(text.to_owned()));
-        }
-        for part in parts {
-            let unknown = |what: &str| CheckOptionsError::Unknown(what.to_owned());
-            let (key, value) = part.split_once('=').ok_or_else(|| unknown(part))?;
-            let names = || value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let text = text.trim();
+        for part in text.splitn(3, ';').filter(|_| !text.is_empty()) {
+            let (key, value) = part.split_once('=').ok_or_else(|| CheckOptionsError::Unknown(part.to_owned()))?;
             match key.trim() {
-                "skip" => options.skip = names().collect(),
-                "experimental" => options.experimental = names().collect(),
+                "skip" => options.skip.add(value),
+                "experimental" => options.experimental.add(value),
                 "error" => {
-                    let not_boolean = || CheckOptionsError::NotBoolean(value.to_owned());
+                    let not_boolean = || CheckOptionsError::NotBoolean(part.to_owned());
                     options.error = boolean(value.trim()).ok_or_else(not_boolean)?;
                 }
-                key => return Err(unknown(key)),
+                key => return Err(CheckOptionsError::Unknown(key.to_owned())),
             }
         }
         Ok(options)
@@ -131,28 +152,31 @@ pub(super) fn read(source: SourceId, text: &str, diagnostics: &mut Vec<Diagnosti
         if is_script && name == "escape" {
             continue;
         }
-        let error = |span, message| Diagnostic::error("directive", Span::new(source, span), message);
-        if seen.contains(&name) {
-            diagnostics.push(error(key, format!("only one {name} parser directive can be used")));
-        } else if let Err(message) = directives.set(name, &text[value.clone()]) {
-            diagnostics.push(error(value, message));
+        let mut error = |code, span, message| {
+            diagnostics.push(Diagnostic::error(code, Span::new(source, span), message));
+        };
+        let written = &text[value.clone()];
+        match name {
+            _ if seen.contains(&name) => {
+                error("directive", key, format!("only one {name} parser directive can be used"));
+            }
+            "escape" => match written {
+                "\\" => directives.escape = '\\',
+                "`" => directives.escape = '`',
+                other => {
+                    let message = format!("invalid escape token '{other}' does not match ` or \\");
+                    error("directive", value, message);
+                }
+            },
+            "check" => match CheckOptions::parse(written.split(' ').next().unwrap_or_default()) {
+                Ok(options) => directives.check = options,
+                Err(problem) => error(CHECK_OPTIONS, value, format!("failed to parse check options: {problem}")),
+            },
+            _ => {}
         }
         seen.push(name);
     }
     (directives, at)
-}
-
-impl Directives {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        match (name, value) {
-            ("syntax", _) => {}
-            ("escape", "\\") => self.escape = '\\',
-            ("escape", "`") => self.escape = '`',
-            ("escape", other) => return Err(format!("invalid escape token '{other}' does not match ` or \\")),
-            (_, text) => self.check = CheckOptions::parse(text).map_err(|error| error.to_string())?,
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -181,14 +205,29 @@ mod tests {
         check("# escape=x\n", '\\', "", Some("invalid escape token 'x' does not match ` or \\"));
         check("# escape=`\n# escape=`\n", '`', "", Some("only one escape parser directive can be used"));
         let options = CheckOptions::parse("foo").expect_err("unknown");
-        assert_eq!(options.to_string(), "failed to parse check options: invalid check option \"foo\"");
+        assert_eq!(options.to_string(), "invalid check option \"foo\"");
+        let foo = "failed to parse check options: invalid check option \"foo\"";
+        check("# check=foo\n", '\\', "", Some(foo));
     }
 
     #[test]
     fn check_options() {
-        let options = CheckOptions::parse("skip=A, B;error=true;experimental=all").expect("valid");
-        assert_eq!(options.skip, ["A", "B"]);
-        assert!(options.error);
-        assert_eq!(options.experimental, ["all"]);
+        let named = |names: &[&str]| Chosen::Named(names.iter().map(|name| (*name).to_owned()).collect());
+        let options = CheckOptions::parse(" skip=A, B; error = T ;experimental=all").expect("valid");
+        let want = CheckOptions { skip: named(&["A", "B"]), error: true, experimental: Chosen::All };
+        assert_eq!(options, want);
+        assert_eq!(CheckOptions::parse(" "), Ok(CheckOptions::default()));
+        // `all` is no name, and no part follows the third.
+        let options = CheckOptions::parse("skip=A,all;error=0;experimental=a;skip=all").expect("valid");
+        let want = CheckOptions { skip: named(&["A", "all"]), error: false, experimental: named(&["a;skip=all"]) };
+        assert_eq!(options, want);
+    }
+
+    #[test]
+    fn mistakes_in_check_options() {
+        let problem = |text: &str| CheckOptions::parse(text).expect_err("a mistake").to_string();
+        assert_eq!(problem("skip=A;"), "invalid check option \"\"");
+        assert_eq!(problem("foo =bar"), "invalid check option \"foo\"");
+        assert_eq!(problem("error=yes"), "failed to parse check option \"error=yes\": neither true nor false");
     }
 }

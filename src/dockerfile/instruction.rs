@@ -43,13 +43,15 @@ pub struct Comment {
 pub struct Instruction {
     /// The logical line: from the name to the last byte of its last physical line, without heredoc bodies.
     pub span: Span,
+    /// All lines that were read for it, heredoc bodies and what ends them among them.
+    pub lines: Span,
     /// The name, as bytes of the source; `sources.text(name_span)` is how it was written.
     pub name_span: Span,
     /// The name as written, for example `Run`.
     pub keyword_as_written: String,
     /// The logical line: continuations joined, comments inside removed, trimmed. For step names and history.
     pub original: String,
-    /// The comment block that ends on the line directly above, top first (descriptions, `check=skip=...`).
+    /// The comments above, top first, back to an empty one or another instruction (descriptions, `check=skip=...`).
     pub comments: Vec<Comment>,
     /// The first blank line inside the continued instruction, if any (lint rule NoEmptyContinuation).
     pub blank_continuation: Option<Span>,
@@ -296,7 +298,7 @@ impl Instruction {
     /// Returns what the comments directly above say of `name`, a stage or an ARG: the rest of the line `# name rest`.
     pub fn description_of(&self, name: &str) -> Option<&str> {
         let mut texts = self.comments.iter().map(|comment| comment.text.as_str());
-        texts.find_map(|text| text.strip_prefix(name)?.strip_prefix(' ')).map(str::trim)
+        texts.find_map(|text| text.strip_prefix(name)?.strip_prefix(' '))
     }
 }
 

@@ -86,6 +86,12 @@ impl<'a> Lines<'a> {
         Self { source, file, at, escape, diagnostics: Vec::new(), not_utf8: None }
     }
 
+    /// Returns the lines read so far, from the start of `span` on.
+    pub(super) fn since(&self, span: Span) -> Span {
+        let read = self.file.text()[..self.at].trim_end_matches(['\r', '\n']).len();
+        Span::new(self.source, span.start as usize..read.max(span.end as usize))
+    }
+
     /// Takes one physical line with its ending; returns where it starts.
     fn physical(&mut self) -> Option<(usize, &'a str)> {
         let rest = &self.file.text()[self.at..];
@@ -117,9 +123,8 @@ impl<'a> Lines<'a> {
                     "" => comments.clear(),
                     _ => comments.push(Comment { text: comment.to_owned(), span }),
                 }
-            } else if text.is_empty() {
-                comments.clear();
-            } else {
+            } else if !text.is_empty() {
+                // Blank lines do not part comments from what they stand above.
                 return Some(self.continued(start, text, comments));
             }
         }
@@ -225,8 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn comments_directly_above_belong_to_a_line() {
-        let file = SourceFile::new("Dockerfile", "# far\n\n# a\n#  b \nFROM x\nRUN y");
+    fn comments_above_belong_to_a_line() {
+        let file = SourceFile::new("Dockerfile", "# far\n#\n# a\n\n#  b \nFROM x\nRUN y");
         let mut lines = Lines::new(SourceId(0), &file, 0, '\\');
         let texts: Vec<_> = lines.next().expect("has a line").comments.into_iter().map(|c| c.text).collect();
         assert_eq!(texts, ["a", "b"]);

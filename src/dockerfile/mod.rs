@@ -57,7 +57,7 @@ pub struct Dockerfile {
 pub struct Parsed {
     /// What could be read. Usable as a whole only when `diagnostics` is empty.
     pub file: Dockerfile,
-    /// All mistakes, in order; each is an error. Lint warnings come from [`lint::lint`].
+    /// All mistakes, in order; each is an error. Lint warnings come from [`lint`].
     pub diagnostics: Vec<Diagnostic>,
 }
 

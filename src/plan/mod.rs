@@ -21,6 +21,7 @@ mod history;
 mod lower;
 mod names;
 mod options;
+mod outline;
 mod path;
 mod print;
 mod scope;
@@ -40,6 +41,7 @@ pub use graph::{
     RunOp, Step, StepGraph, StepId, Tree, WorkdirOp,
 };
 pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
+pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
 
 /// The host name of a RUN unless BUILDKIT_SANDBOX_HOSTNAME gives another (rule 10.6).
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -78,6 +80,8 @@ pub struct Plan {
     pub config: ImageConfig,
     /// History, oldest first.
     pub history: Vec<HistoryItem>,
+    /// What it can be given.
+    pub outline: Outline,
     /// Lint warnings that need more than the syntax.
     pub warnings: Vec<Diagnostic>,
 }

@@ -1,9 +1,11 @@
 //! What a plan depends on besides the Dockerfile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::arguments::EPOCH;
 use super::graph::RunNetwork;
+use crate::context::Ignore;
 use crate::oci::{Platform, Reference};
 
 /// The part of a build's request that planning needs.
@@ -35,6 +37,8 @@ pub struct Options {
     pub add_hosts: Vec<(String, String)>,
     /// `--no-cache`, `--no-cache-filter`.
     pub no_cache: NoCache,
+    /// What the build context leaves out (lint rule CopyIgnoredFile).
+    pub ignore: Option<Arc<Ignore>>,
     /// What SOURCE_DATE_EPOCH comes to, in seconds since 1970; see [`super::epoch`].
     pub source_date_epoch: Option<i64>,
 }

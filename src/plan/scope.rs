@@ -4,7 +4,7 @@
 //! image is kept apart, in the config.
 
 /// ARGs that speak to the builder alone: declared, and seen in the history, but no variables (rule 8.11).
-const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+pub(super) const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 use super::names::Names;
 

@@ -1,5 +1,7 @@
 //! Stages: instructions grouped under their FROM, and what each stage starts from and refers to.
 
+use std::cell::RefCell;
+
 use super::arguments::{EPOCH, Globals, add_globals, automatic};
 use super::{ImageKey, ImageSource, NamedContext, Options};
 use crate::diag::{Diagnostic, nearest, suggestion};
@@ -260,13 +262,11 @@ fn open_stage<'a>(
     options: &Options,
     escape: char,
 ) -> Result<Stage<'a>, Diagnostic> {
-    let known = |name: &str| globals.get(name).cloned();
-    let expanded = |text: &Text| expand(&text.text, escape, &known).map_err(|error| error.at(text));
     let platform = match &from.platform {
         None => options.platform.clone(),
-        Some(text) => parse_platform(text, &expanded(text)?.text)?,
+        Some(text) => parse_platform(text, &expand_from(text, globals, escape)?.0)?,
     };
-    let reference = expanded(&from.reference)?.text;
+    let (reference, _) = expand_from(&from.reference, globals, escape)?;
     if reference.trim().is_empty() {
         let message = format!("base name ({}) should not be blank", from.reference.text);
         return Err(Diagnostic::error("blank-base", from.reference.span, message)
@@ -293,6 +293,27 @@ fn open_stage<'a>(
         _ => platform,
     };
     Ok(Stage { name: stage_name(from), head, base, platform, body: Vec::new() })
+}
+
+/// Expands a word of a FROM; also says which arguments it used.
+pub(super) fn expand_from(text: &Text, globals: &Globals, escape: char) -> Result<(String, Used), Diagnostic> {
+    let known = RefCell::new(Vec::new());
+    let look_up = |name: &str| {
+        let value = globals.get(name).cloned();
+        known.borrow_mut().extend(value.is_some().then(|| name.to_owned()));
+        value
+    };
+    let expanded = expand(&text.text, escape, &look_up).map_err(|error| error.at(text))?;
+    let mut known = known.into_inner();
+    known.sort_unstable();
+    known.dedup();
+    Ok((expanded.text, Used { known, unknown: expanded.undefined }))
+}
+
+/// The arguments that a word looks up, each once.
+pub(super) struct Used {
+    pub(super) known: Vec<String>,
+    unknown: Vec<String>,
 }
 
 fn broken_stage<'a>(head: &'a Instruction, from: &'a From, options: &Options) -> Stage<'a> {
@@ -328,7 +349,7 @@ fn default_globals(file: &Dockerfile, head: &[Instruction], options: &Options) -
     globals
 }
 
-/// Lint rules UndefinedArgInFrom and InvalidDefaultArgInFrom.
+/// Lint rules about what FROM lines expand to.
 fn from_warnings(
     file: &Dockerfile,
     head: &Instruction,
@@ -336,25 +357,42 @@ fn from_warnings(
     globals: &Globals,
     defaults: &Globals,
 ) -> Vec<Diagnostic> {
-    let escape = file.directives.escape;
     let mut found = Vec::new();
     let mut warn = |rule, span, message: String| found.extend(lint::warning(file, rule, head, span, message));
-    for text in from.platform.iter().chain([&from.reference]) {
-        let Ok(expanded) = expand(&text.text, escape, &|name| globals.get(name).cloned()) else { continue };
-        for name in expanded.undefined.iter().filter(|name| !declared(file, name)) {
-            let hint = suggestion(name, globals.keys().map(String::as_str).chain(global_names(file)));
-            warn("UndefinedArgInFrom", text.span, format!("FROM argument '{name}' is not declared{hint}"));
+    let by_default = expand(&from.reference.text, file.directives.escape, &|name| defaults.get(name).cloned());
+    if by_default.is_ok_and(|expanded| Reference::parse(&expanded.text).is_err()) {
+        let written = &from.reference.text;
+        let message = format!("Default value for ARG {written} results in empty or invalid base image name");
+        warn("InvalidDefaultArgInFrom", from.reference.span, message);
+    }
+    for text in [&from.reference].into_iter().chain(&from.platform) {
+        let Ok((_, used)) = expand_from(text, globals, file.directives.escape) else { continue };
+        for name in used.unknown.iter().filter(|name| !declared(file, name)) {
+            let near = lint::did_you_mean(name, "", globals.keys().map(String::as_str).chain(global_names(file)));
+            warn("UndefinedArgInFrom", text.span, format!("FROM argument '{name}' is not declared{near}"));
         }
     }
-    let text = &from.reference;
-    if let Ok(expanded) = expand(&text.text, escape, &|name| defaults.get(name).cloned()) {
-        let is_stage_or_image = Reference::parse(&expanded.text).is_ok();
-        if text.text.contains('$') && !is_stage_or_image {
-            let message = format!("Default value for ARG {} results in empty or invalid base image name", text.text);
-            warn("InvalidDefaultArgInFrom", text.span, message);
-        }
+    let Some(platform) = &from.platform else { return found };
+    let Ok((value, used)) = expand_from(platform, globals, file.directives.escape) else { return found };
+    if used.known == ["TARGETPLATFORM"] && used.unknown.is_empty() && globals.get("TARGETPLATFORM") == Some(&value) {
+        let message = format!(
+            "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
+            platform.text
+        );
+        warn("RedundantTargetPlatform", platform.span, message);
+    }
+    if used.known.is_empty() && used.unknown.is_empty() && !is_named_for(from, &value) {
+        let message = format!("FROM --platform flag should not use constant value \"{value}\"");
+        warn("FromPlatformFlagConstDisallowed", platform.span, message);
     }
     found
+}
+
+/// Whether the name of a stage says that a constant platform is meant. One that cannot be read is an error anyway.
+fn is_named_for(from: &From, platform: &str) -> bool {
+    let name = stage_name(from).unwrap_or_default();
+    platform.parse().is_ok_and(|Platform { os, architecture, .. }| name.contains(&os) || name.contains(&architecture))
+        || platform.parse::<Platform>().is_err()
 }
 
 /// The names of the ARGs before the first FROM.

@@ -30,7 +30,8 @@ pub(crate) fn read_dockerfile(bytes: &[u8]) {
     let _ = frontend::check(&sources, id, None);
     let parsed = parse(&sources, id);
     let mut said = parsed.diagnostics.clone();
-    said.extend(lint::lint(&parsed.file, &sources));
+    said.extend(lint::of_instructions(&parsed.file, &sources));
+    said.extend(lint::of_stages(&parsed.file, &sources));
     for instruction in &parsed.file.instructions {
         check_spans(&sources, [instruction.span, instruction.name_span]);
         match &instruction.kind {
@@ -104,6 +105,7 @@ fn options() -> Options {
         allow_insecure: true,
         add_hosts: Vec::new(),
         no_cache: NoCache::Never,
+        ignore: None,
         source_date_epoch: None,
     }
 }

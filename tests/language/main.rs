@@ -24,12 +24,14 @@ mod index;
 mod json;
 mod layout;
 mod lines;
+mod lint;
 mod metadata;
 mod mounts;
 mod onbuild;
 mod output;
 mod platforms;
 mod reading;
+mod requests;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;

@@ -82,6 +82,7 @@ pub(super) fn instruction(
     }
     Ok(Instruction {
         span: logical.span(whole.clone()),
+        lines: lines.since(logical.span(whole.clone())),
         name_span: logical.span(name_range.clone()),
         keyword_as_written: logical.text[name_range].to_owned(),
         original: logical.text[whole].to_owned(),

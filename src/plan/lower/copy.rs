@@ -38,6 +38,9 @@ impl Lowering<'_> {
         for source in &op.sources {
             if let CopySource::Path { path, span } = source {
                 refuse_remote(path, *span)?;
+                if op.from == Tree::Context(None) {
+                    self.check_ignored(path, false, *span);
+                }
             }
         }
         Ok(self.transferred(state, "COPY", op, shown, instruction, place))
@@ -57,6 +60,11 @@ impl Lowering<'_> {
             Some(text) => Some((self.expand(&state.scope, text)?, text.span)).filter(|(text, _)| !text.is_empty()),
         };
         op.sources = op.sources.into_iter().map(remote).collect();
+        for source in &op.sources {
+            if let CopySource::Path { path, span } = source {
+                self.check_ignored(path, true, *span);
+            }
+        }
         if let Some((_, span)) = &checksum {
             check_checksum(&op.sources, *span)?;
         }

@@ -18,10 +18,13 @@ impl Lowering<'_> {
         &mut self,
         mut state: StageState,
         declarations: &[ArgDeclaration],
+        instruction: &Instruction,
+        place: &Place<'_>,
     ) -> Result<StageState, Diagnostic> {
         let mut shown = vec!["ARG".to_owned()];
         for declaration in declarations {
             let name = declaration.name.text.as_str();
+            self.check_secret("ARG", name, declaration.name.span);
             let value = match (self.options.build_args.get(name), &declaration.default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => Some(self.expand(&state.scope, default)?),
@@ -31,14 +34,26 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.to_owned(),
             });
+            let is_own = self.options.build_args.contains_key(name) || declaration.default.is_some() || value.is_none();
+            let given = self.given.entry(place.stage_index).or_default();
+            given.arg(declaration, is_own.then_some(value.as_deref()), instruction, place.lines);
             state.scope = state.scope.with_arg(name, value);
         }
         Ok(state.with_history(shown.join(" ")))
     }
 
     /// All keys and values see the environment before the line (rule 6.14).
-    pub(super) fn env(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, pairs)?;
+    pub(super) fn env(
+        &mut self,
+        mut state: StageState,
+        written: &KeyValues,
+        instruction: &Instruction,
+    ) -> Result<StageState, Diagnostic> {
+        let pairs = self.pairs(&state, written)?;
+        self.check_form(written, instruction);
+        for ((key, _), pair) in pairs.iter().zip(&written.pairs) {
+            self.check_secret("ENV", key, pair.key.span);
+        }
         let mut shown = vec!["ENV".to_owned()];
         for (key, value) in pairs {
             let entry = format!("{key}={value}");
@@ -56,8 +71,14 @@ impl Lowering<'_> {
         Ok(state.with_history(shown.join(" ")))
     }
 
-    pub(super) fn label(&mut self, mut state: StageState, pairs: &KeyValues) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, pairs)?;
+    pub(super) fn label(
+        &mut self,
+        mut state: StageState,
+        written: &KeyValues,
+        instruction: &Instruction,
+    ) -> Result<StageState, Diagnostic> {
+        let pairs = self.pairs(&state, written)?;
+        self.check_form(written, instruction);
         let mut shown = vec!["LABEL".to_owned()];
         for (key, value) in pairs {
             shown.push(format!("{key}={value}"));
@@ -84,6 +105,8 @@ impl Lowering<'_> {
         place: &mut Place<'_>,
     ) -> Result<StageState, Diagnostic> {
         let expanded = self.expand(&state.scope, written)?;
+        self.check_workdir(&state, &expanded, written);
+        state.workdir_set = true;
         let path =
             if expanded.is_empty() { state.workdir().to_owned() } else { path::workdir(state.workdir(), &expanded) };
         state.config.config.working_dir.clone_from(&path);
@@ -123,6 +146,7 @@ impl Lowering<'_> {
         for (port, span) in ports {
             let spec =
                 PortSpec::parse(&port).map_err(|error| Diagnostic::error("invalid-port", span, error.to_string()))?;
+            self.check_port(&spec, &port, span);
             let keys: Vec<String> = spec.keys().collect();
             shown.extend(keys.iter().cloned());
             state.config.config.exposed_ports.extend(keys);

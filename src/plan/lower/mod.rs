@@ -4,21 +4,26 @@
 //! * here: the fold, FROM, and what all instructions share (expansion, history, steps)
 //! * `metadata`: instructions that only change the config or the scope
 //! * `run`, `copy`: instructions that make steps
+//! * `lint`: what is legal, and probably not meant
 
 mod copy;
+mod lint;
 mod metadata;
 mod run;
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::graph::{ImageOp, Op, Root, Step, StepGraph, StepId, Tree};
+use super::outline::{self, Given};
 use super::scope::Scope;
 use super::stage::{Base, Stage, Stages};
 use super::trigger::Triggers;
+use lint::{Finding, Once};
+
 use super::{HistoryItem, KnownImages, NoCache, Options, Plan};
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::Diagnostic;
 use crate::dockerfile::expand::{ExpandError, expand};
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text, lint};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text};
 use crate::oci::{ImageConfig, Platform};
 use crate::source::Span;
 
@@ -42,6 +47,8 @@ struct StageState {
     root: Root,
     /// Whether CMD was set in this stage (rule 13.11).
     cmd_set: bool,
+    /// Whether this stage, or one it builds on, has a WORKDIR.
+    workdir_set: bool,
 }
 
 /// The steps and warnings made so far.
@@ -52,9 +59,11 @@ struct Lowering<'a> {
     known: &'a KnownImages,
     escape: char,
     graph: StepGraph,
+    /// What stages can be given, by place.
+    given: BTreeMap<usize, Given>,
     warnings: Vec<Diagnostic>,
-    /// What the current instruction uses that nobody set, and where.
-    undefined: Vec<(String, Span)>,
+    /// What lint rules say of the current instruction.
+    findings: Vec<Finding>,
 }
 
 /// Where an instruction stands: which stage, and which of its steps comes next.
@@ -67,6 +76,11 @@ struct Place<'a> {
     platform: Option<String>,
     next: usize,
     total: usize,
+    /// What its FROM names.
+    named: Span,
+    /// The lines of the current instruction; of the FROM when that triggers it.
+    lines: Span,
+    once: Once,
 }
 
 /// Lowers every stage that `triggers` says is reachable.
@@ -84,8 +98,9 @@ pub(super) fn lower(
         known,
         escape: file.directives.escape,
         graph: StepGraph::default(),
+        given: BTreeMap::new(),
         warnings: stages.warnings.clone(),
-        undefined: Vec::new(),
+        findings: Vec::new(),
     };
     let mut finished: BTreeMap<usize, StageState> = BTreeMap::new();
     let mut errors = Vec::new();
@@ -102,6 +117,7 @@ pub(super) fn lower(
         }
     }
     if !errors.is_empty() {
+        errors.extend(lowering.warnings);
         return Err(errors);
     }
     let mut last = finished.remove(&stages.target).expect("the target is always reachable");
@@ -111,6 +127,7 @@ pub(super) fn lower(
         root: last.root,
         config: last.config,
         history: last.history,
+        outline: outline::outline(file, stages, &lowering.given, options),
         warnings: lowering.warnings,
     })
 }
@@ -140,12 +157,21 @@ impl<'a> Lowering<'a> {
         };
         let total = 1 + instructions().filter(|instruction| makes_step(&instruction.kind)).count();
         let platform = self.platform_shown(&stage.platform, &Scope::default());
-        let mut place = Place { stage, stage_index: at, label, platform, next: 1, total };
+        let lines = stage.head.lines;
+        let named = match &stage.head.kind {
+            InstructionKind::From(from) => from.reference.span,
+            _ => stage.head.span,
+        };
+        let mut place =
+            Place { stage, stage_index: at, label, platform, next: 1, total, named, lines, once: Once::new() };
         let mut state = self.open(&mut place, finished)?;
-        for instruction in instructions() {
+        self.report(stage.head, lines);
+        for (number, instruction) in instructions().enumerate() {
             place.platform = self.platform_shown(&stage.platform, &state.scope);
-            state = self.instruction(state, instruction, &mut place, finished)?;
-            self.warn_undefined(instruction);
+            place.lines = if number < triggers.len() { lines } else { instruction.lines };
+            let lowered = self.instruction(state, instruction, &mut place, finished);
+            self.report(instruction, place.lines);
+            state = lowered?;
         }
         Ok(state)
     }
@@ -167,7 +193,7 @@ impl<'a> Lowering<'a> {
             Base::Stage(earlier) => finished[earlier].clone(),
             Base::Image(key, written) => {
                 let known = &self.known[key];
-                self.warn_foreign(stage, written, &known.platform);
+                self.check_platform(key, written, known, place.named);
                 let root = Some(self.image_step(place, known.image.clone(), stage.head.span));
                 let config = known.config.clone();
                 let history = config.history.iter().cloned().map(HistoryItem::Inherited).collect();
@@ -178,6 +204,7 @@ impl<'a> Lowering<'a> {
                     history,
                     root,
                     cmd_set: false,
+                    workdir_set: false,
                 }
             }
             Base::Directory(name) => {
@@ -223,16 +250,27 @@ impl<'a> Lowering<'a> {
             Kind::Copy(copy) => self.copy(state, copy, instruction, place, finished),
             Kind::Add(add) => self.add(state, add, instruction, place),
             Kind::Workdir(path) => self.workdir(state, path, instruction, place),
-            Kind::Arg(declarations) => self.arg(state, declarations),
-            Kind::Env(pairs) => self.env(state, pairs),
-            Kind::Label(pairs) => self.label(state, pairs),
-            Kind::Cmd(form) => Ok(metadata::cmd(state, form)),
-            Kind::Entrypoint(form) => Ok(metadata::entrypoint(state, form)),
+            Kind::Arg(declarations) => self.arg(state, declarations, instruction, place),
+            Kind::Env(pairs) => self.env(state, pairs, instruction),
+            Kind::Label(pairs) => self.label(state, pairs, instruction),
+            Kind::Cmd(form) => {
+                self.check_once(instruction, place);
+                self.check_shell_form(&state, form, instruction);
+                Ok(metadata::cmd(state, form))
+            }
+            Kind::Entrypoint(form) => {
+                self.check_once(instruction, place);
+                self.check_shell_form(&state, form, instruction);
+                Ok(metadata::entrypoint(state, form))
+            }
             Kind::User(user) => self.user(state, user),
             Kind::Expose(words) => self.expose(state, words),
             Kind::Volume(words) => self.volume(state, words),
             Kind::StopSignal(signal) => self.stop_signal(state, signal),
-            Kind::Healthcheck(check) => Ok(metadata::healthcheck(state, check)),
+            Kind::Healthcheck(check) => {
+                self.check_once(instruction, place);
+                Ok(metadata::healthcheck(state, check))
+            }
             Kind::Shell(shell) => Ok(metadata::shell(state, shell)),
             Kind::OnBuild(trigger) => Ok(metadata::on_build(state, trigger)),
             Kind::Maintainer(name) => Ok(metadata::maintainer(state, name)),
@@ -255,36 +293,6 @@ impl<'a> Lowering<'a> {
         expand: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, ExpandError>,
     ) -> Result<T, Diagnostic> {
         expand(&|name| scope.get(name).map(str::to_owned)).map_err(|error| error.at(text))
-    }
-
-    /// Notes names that were looked up and are not set. One that an ARG declared may be unset (rule 6.2).
-    fn note_undefined(&mut self, scope: &Scope, names: &[String], span: Span) {
-        for name in names.iter().filter(|name| !scope.declares(name)) {
-            let known = scope.variables().iter().map(|(name, _)| name.as_str()).take(CANDIDATES);
-            let near = if self.warnings.len() < SUGGESTIONS { nearest(name, known) } else { None };
-            let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-            self.undefined.push((format!("Usage of undefined variable '${name}'{hint}"), span));
-        }
-    }
-
-    /// Lint rule UndefinedVar, for the instruction just lowered.
-    fn warn_undefined(&mut self, instruction: &Instruction) {
-        for (message, span) in std::mem::take(&mut self.undefined) {
-            self.warnings.extend(lint::warning(self.file, "UndefinedVar", instruction, span, message));
-        }
-    }
-
-    /// Lint rule InvalidBaseImagePlatform: the base image of `stage`, called `name`, is for another machine.
-    fn warn_foreign(&mut self, stage: &Stage<'_>, name: &str, image: &Platform) {
-        let InstructionKind::From(from) = &stage.head.kind else { return };
-        if (&image.os, &image.architecture) != (&stage.platform.os, &stage.platform.architecture) {
-            let wanted = &stage.platform;
-            let message = format!(
-                "Base image {name} was pulled with platform \"{image}\", expected \"{wanted}\" for current build"
-            );
-            let span = from.reference.span;
-            self.warnings.extend(lint::warning(self.file, "InvalidBaseImagePlatform", stage.head, span, message));
-        }
     }
 
     /// Adds the step of an instruction, named as users see it.
@@ -325,7 +333,9 @@ impl<'a> Lowering<'a> {
             Base::Stage(earlier) => Tree::Root(finished[&earlier].root),
             Base::Directory(name) => Tree::Context(Some(name)),
             Base::Image(key, written) => {
-                let image = self.known[&key].image.clone();
+                let known = &self.known[&key];
+                self.check_platform(&key, &written, known, from.span);
+                let image = known.image.clone();
                 let name = format!("FROM {written}");
                 let (op, platform) = (Op::Image(image), place.platform.clone());
                 Tree::Root(Some(self.graph.push(Step { name, span: from.span, platform, ignore_cache: false, op })))
@@ -373,7 +383,7 @@ fn scratch(stage: &Stage<'_>) -> StageState {
     };
     config.config.working_dir = "/".to_owned();
     let (scope, env_places) = (Scope::default(), HashMap::new());
-    StageState { scope, config, env_places, history: Vec::new(), root: None, cmd_set: false }
+    StageState { scope, config, env_places, history: Vec::new(), root: None, cmd_set: false, workdir_set: false }
 }
 
 /// Whether users see a numbered step for it.

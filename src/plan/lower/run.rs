@@ -107,20 +107,21 @@ impl Lowering<'_> {
                 let kind = MountKind::Tmpfs { size: tmpfs.size_bytes };
                 RunMount { target: tmpfs.target, readonly: tmpfs.readonly, kind, span }
             }
-            ResolvedMount::Secret(secret) => RunMount {
-                target: secret.target.unwrap_or_default(),
-                readonly: true,
-                kind: MountKind::Secret {
+            ResolvedMount::Secret(secret) => {
+                let given = self.given.entry(place.stage_index).or_default();
+                given.secret(&secret.id, secret.required, place.lines);
+                let kind = MountKind::Secret {
                     id: secret.id,
                     env: secret.env,
                     required: secret.required,
                     mode: secret.mode,
                     uid: secret.uid,
                     gid: secret.gid,
-                },
-                span,
-            },
+                };
+                RunMount { target: secret.target.unwrap_or_default(), readonly: true, kind, span }
+            }
             ResolvedMount::Ssh(ssh) => {
+                self.given.entry(place.stage_index).or_default().ssh(&ssh.id, ssh.required, place.lines);
                 let number = *agents;
                 *agents += 1;
                 let kind =
