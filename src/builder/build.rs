@@ -1,10 +1,10 @@
 //! One build, from request to outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::access::Access;
 use super::annotations::Annotations;
 use super::assemble::Built;
 use super::call;
@@ -14,13 +14,13 @@ use super::load::{Loaded, load};
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
-    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, SecretSource, SshSource,
-    StepCounts, assemble, epoch, outputs, platforms,
+    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, StepCounts, assemble, epoch,
+    outputs, platforms,
 };
 use crate::context::Source;
 use crate::dockerfile::directive::CHECK_OPTIONS;
 use crate::dockerfile::{self, lint};
-use crate::executor::{CancelFlag, Executor, KeyAgent, KeyAgentError, Program};
+use crate::executor::{CancelFlag, Executor};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
@@ -118,8 +118,9 @@ impl Build<'_> {
             self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
         }
         let open = Open::store(self.request)?;
-        let loaded = load(self.request, &open).await?;
-        let ended = self.until_mended(&open, &loaded).await;
+        let access = Access::of(self.request, &open, &self.cancel)?;
+        let loaded = load(self.request, &open, &access).await?;
+        let ended = self.until_mended(&open, &access, &loaded).await;
         loaded.save_caches();
         if self.cancel.is_cancelled() { Err(canceled()) } else { ended }
     }
@@ -134,12 +135,12 @@ impl Build<'_> {
 
     /// Builds; and builds again when a blob of the store turned out to be lost or damaged, without that blob: what
     /// made it is then done again.
-    async fn until_mended(&self, open: &Open, loaded: &Loaded) -> Result<BuildOutcome, BuildFailure> {
+    async fn until_mended(&self, open: &Open, access: &Access, loaded: &Loaded) -> Result<BuildOutcome, BuildFailure> {
         let mut mended = BTreeSet::new();
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         loop {
             let (mut sources, main) = loaded.sources();
-            let failure = match self.of_dockerfile(open, loaded, &vertices, &mut sources, main).await {
+            let failure = match self.of_dockerfile(open, access, loaded, &vertices, &mut sources, main).await {
                 Ok(outcome) => return Ok(BuildOutcome { sources, ..outcome }),
                 Err(failure) => BuildFailure { sources, ..failure },
             };
@@ -159,6 +160,7 @@ impl Build<'_> {
     async fn of_dockerfile(
         &self,
         open: &Open,
+        access: &Access,
         loaded: &Loaded,
         vertices: &Vertices,
         sources: &mut Sources,
@@ -185,12 +187,12 @@ impl Build<'_> {
             return Ok(call::described(CallReport::Targets(plan::targets(&file))));
         }
         warnings.extend(lint::of_stages(&file, sources));
-        let epoch = match self.epoch(open, loaded, &file).await {
+        let epoch = match self.epoch(access, loaded, &file).await {
             Ok(epoch) => epoch,
             Err(failure) if self.is_check() => return Ok(call::checked(&file, warnings, Some(failure))),
             Err(failure) => return Err(failure),
         };
-        let worker = Arc::new(self.worker(open, loaded, epoch)?);
+        let worker = Arc::new(self.worker(open, access, loaded, epoch)?);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
         let images = Images::new(self.request, open, &worker, vertices);
         let mut known = KnownImages::new();
@@ -239,61 +241,37 @@ impl Build<'_> {
     /// What SOURCE_DATE_EPOCH comes to.
     async fn epoch(
         &self,
-        open: &Open,
+        access: &Access,
         loaded: &Loaded,
         file: &dockerfile::Dockerfile,
     ) -> Result<Option<i64>, BuildFailure> {
         let platform = platforms::platforms(self.request).into_iter().next().unwrap_or_else(Platform::host);
         let options = loaded.options(self.request, &platform)?;
         let named = plan::epoch(file, &options).map_err(|error| super::failure::diagnostics(vec![error]))?;
-        epoch::resolve(self.request, open, named).await
+        epoch::resolve(self.request, access, named).await
     }
 
-    fn worker(&self, open: &Open, loaded: &Loaded, epoch: Option<i64>) -> Result<Worker, BuildFailure> {
+    fn worker(
+        &self,
+        open: &Open,
+        access: &Access,
+        loaded: &Loaded,
+        epoch: Option<i64>,
+    ) -> Result<Worker, BuildFailure> {
         let request = self.request;
-        let mut secrets = BTreeMap::new();
-        for secret in &request.secrets {
-            let value = match &secret.source {
-                SecretSource::Value(bytes) => bytes.0.clone(),
-                SecretSource::File(path) => std::fs::read(path).map_err(|error| {
-                    environment(format!("cannot read secret {} from `{}`", secret.id, path.display()), &error)
-                })?,
-            };
-            secrets.insert(secret.id.clone(), value);
-        }
-        let (mut agents, mut key_agents) = (BTreeMap::new(), Vec::new());
-        for agent in &request.ssh {
-            match &agent.source {
-                SshSource::Socket(path) => {
-                    agents.insert(agent.id.clone(), path.clone());
-                }
-                SshSource::Keys(keys) => {
-                    let started = key_agent(open, &agent.id, keys)?;
-                    agents.insert(agent.id.clone(), started.socket().to_owned());
-                    key_agents.push(started);
-                }
-            }
-        }
         let time = epoch.map_or(request.now, Timestamp::from_seconds);
         let contexts: BTreeMap<Option<String>, Arc<Source>> = loaded.contexts.clone();
         Ok(Worker {
             store: open.content.clone(),
             snapshots: open.snapshots.clone(),
             cache: open.cache.clone(),
+            fetcher: access.fetcher.clone(),
             registry: open.registry.clone(),
             contexts,
             cache_mounts: request.store.join("mounts"),
             executor: Executor::of_this_process()
                 .map_err(|error| super::failure::failure(FailureKind::Environment, &error))?,
-            settings: Settings {
-                created: rfc3339(time),
-                time,
-                epoch,
-                secrets,
-                agents,
-                key_agents,
-                resolv_conf: request.host_resolv_conf.clone(),
-            },
+            settings: Settings { created: rfc3339(time), time, epoch, resolv_conf: request.host_resolv_conf.clone() },
             sink: self.sink.clone(),
             cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,
             busy: Default::default(),
@@ -381,23 +359,4 @@ impl Build<'_> {
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;
         Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: outputs::names(self.request) }))
     }
-}
-
-/// Starts an agent for the key files of one `--ssh`.
-fn key_agent(open: &Open, id: &str, keys: &[PathBuf]) -> Result<KeyAgent, BuildFailure> {
-    let doing = format!("cannot forward the keys of --ssh {id}");
-    let program = Program::of_this_process().map_err(|error| environment(doing.clone(), &error))?;
-    let directory = open.snapshots.scratch().map_err(|error| environment(doing.clone(), &error))?;
-    KeyAgent::start(&program, directory, keys).map_err(|error| {
-        let mut failure = environment(doing, &error);
-        match error {
-            KeyAgentError::Missing { .. } => failure.help.push("install OpenSSH's client programs".to_owned()),
-            KeyAgentError::Refused { .. } => {
-                failure.kind = FailureKind::User;
-                failure.help.push("a key with a passphrase needs an agent of yours: `--ssh default`".to_owned());
-            }
-            KeyAgentError::NotListening { .. } => {}
-        }
-        failure
-    })
 }

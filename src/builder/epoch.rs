@@ -2,51 +2,52 @@
 
 use std::fs::File;
 
-use super::failure::environment;
-use super::store::Open;
-use super::{BuildFailure, BuildRequest, ContextSource, FailureKind, NamedContext, remote};
-use crate::context::{GitAddress, decompressed, http_date};
+use super::access::Access;
+use super::remote::{blocking, cannot_fetch, download, repository};
+use super::{BuildFailure, BuildRequest, ContextSource, NamedContext};
+use crate::context::{GitAddress, decompressed};
 use crate::plan::Epoch;
 
 /// Returns seconds since 1970; `None` when what was named has no time.
-pub(super) async fn resolve(request: &BuildRequest, open: &Open, epoch: Epoch) -> Result<Option<i64>, BuildFailure> {
+pub(super) async fn resolve(
+    request: &BuildRequest,
+    access: &Access,
+    epoch: Epoch,
+) -> Result<Option<i64>, BuildFailure> {
     match epoch {
         Epoch::Unset => Ok(None),
         Epoch::Seconds(seconds) => Ok(Some(seconds)),
-        Epoch::Http(url) => http(open, &url).await,
-        Epoch::Git(url) => git(open, &url).await.map(Some),
+        Epoch::Http(url) => http(access, &url).await,
+        Epoch::Git(address) => git(access, *address).await.map(Some),
         Epoch::Context(None) => match &request.context {
-            ContextSource::Git(url) => git(open, url).await.map(Some),
-            ContextSource::Http(url) => http(open, url).await,
+            ContextSource::Git(url) => git(access, repository(url)?).await.map(Some),
+            ContextSource::Http(url) => http(access, url).await,
             _ => Ok(None),
         },
         Epoch::Context(Some(name)) => match request.build_contexts.get(&name) {
-            Some(NamedContext::Git(url)) => git(open, url).await.map(Some),
-            Some(NamedContext::Http(url)) => http(open, url).await,
+            Some(NamedContext::Git(url)) => git(access, repository(url)?).await.map(Some),
+            Some(NamedContext::Http(url)) => http(access, url).await,
             _ => Ok(None),
         },
     }
 }
 
 /// When the commit was made.
-async fn git(open: &Open, url: &str) -> Result<i64, BuildFailure> {
-    let failed = |error: &(dyn std::error::Error + 'static)| BuildFailure {
-        kind: FailureKind::Network,
-        ..environment(format!("cannot take SOURCE_DATE_EPOCH from `{url}`"), error)
-    };
-    let address = GitAddress::parse(url).map_err(|error| failed(&error))?;
-    let (_, made) = remote::empty(open)?;
-    let into = made.fs().to_owned();
-    remote::blocking(move || address.commit_time(&into)).await.map_err(|error| failed(&error))
+async fn git(access: &Access, address: GitAddress) -> Result<i64, BuildFailure> {
+    let (fetcher, cancel, remote) = (access.fetcher.clone(), access.cancel.clone(), address.remote.clone());
+    let time = blocking(move || fetcher.commit_time(&address, &|| cancel.is_cancelled()));
+    time.await.map_err(|error| BuildFailure {
+        message: format!("cannot take SOURCE_DATE_EPOCH from `{remote}`"),
+        ..cannot_fetch(&remote, &error)
+    })
 }
 
 /// What the server says of the file, or else the time of the newest file in the archive that it is.
-async fn http(open: &Open, url: &str) -> Result<Option<i64>, BuildFailure> {
-    let (_, made) = remote::empty(open)?;
-    let (file, modified) = remote::download(open, url, &made).await?;
-    match modified.as_deref().and_then(http_date) {
-        Some(seconds) => Ok(Some(seconds)),
-        None => Ok(remote::blocking(move || newest(file)).await),
+async fn http(access: &Access, url: &str) -> Result<Option<i64>, BuildFailure> {
+    let (downloaded, file) = download(access, url, None).await?;
+    match downloaded.modified {
+        Some(time) => Ok(Some(time.seconds)),
+        None => Ok(blocking(move || newest(file)).await),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::access::Access;
 use super::failure::{diagnostics, environment};
 use super::root::{Root, read_text};
 use super::store::Open;
@@ -14,7 +15,7 @@ use super::{
     NoCache,
 };
 use super::{platforms, remote};
-use crate::context::{self, Ignore, Source, StatCache};
+use crate::context::{self, Ignore, Source, StatCache, without_credentials};
 use crate::diag::{Diagnostic, nearest};
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
@@ -33,18 +34,17 @@ pub(super) struct Loaded {
 }
 
 /// Reads what `request` names.
-pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, BuildFailure> {
+pub(super) async fn load(request: &BuildRequest, open: &Open, access: &Access) -> Result<Loaded, BuildFailure> {
     let mut scratch = Vec::new();
-    let (root, alone) = main_root(request, open, &mut scratch).await?;
-    let (dockerfile, beside) = match alone {
-        Some(text) => (SourceFile::new("Dockerfile", text), None),
-        None => dockerfile(request, open, &root).await?,
-    };
+    let (root, alone) = main_root(request, open, access, &mut scratch).await?;
+    let (dockerfile, beside) = dockerfile(request, access, &root, alone).await?;
     let (contexts, ignore_files) = (BTreeMap::new(), BTreeMap::new());
     let mut loaded = Loaded { dockerfile, contexts, ignore_files, caches: Vec::new(), _scratch: scratch };
-    let ignore = match beside {
-        Some(file) => Some(file),
-        None => ignore_file(&root)?,
+    let ignore = match (beside, &request.context) {
+        // Rule 15.11: only directories leave files out.
+        (_, ContextSource::Git(_) | ContextSource::Http(_) | ContextSource::Tar(_)) => None,
+        (Some(file), _) => Some(file),
+        (None, _) => ignore_file(&root)?,
     };
     loaded.add(request, None, root, ignore)?;
     for (name, context) in &request.build_contexts {
@@ -56,12 +56,12 @@ pub(super) async fn load(request: &BuildRequest, open: &Open) -> Result<Loaded, 
             }
             NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
             NamedContext::Git(url) => {
-                let (root, made) = remote::git(open, url).await?;
+                let (root, made) = remote::git(request, access, url, false).await?;
                 loaded._scratch.push(made);
                 loaded.add(request, Some(name.clone()), root, None)?;
             }
             NamedContext::Http(url) => {
-                let (root, _, made) = remote::http(open, url).await?;
+                let (root, made) = remote::http_file(open, access, url).await?;
                 loaded._scratch.push(made);
                 loaded.add(request, Some(name.clone()), root, None)?;
             }
@@ -155,28 +155,29 @@ impl Loaded {
     }
 }
 
-/// Opens the build context. A context fetched by HTTP may turn out to be a Dockerfile alone, which is then returned.
+/// Opens the build context; true if it is a file behind HTTP that is no archive, and so a Dockerfile alone.
 async fn main_root(
     request: &BuildRequest,
     open: &Open,
+    access: &Access,
     scratch: &mut Vec<Scratch>,
-) -> Result<(Root, Option<String>), BuildFailure> {
-    let (root, alone, made) = match &request.context {
-        ContextSource::Directory(path) => return Ok((Root::directory(path)?, None)),
+) -> Result<(Root, bool), BuildFailure> {
+    let (root, made, alone) = match &request.context {
+        ContextSource::Directory(path) => return Ok((Root::directory(path)?, false)),
         ContextSource::Empty => {
             let (root, made) = remote::empty(open)?;
-            (root, None, made)
+            (root, made, false)
         }
         ContextSource::Tar(file) => {
             let file = file.try_clone().map_err(|error| environment("cannot read the context", &error))?;
             let (root, made) = remote::tar(open, file).await?;
-            (root, None, made)
+            (root, made, false)
         }
         ContextSource::Git(url) => {
-            let (root, made) = remote::git(open, url).await?;
-            (root, None, made)
+            let (root, made) = remote::git(request, access, url, true).await?;
+            (root, made, false)
         }
-        ContextSource::Http(url) => remote::http(open, url).await?,
+        ContextSource::Http(url) => remote::http(open, access, url).await?,
     };
     scratch.push(made);
     Ok((root, alone))
@@ -185,12 +186,15 @@ async fn main_root(
 /// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
 async fn dockerfile(
     request: &BuildRequest,
-    open: &Open,
+    access: &Access,
     root: &Root,
+    alone: bool,
 ) -> Result<(SourceFile, Option<SourceFile>), BuildFailure> {
     match &request.dockerfile {
         DockerfileSource::Text { name, text } => Ok((SourceFile::new(name.clone(), text.clone()), None)),
-        DockerfileSource::Http(url) => Ok((SourceFile::new(url.clone(), remote::text(open, url).await?), None)),
+        DockerfileSource::Http(url) => {
+            Ok((SourceFile::new(without_credentials(url), remote::text(access, url).await?), None))
+        }
         DockerfileSource::File(path) => {
             let read = |path: &Path| File::open(path).and_then(read_text);
             let text = read(path).map_err(|error| {
@@ -203,7 +207,7 @@ async fn dockerfile(
             Ok((SourceFile::new(name(path), text), beside))
         }
         DockerfileSource::InContext(path) => {
-            let mut path = path.clone();
+            let mut path = if alone { PathBuf::from(remote::ALONE) } else { path.clone() };
             let mut text = root.text(&path)?;
             // Rule 15.12.
             if text.is_none() && path == Path::new("Dockerfile") {

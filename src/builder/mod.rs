@@ -6,6 +6,7 @@
 //!
 //! Not here: argument syntax (`cli`), the order of steps (`solver`), what a step does (`ops`).
 
+mod access;
 mod annotations;
 mod assemble;
 mod boot;

@@ -62,6 +62,8 @@ pub struct BuildRequest {
     pub call: Call,
     /// Whether this process is in a user namespace: overlay marks are then `user.overlay.*`.
     pub user_namespace: bool,
+    /// The user's list of known ssh hosts; it need not exist.
+    pub known_hosts: Option<PathBuf>,
     /// The text of this machine's `/etc/resolv.conf`; empty when there is none.
     pub host_resolv_conf: String,
 }
@@ -115,7 +117,7 @@ pub enum NamedContext {
     },
     /// A git repository, as typed.
     Git(String),
-    /// A file behind HTTP: a tar archive.
+    /// A file behind HTTP, which is the only file of the context: `context`.
     Http(String),
 }
 

@@ -9,7 +9,7 @@ use super::{BuildFailure, FailureKind};
 use crate::fsutil::{Dir, Kind};
 
 /// Longest Dockerfile or ignore file, in bytes.
-const TEXT_LIMIT: u64 = 16 << 20;
+pub(super) const TEXT_LIMIT: u64 = 16 << 20;
 
 /// The top of a context: open, and with a path when it is a user's directory.
 pub(super) struct Root {

@@ -11,7 +11,7 @@
 
 use super::failure::failure;
 use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
-use crate::cache::LocalCache;
+use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
 use crate::registry;
 use crate::snapshot::Snapshots;
@@ -21,6 +21,7 @@ pub(super) struct Open {
     pub(super) content: content::Store,
     pub(super) snapshots: Snapshots,
     pub(super) cache: LocalCache,
+    pub(super) downloads: DownloadCache,
     pub(super) registry: registry::Client,
     _lock: StoreLock,
 }
@@ -41,8 +42,9 @@ impl Open {
         // What cannot be swept now harms nobody; a later build tries again.
         let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
+        let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
         let registry = registry::Client::new(settings(request)?);
-        Ok(Self { content, snapshots, cache, registry, _lock: lock })
+        Ok(Self { content, snapshots, cache, downloads, registry, _lock: lock })
     }
 }
 

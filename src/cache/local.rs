@@ -31,9 +31,9 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} `{}`: {source}", path.display())]
 pub struct CacheError {
-    doing: &'static str,
-    path: PathBuf,
-    source: io::Error,
+    pub(super) doing: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
 }
 
 /// The records of one store.

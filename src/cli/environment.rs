@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::usage::UsageError;
+use crate::context::is_archive;
 use crate::fsutil::{Timestamp, random_name};
 
 /// What the process was started with, and when.
@@ -73,6 +74,11 @@ impl Environment {
         let data = self.variable("XDG_DATA_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
         let home = || self.variable("HOME").map(|home| Path::new(home).join(".local/share"));
         data.or_else(home).map(|data| data.join("kiln")).ok_or(UsageError::NoStore)
+    }
+
+    /// Returns where ssh keeps the hosts that the user knows.
+    pub(super) fn known_hosts(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(|home| self.absolute(home).join(".ssh/known_hosts"))
     }
 
     /// Returns where the docker client keeps its `config.json`.
@@ -144,6 +150,14 @@ pub(super) fn stdin_context() -> Result<StdinContext, UsageError> {
     spool(io::stdin().lock()).map_err(UsageError::Stdin)
 }
 
+/// Opens the file at `path` if it is an archive.
+pub(super) fn archive(path: &Path) -> io::Result<Option<Arc<File>>> {
+    let mut file = File::open(path)?;
+    let is_archive = is_archive(&mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(is_archive.then(|| Arc::new(file)))
+}
+
 /// Reads standard input as text.
 pub(super) fn stdin_text() -> Result<Vec<u8>, UsageError> {
     let mut bytes = Vec::new();
@@ -157,7 +171,7 @@ const DOCKERFILE_LIMIT: u64 = 64 << 20;
 fn spool(mut input: impl Read) -> io::Result<StdinContext> {
     let mut head = Vec::new();
     input.by_ref().take(512).read_to_end(&mut head)?;
-    if !is_archive(&head) {
+    if !is_archive(head.as_slice())? {
         input.take(DOCKERFILE_LIMIT).read_to_end(&mut head)?;
         return Ok(StdinContext::Dockerfile(head));
     }
@@ -174,26 +188,6 @@ fn nameless_file() -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
-}
-
-/// Whether `head` (up to 512 bytes) begins a tar archive, plain or compressed.
-fn is_archive(head: &[u8]) -> bool {
-    let magics: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    magics.iter().any(|magic| head.starts_with(magic)) || is_tar_header(head)
-}
-
-/// A tar header carries the sum of its own bytes, its own field counted as blanks (POSIX pax, "ustar").
-fn is_tar_header(head: &[u8]) -> bool {
-    if head.len() < 512 {
-        return false;
-    }
-    let digits = head[148..156].iter().copied().skip_while(|byte| *byte == b' ');
-    let octal = digits.take_while(|byte| (b'0'..=b'7').contains(byte)).map(u32::from);
-    let stated = octal.fold(0, |sum, digit| sum * 8 + (digit - u32::from(b'0')));
-    let counted = |(at, byte): (usize, &u8)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) };
-    let sum: u32 = head.iter().enumerate().map(counted).sum();
-    // An archive of nothing is two blocks of zeros.
-    sum == stated || head.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

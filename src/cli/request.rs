@@ -22,6 +22,10 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
     annotations.extend(outputs.annotations);
     let network = network(typed.network.as_deref())?;
     let (context, dockerfile) = sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
+    let ssh = match typed.ssh.as_slice() {
+        [] if sources::is_by_ssh(&context) => secrets::ssh(&["default".to_owned()], environment)?,
+        typed => secrets::ssh(typed, environment)?,
+    };
     Ok(BuildRequest {
         store: environment.store(typed.store.store.as_deref())?,
         context,
@@ -33,7 +37,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         labels: labels(&typed.label)?,
         annotations,
         secrets: secrets::secrets(&typed.secret, environment)?,
-        ssh: secrets::ssh(&typed.ssh, environment)?,
+        ssh,
         network,
         allow: entitlements(&typed.allow, network)?,
         add_hosts: typed.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
@@ -49,6 +53,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         call,
         user_namespace: false,
+        known_hosts: environment.known_hosts(),
         host_resolv_conf: environment.resolv_conf.clone(),
     })
 }

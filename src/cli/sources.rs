@@ -1,12 +1,13 @@
 //! Where files come from: the positional argument, `--file` and `--build-context`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::environment::{self, Environment, PathKind, StdinContext};
 use super::names;
 use super::usage::UsageError;
 use crate::builder::{ContextSource, DockerfileSource, NamedContext};
+use crate::context::GitAddress;
 
 /// The name of a Dockerfile that has no other.
 const DOCKERFILE: &str = "Dockerfile";
@@ -42,11 +43,13 @@ fn from_stdin(file: Option<&str>) -> Result<(ContextSource, DockerfileSource), U
     }
 }
 
-/// A directory comes before a URL of the same spelling, as with docker.
+/// A directory or an archive comes before a URL of the same spelling, as with docker.
 fn located(context: &str, environment: &Environment) -> Result<ContextSource, UsageError> {
     let path = environment.absolute(context);
-    if !context.is_empty() && matches!(environment::kind_of(&path), Ok(PathKind::Directory)) {
-        return Ok(ContextSource::Directory(path));
+    match environment::kind_of(&path) {
+        Ok(PathKind::Directory) if !context.is_empty() => return Ok(ContextSource::Directory(path)),
+        Ok(PathKind::File) => return archive(context, &path),
+        _ => {}
     }
     if is_git(context) {
         return Ok(ContextSource::Git(context.to_owned()));
@@ -57,12 +60,27 @@ fn located(context: &str, environment: &Environment) -> Result<ContextSource, Us
     Err(UsageError::NoContext { path: context.to_owned() })
 }
 
-/// `--file` is looked up from the working directory for a local context, else inside the context.
+fn archive(context: &str, path: &Path) -> Result<ContextSource, UsageError> {
+    let opened = environment::archive(path);
+    let opened = opened.map_err(|source| UsageError::ContextUnreadable { path: path.to_owned(), source })?;
+    opened.map(ContextSource::Tar).ok_or_else(|| UsageError::NoArchive { path: context.to_owned() })
+}
+
+/// Whether the context is fetched by ssh, for which buildx gives the build the agent without being asked.
+pub(super) fn is_by_ssh(context: &ContextSource) -> bool {
+    let ContextSource::Git(url) = context else { return false };
+    GitAddress::parse_context(url).is_ok_and(|address| address.is_some_and(|address| address.is_ssh()))
+}
+
+/// `--file` is looked up from the working directory for a local context, else inside the context; an absolute path is
+/// this machine's with a repository or a URL.
 fn dockerfile(file: Option<&str>, context: &ContextSource, environment: &Environment) -> DockerfileSource {
+    use ContextSource::{Directory, Git, Http};
     match (file, context) {
-        (None, _) => in_context(DOCKERFILE),
+        (None | Some(""), _) => in_context(DOCKERFILE),
         (Some(url), _) if is_http(url) => DockerfileSource::Http(url.to_owned()),
-        (Some(path), ContextSource::Directory(_)) => DockerfileSource::File(environment.absolute(path)),
+        (Some(path), Directory(_)) => DockerfileSource::File(environment.absolute(path)),
+        (Some(path), Git(_) | Http(_)) if path.starts_with('/') => DockerfileSource::File(PathBuf::from(path)),
         (Some(path), _) => in_context(path),
     }
 }
@@ -75,18 +93,9 @@ fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Says whether `text` names a git repository: by its scheme, by `.git`, or as `user@host:path`.
+/// `github.com/owner/name` is a repository too where a context is meant.
 fn is_git(text: &str) -> bool {
-    let address = text.split(['#', '?']).next().unwrap_or(text);
-    let by_scheme = ["git://", "ssh://", "git@", "github.com/"].iter().any(|prefix| text.starts_with(prefix));
-    by_scheme || (address.ends_with(".git") && (is_http(text) || is_scp_like(address)))
-}
-
-/// `user@host:path`, without a scheme.
-fn is_scp_like(address: &str) -> bool {
-    let Some((user, rest)) = address.split_once('@') else { return false };
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    rest.split_once(':').is_some_and(|(host, path)| word(user) && word(host) && !path.is_empty())
+    text.starts_with("github.com/") || GitAddress::is_address(text)
 }
 
 /// Reads all `--build-context NAME=SOURCE`.
@@ -109,6 +118,8 @@ fn named_context(text: &str, environment: &Environment) -> Result<(String, Named
         NamedContext::Image(names::reference(BUILD_CONTEXT, reference)?)
     } else if let Some(layout) = source.strip_prefix("oci-layout://") {
         oci_layout(layout, environment)
+    } else if source.starts_with("target:") {
+        return Err(malformed("target: is for bake files; a stage of the Dockerfile is found by its name alone"));
     } else if is_git(source) {
         NamedContext::Git(source.to_owned())
     } else if is_http(source) {
@@ -152,25 +163,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repository_is_told_from_a_file() {
-        for git in [
-            "https://example.com/r.git",
-            "https://example.com/r.git#main:sub",
-            "https://example.com/r.git?ref=main",
-            "git@example.com:r.git",
-            "git://example.com/r",
-            "ssh://git@example.com/r",
-            "github.com/a/b",
-            "deploy@example.com:r.git#v1",
-        ] {
-            assert!(is_git(git), "{git}");
-        }
-        for other in ["https://example.com/r.tar.gz", "dir.git", "a@b", "https://example.com/r.github"] {
-            assert!(!is_git(other), "{other}");
-        }
-    }
-
-    #[test]
     fn sources_are_resolved() {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir(scratch.path().join("ctx")).unwrap();
@@ -184,6 +176,9 @@ mod tests {
         assert_eq!(shown("ctx", None), format!("Directory(\"{base}/ctx\") InContext(\"Dockerfile\")"));
         assert_eq!(shown("ctx", Some("D")), format!("Directory(\"{base}/ctx\") File(\"{base}/D\")"));
         assert_eq!(shown("ctx", Some("http://h/D")), format!("Directory(\"{base}/ctx\") Http(\"http://h/D\")"));
+        assert_eq!(shown("http://h/c.tar", Some("/D")), "Http(\"http://h/c.tar\") File(\"/D\")");
+        assert_eq!(shown("github.com/a/b", None), "Git(\"github.com/a/b\") InContext(\"Dockerfile\")");
+        assert_eq!(shown("file", None), "unable to prepare context: `file` is neither a directory nor a tar archive");
         assert_eq!(shown("http://h/c.tar", Some("D")), "Http(\"http://h/c.tar\") InContext(\"D\")");
         assert_eq!(shown("git@h:r.git#x", None), "Git(\"git@h:r.git#x\") InContext(\"Dockerfile\")");
         assert_eq!(shown("nowhere", None), "unable to prepare context: path `nowhere` not found");
@@ -201,6 +196,7 @@ mod tests {
         assert_eq!(named("a=oci-layout://l@sha256:0"), "a OciLayout { path: \"./l\", reference: Some(\"@sha256:0\") }");
         assert_eq!(named("a=http://h/c.tar"), "a Http(\"http://h/c.tar\")");
         assert_eq!(named("a=file"), "invalid value `a=file` for --build-context: not a directory");
+        assert!(named("a=target:b").contains("bake"), "{}", named("a=target:b"));
         assert_eq!(named("a"), "invalid value `a` for --build-context: expected NAME=SOURCE");
         assert_eq!(named("a=none"), "cannot read `./none` for --build-context");
     }

@@ -44,6 +44,20 @@ pub(super) enum UsageError {
         /// What was given.
         path: String,
     },
+    /// The build context is a file, but no archive.
+    #[error("unable to prepare context: `{path}` is neither a directory nor a tar archive")]
+    NoArchive {
+        /// What was given.
+        path: String,
+    },
+    /// The file that is the build context cannot be read.
+    #[error("unable to prepare context: cannot read `{}`", path.display())]
+    ContextUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file that a flag names cannot be used.
     #[error("cannot read `{}` for {flag}", path.display())]
     Unreadable {
@@ -78,8 +92,8 @@ impl UsageError {
             Self::Malformed { .. } => "invalid-value",
             Self::NotYet { .. } => "unsupported-flag",
             Self::Conflict { .. } | Self::StdinTwice | Self::TwoDockerfiles => "conflict",
-            Self::NoContext { .. } => "no-context",
-            Self::Unreadable { .. } | Self::Stdin(_) => "unreadable",
+            Self::NoContext { .. } | Self::NoArchive { .. } => "no-context",
+            Self::Unreadable { .. } | Self::ContextUnreadable { .. } | Self::Stdin(_) => "unreadable",
             Self::Terminal { .. } => "terminal",
             Self::NoStore => "no-store",
             Self::NoWorkingDirectory(_) => "environment",
@@ -88,7 +102,12 @@ impl UsageError {
 
     /// Returns what to do about it, a line each.
     pub(super) fn help(&self) -> Vec<String> {
-        Vec::new()
+        match self {
+            Self::NoArchive { .. } => {
+                vec!["to name a Dockerfile: `-f FILE`, with the directory of its files".to_owned()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn malformed(flag: &'static str, value: &str, expected: impl Into<String>) -> Self {

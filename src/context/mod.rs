@@ -20,10 +20,13 @@ mod stat_cache;
 mod unpack;
 
 pub use compression::{Decompressed, decompressed};
-pub use git::{GitAddress, GitError};
+pub use git::{
+    GitAccess, GitAddress, GitAddressError, GitCommit, GitError, GitRemote, header_text, percent_decoded,
+    without_credentials,
+};
 pub use hash::{ContentHash, hash_bytes, hash_reader};
 pub use http_date::http_date;
 pub use ignore::{Ignore, IgnoreError, Rule, Verdict};
 pub use source::{Origin, Source};
 pub use stat_cache::StatCache;
-pub use unpack::{Downloaded, UnpackError, begins_as_tar, unpack, unpack_download};
+pub use unpack::{UnpackError, begins_as_tar, is_archive, unpack};

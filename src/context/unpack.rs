@@ -14,8 +14,6 @@ use super::glob::clean_inside;
 use crate::fsutil::{Dir, Kind, Timestamp, set_mode, set_mtime};
 
 const BLOCK: usize = 512;
-/// More than any Dockerfile has.
-const MOST_TEXT: u64 = 16 << 20;
 
 /// Why a context cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +36,6 @@ pub enum UnpackError {
         #[source]
         source: io::Error,
     },
-    /// A downloaded context that is neither an archive nor text.
-    #[error("the context is neither a tar archive nor a Dockerfile")]
-    Neither,
-}
-
-/// What a downloaded file turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Downloaded {
-    /// An archive: the files are in the directory.
-    Tree,
-    /// A Dockerfile alone; the context is empty.
-    Dockerfile(String),
 }
 
 /// Whether bytes begin with the header of a tar entry: its checksum adds up (POSIX pax, "ustar Interchange Format").
@@ -63,25 +49,19 @@ pub fn begins_as_tar(bytes: &[u8]) -> bool {
     block.iter().enumerate().map(|(at, byte)| u32::from(counted(at, *byte))).sum::<u32>() == stored
 }
 
-/// Unpacks a context that was downloaded, or returns the Dockerfile that it is (as `docker build URL` takes either).
-pub fn unpack_download(reader: impl Read, target: &Dir) -> Result<Downloaded, UnpackError> {
-    let mut plain = decompressed(reader).map_err(UnpackError::Stream)?.reader;
+/// Whether a stream begins as a tar archive does, or as anything compressed. Reads the first block.
+pub fn is_archive(reader: impl Read) -> io::Result<bool> {
+    const MAGICS: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
     let mut first = Vec::with_capacity(BLOCK);
-    plain.by_ref().take(BLOCK as u64).read_to_end(&mut first).map_err(UnpackError::Stream)?;
-    if begins_as_tar(&first) {
-        unpack_plain(first.chain(plain), target)?;
-        return Ok(Downloaded::Tree);
-    }
-    plain.take(MOST_TEXT).read_to_end(&mut first).map_err(UnpackError::Stream)?;
-    String::from_utf8(first).map(Downloaded::Dockerfile).map_err(|_| UnpackError::Neither)
+    reader.take(BLOCK as u64).read_to_end(&mut first)?;
+    // An archive of nothing is blocks of zeros.
+    let is_nothing = first.len() == BLOCK && first.iter().all(|byte| *byte == 0);
+    Ok(is_nothing || MAGICS.iter().any(|magic| first.starts_with(magic)) || begins_as_tar(&first))
 }
 
 /// Unpacks a tar stream, compressed or not, into the directory `target`.
 pub fn unpack(reader: impl Read, target: &Dir) -> Result<(), UnpackError> {
-    unpack_plain(decompressed(reader).map_err(UnpackError::Stream)?.reader, target)
-}
-
-fn unpack_plain(reader: impl Read, target: &Dir) -> Result<(), UnpackError> {
+    let reader = decompressed(reader).map_err(UnpackError::Stream)?.reader;
     let mut archive = tar::Archive::new(reader);
     // A directory's mode may deny writing into it, and its time changes with what is put in.
     let mut directories: Vec<(Vec<u8>, u32, Timestamp)> = Vec::new();
@@ -294,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_download_is_an_archive_or_a_dockerfile() {
-        let temp = tempfile::tempdir().unwrap();
-        let target = Dir::open(temp.path()).unwrap();
-        let text = "FROM scratch\n".to_owned();
-        assert_eq!(unpack_download(text.as_bytes(), &target).unwrap(), Downloaded::Dockerfile(text));
+    fn archives_are_told_by_their_beginning() {
         let tree = archive(&[("f", Regular, "1", 0o644)]);
-        assert_eq!(unpack_download(tree.as_slice(), &target).unwrap(), Downloaded::Tree);
-        assert!(temp.path().join("f").exists());
-        assert!(matches!(unpack_download([0xff, 0xfe].as_slice(), &target), Err(UnpackError::Neither)));
+        let zstd = zstd::encode_all(tree.as_slice(), 1).unwrap();
+        for one in [tree.as_slice(), &zstd, &[0; 1024], b"\x1f\x8b\x08"] {
+            assert!(is_archive(one).unwrap(), "{:?}", &one[..3]);
+        }
+        for other in [b"FROM scratch\n".as_slice(), b"", &[0; 100], &tree[..511], b"\x1f\x8b"] {
+            assert!(!is_archive(other).unwrap(), "{other:?}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! |--------------------------------------------------------|----------------------------------------------------|
 //! | `op`, `destination`, `chown`, `chmod`, `add`           | what is done with the files counts                 |
 //! | `content`                                              | names, types, modes, owners, bytes; never times    |
+//! | `remote`                                               | digest, time and name of a download; commit of a repository |
+//! | `exclude`, only with a repository                      | which of its files are taken                       |
 //! | `layer`                                                | where they land depends on what is below; not for `--link` |
 //!
 //! Files of another stage are first looked for by that stage's layers (`source-layer`, `source`), so that a step that
@@ -28,7 +30,7 @@ use crate::source::Span;
 
 /// What stands for the files in the key.
 enum Files {
-    Content([u8; 32]),
+    Content { local: [u8; 32], remote: Vec<String> },
     Layers(Vec<DiffId>),
 }
 
@@ -49,7 +51,15 @@ impl Keyed for Facts<'_> {
             sink.field("add", &format!("{:?}", add.unpack));
         }
         match &self.files {
-            Files::Content(hash) => sink.field("content", &to_hex(hash)),
+            Files::Content { local, remote } => {
+                sink.field("content", &to_hex(local));
+                for identity in remote {
+                    sink.field("remote", identity);
+                }
+                for pattern in op.exclude.iter().filter(|_| !remote.is_empty()) {
+                    sink.field("exclude", pattern);
+                }
+            }
             Files::Layers(layers) => {
                 for layer in layers {
                     sink.field("source-layer", &layer.to_string());
@@ -61,8 +71,8 @@ impl Keyed for Facts<'_> {
                             sink.field("inline", name);
                             sink.field("text", text);
                         }
-                        CopySource::Url { url, .. } | CopySource::Git { url, .. } => {
-                            sink.field("url", url);
+                        CopySource::Url { .. } | CopySource::Git { .. } => {
+                            unreachable!("ADD has no source of another stage")
                         }
                     }
                 }
@@ -104,11 +114,12 @@ pub(super) async fn perform(
             (Arc::new(Source::filesystem(view)), Some(facts))
         }
     };
-    let fetched = remote::fetch_all(worker, op, vertex).await?;
+    let known = remote::ask_all(worker, op, vertex).await?;
     let (task_op, time) = (op.clone(), worker.settings.time);
-    // What was fetched is kept until the layer is written.
-    let (selected, _fetched) = blocking(move || Ok((choose(&task_op, &source, &fetched, time)?, fetched))).await?;
-    let facts = Facts { op, below, files: Files::Content(copy::content_key(&selected)) };
+    let chosen = blocking(move || choose(&task_op, &source, time)).await?;
+    let remote = known.iter().map(remote::Remote::identity).collect();
+    let files = Files::Content { local: copy::content_key(chosen.iter().flatten().flatten()), remote };
+    let facts = Facts { op, below, files };
     let remember_layers = |record: &Record| match &by_layers {
         Some(by_layers) => worker.remember_again(by_layers, record),
         None => Ok(()),
@@ -118,16 +129,26 @@ pub(super) async fn perform(
         return Ok(on_top(layers_below, &record, true));
     }
     let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(layers_below, vertex).await?) };
+    let mut fetched = Vec::new();
+    for remote in known {
+        fetched.push(remote.fetch(worker, vertex).await?);
+    }
     let (task_worker, task_op) = (worker.clone(), op.clone());
-    let made = blocking(move || make(&task_worker, &task_op, &selected, view.as_ref())).await?;
+    let made = blocking(move || {
+        let selected = with_remote(chosen, &fetched, &task_op.exclude)?;
+        make(&task_worker, &task_op, &selected, view.as_ref())
+    });
+    let made = made.await?;
     let record = worker.remember(&facts, &made)?;
     remember_layers(&record)?;
     Ok(on_top(layers_below, &record, false))
 }
 
-/// Selects what the sources name. Paths and downloads keep their order; heredocs follow (rule 3.11).
-fn choose(op: &CopyOp, source: &Source, fetched: &remote::Fetched, time: Timestamp) -> Result<Vec<Selected>, OpError> {
-    let mut fetched = fetched.iter();
+/// What a source gives; `None` for a remote one.
+type Chosen = Option<Vec<Selected>>;
+
+/// Selects what the sources name. Paths and remote sources keep their order; heredocs follow (rule 3.11).
+fn choose(op: &CopyOp, source: &Source, time: Timestamp) -> Result<Vec<Chosen>, OpError> {
     let mut selected = Vec::new();
     let mut inline = Vec::new();
     for written in &op.sources {
@@ -135,20 +156,31 @@ fn choose(op: &CopyOp, source: &Source, fetched: &remote::Fetched, time: Timesta
             CopySource::Path { path, span } => {
                 let sources = [path.clone()];
                 let request = Request { sources: &sources, exclude: &op.exclude, parents: op.parents };
-                selected.extend(copy::select(source, &request).map_err(|error| locate(error, source, path, *span))?);
+                let found = copy::select(source, &request).map_err(|error| locate(error, source, path, *span))?;
+                selected.push(Some(found));
             }
             CopySource::InPlace { path, span } => {
                 let found = copy::select_in_place(source, path).map_err(|error| locate(error, source, path, *span))?;
-                selected.push(found);
+                selected.push(Some(vec![found]));
             }
             CopySource::Inline { name, text } => inline.push(Selected::heredoc(name, text.as_bytes(), time)),
-            CopySource::Url { .. } | CopySource::Git { .. } => {
-                let remote = fetched.next().expect("every remote source was fetched");
-                selected.extend(remote.selected(&op.exclude)?);
-            }
+            CopySource::Url { .. } | CopySource::Git { .. } => selected.push(None),
         }
     }
-    selected.extend(inline);
+    selected.push(Some(inline));
+    Ok(selected)
+}
+
+/// Puts the remote sources, now local, where they belong.
+fn with_remote(chosen: Vec<Chosen>, fetched: &[remote::Local], exclude: &[String]) -> Result<Vec<Selected>, OpError> {
+    let mut fetched = fetched.iter();
+    let mut selected = Vec::new();
+    for source in chosen {
+        match source {
+            Some(local) => selected.extend(local),
+            None => selected.extend(fetched.next().expect("every remote source was fetched").selected(exclude)?),
+        }
+    }
     Ok(selected)
 }
 

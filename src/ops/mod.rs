@@ -16,6 +16,7 @@ mod cache_mount;
 pub mod copy;
 mod copy_step;
 mod error;
+mod fetch;
 mod layers;
 mod remote;
 mod run;
@@ -24,4 +25,5 @@ mod workdir;
 mod worker;
 
 pub use error::OpError;
+pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
 pub use worker::{Inputs, Settings, StepResult, Worker};

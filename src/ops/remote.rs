@@ -1,149 +1,214 @@
 //! Sources of ADD that are not here yet: URLs and git repositories.
 //!
-//! They are fetched anew by each build that has not the step cached by content: what an address serves can only be
-//! known by asking. A fetched file or tree lives in a scratch directory until the step is done.
+//! First each is asked what it stands for now, which is the key of the step (16.7): a file for its bytes, time and name, a
+//! repository for its commit. Only when the step has to be done their files are opened or fetched.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::copy::Selected;
 use super::copy_step::whole_tree;
+use super::fetch::{Downloaded, FetchError};
 use super::layers::blocking;
 use super::{OpError, Worker};
-use crate::context::{GitAddress, http_date};
-use crate::digest::{Digest, Hasher};
+use crate::context::{GitAddress, GitCommit, percent_decoded, without_credentials};
+use crate::digest::Digest;
 use crate::fsutil::Timestamp;
 use crate::plan::{CopyOp, CopySource};
-use crate::progress::VertexId;
+use crate::progress::{Event, VertexId};
+use crate::registry::DownloadError;
 use crate::snapshot::Scratch;
 use crate::source::Span;
 
-/// The remote sources of one ADD, in order.
-pub(super) type Fetched = Vec<Remote>;
+/// One remote source of an ADD, known but not here.
+pub(super) struct Remote {
+    /// Its place among the sources.
+    at: usize,
+    span: Span,
+    kind: Kind,
+}
 
-/// One remote source, now local. Its scratch directory goes with it.
-pub(super) enum Remote {
-    File { name: String, file: std::fs::File, modified: Timestamp, _scratch: Scratch },
-    Tree { path: PathBuf, _scratch: Scratch },
+enum Kind {
+    /// A file that was downloaded, or is known to be the one of an earlier download.
+    File { url: String, file: Downloaded },
+    /// A file whose digest the Dockerfile states: it need not be asked for.
+    Pinned { url: String, digest: String },
+    /// A tree of a repository.
+    Tree { address: Box<GitAddress>, commit: GitCommit },
+}
+
+/// The files of a remote source. They are there as long as this.
+pub(super) struct Local {
+    files: Files,
+    _scratch: Option<Scratch>,
+}
+
+enum Files {
+    File { name: String, file: std::fs::File, modified: Timestamp },
+    Tree(PathBuf),
+}
+
+/// Asks every remote source of an ADD what it stands for, in order.
+pub(super) async fn ask_all(worker: &Arc<Worker>, op: &CopyOp, vertex: VertexId) -> Result<Vec<Remote>, OpError> {
+    let checksum = op.add.as_ref().and_then(|add| add.checksum.clone());
+    let mut known = Vec::new();
+    for (at, source) in op.sources.iter().enumerate() {
+        known.push(match source {
+            CopySource::Url { url, span } => {
+                let (url, span) = (url.clone(), *span);
+                let kind = match &checksum {
+                    Some(digest) => Kind::Pinned { url, digest: digest.clone() },
+                    None => Kind::File { file: download(worker, &url, span, vertex).await?, url },
+                };
+                Remote { at, span, kind }
+            }
+            CopySource::Git { address, span, .. } => {
+                let (task_worker, address, span) = (worker.clone(), address.clone(), *span);
+                let asked = blocking(move || {
+                    let canceled = || task_worker.cancel.is_cancelled();
+                    let commit = task_worker.fetcher.commit(&address, &canceled);
+                    commit.map(|commit| (address, commit)).map_err(|error| explain(error, span))
+                });
+                let (address, commit) = asked.await?;
+                Remote { at, span, kind: Kind::Tree { address, commit } }
+            }
+            CopySource::Path { .. } | CopySource::InPlace { .. } | CopySource::Inline { .. } => continue,
+        });
+    }
+    Ok(known)
 }
 
 impl Remote {
-    /// Returns it as the copy room wants it. Its files are there as long as `self` is.
+    /// Everything that decides which files it gives.
+    pub(super) fn identity(&self) -> String {
+        let what = match &self.kind {
+            Kind::File { url, file } => {
+                let time = file.modified.map(|time| time.seconds.to_string()).unwrap_or_default();
+                format!("file {} {time} {}", file.digest, file_name(url))
+            }
+            Kind::Pinned { url, digest } => format!("file {digest} pinned {}", file_name(url)),
+            Kind::Tree { address, commit } => format!("git {}", commit.key(address)),
+        };
+        format!("{} {what}", self.at)
+    }
+
+    /// Brings its files here.
+    pub(super) async fn fetch(self, worker: &Arc<Worker>, vertex: VertexId) -> Result<Local, OpError> {
+        let span = self.span;
+        match self.kind {
+            Kind::File { url, file } => open(worker, &url, file, span).await,
+            Kind::Pinned { url, digest } => {
+                let file = download(worker, &url, span, vertex).await?;
+                check(file.digest, &digest, span)?;
+                open(worker, &url, file, span).await
+            }
+            Kind::Tree { address, commit } => {
+                let worker = worker.clone();
+                blocking(move || {
+                    let (canceled, now) = (|| worker.cancel.is_cancelled(), worker.settings.time);
+                    let fetched = worker.fetcher.tree(&address, &commit, now, &canceled);
+                    let (path, scratch) = fetched.map_err(|error| explain(error, span))?;
+                    Ok(Local { files: Files::Tree(path), _scratch: Some(scratch) })
+                })
+                .await
+            }
+        }
+    }
+}
+
+impl Local {
+    /// Returns it as the copy room wants it.
     pub(super) fn selected(&self, exclude: &[String]) -> Result<Vec<Selected>, OpError> {
-        match self {
-            Self::File { name, file, modified, .. } => {
+        match &self.files {
+            Files::File { name, file, modified } => {
                 let selected = file.try_clone().and_then(|file| Selected::download(name, file, *modified));
                 Ok(vec![selected.map_err(OpError::io("read the downloaded file"))?])
             }
-            Self::Tree { path, .. } => whole_tree(path, exclude),
+            Files::Tree(path) => whole_tree(path, exclude),
         }
     }
 }
 
-/// Fetches every remote source of an ADD.
-pub(super) async fn fetch_all(worker: &Arc<Worker>, op: &CopyOp, vertex: VertexId) -> Result<Fetched, OpError> {
-    let checksum = op.add.as_ref().and_then(|add| add.checksum.as_deref());
-    let mut fetched = Fetched::new();
-    for source in &op.sources {
-        match source {
-            CopySource::Url { url, span } => fetched.push(download(worker, url, *span, checksum, vertex).await?),
-            CopySource::Git { url, span } => {
-                let keep = op.add.as_ref().is_some_and(|add| add.keep_git_dir);
-                fetched.push(clone(worker, url, *span, keep, checksum).await?);
-            }
-            _ => {}
-        }
-    }
-    Ok(fetched)
-}
-
-async fn download(
-    worker: &Arc<Worker>,
-    url: &str,
-    span: Span,
-    checksum: Option<&str>,
-    vertex: VertexId,
-) -> Result<Remote, OpError> {
-    let scratch = worker.snapshots.scratch()?;
-    let path = scratch.beside("download");
-    let mut file = std::fs::File::create(&path).map_err(OpError::io("make a file for the download"))?;
-    let mut hasher = Hasher::default();
-    let mut current = 0;
-    let mut take = |bytes: &[u8], total: Option<u64>| {
-        hasher.update(bytes);
-        current += bytes.len() as u64;
-        let (part, total) = (url.to_owned(), total.unwrap_or(0));
-        worker.sink.event(crate::progress::Event::Status { id: vertex, part, current, total, done: false });
-        file.write_all(bytes)
+async fn download(worker: &Arc<Worker>, url: &str, span: Span, vertex: VertexId) -> Result<Downloaded, OpError> {
+    let shown = without_credentials(url);
+    let mut progress = |current: u64, total: Option<u64>| {
+        let (part, total) = (shown.clone(), total.unwrap_or(0));
+        worker.sink.event(Event::Status { id: vertex, part, current, total, done: false });
     };
-    let response = tokio::select! {
-        response = worker.registry.download(url, &mut take) => response,
+    let downloaded = tokio::select! {
+        downloaded = worker.fetcher.download(url, None, &mut progress) => downloaded,
         () = worker.canceled() => return Err(OpError::Canceled),
     };
-    let response = response.map_err(|error| match error {
-        crate::registry::DownloadError::Status { status } => OpError::User {
-            code: "download",
-            message: format!("{url}: invalid response status {status}"),
-            help: Vec::new(),
-            span: Some(span),
-        },
-        other => OpError::User {
-            code: "download",
-            message: format!("cannot fetch {url}: {other}"),
-            help: Vec::new(),
-            span: Some(span),
-        },
-    })?;
-    check(hasher.finish(), checksum, span)?;
-    let modified = response.last_modified.as_deref().and_then(http_date).map(Timestamp::from_seconds);
-    let modified = modified.unwrap_or(worker.settings.time);
-    let file = std::fs::File::open(&path).map_err(OpError::io("open the download"))?;
-    Ok(Remote::File { name: file_name(url), file, modified, _scratch: scratch })
+    downloaded.map_err(|error| {
+        let message = match &error {
+            FetchError::Download(cause @ DownloadError::Status { .. }) => format!("{shown}: {cause}"),
+            FetchError::Download(cause) => format!("cannot fetch {shown}: {}", crate::diag::chain(cause)),
+            _ => return explain(error, span),
+        };
+        OpError::User { code: "download", message, help: error.help().into_iter().collect(), span: Some(span) }
+    })
+}
+
+async fn open(worker: &Arc<Worker>, url: &str, downloaded: Downloaded, span: Span) -> Result<Local, OpError> {
+    let (task_worker, name) = (worker.clone(), file_name(url));
+    let modified = downloaded.modified.unwrap_or(Timestamp::from_seconds(0));
+    let file = blocking(move || task_worker.fetcher.open(&downloaded).map_err(|error| explain(error, span))).await?;
+    Ok(Local { files: Files::File { name, file, modified }, _scratch: None })
+}
+
+fn explain(error: FetchError, span: Span) -> OpError {
+    match error {
+        FetchError::Store(error) => error.into(),
+        FetchError::Snapshot(error) => error.into(),
+        FetchError::Cache(error) => error.into(),
+        FetchError::Git(crate::context::GitError::Canceled) => OpError::Canceled,
+        other => {
+            let help = other.help().into_iter().collect();
+            OpError::User { code: "git", message: crate::diag::chain(&other), help, span: Some(span) }
+        }
+    }
 }
 
 /// Rule 12.5.
-fn check(found: Digest, wanted: Option<&str>, span: Span) -> Result<(), OpError> {
-    match wanted {
-        Some(wanted) if wanted != found.to_string() => Err(OpError::User {
-            code: "checksum",
-            message: format!("digest mismatch {found}: {wanted}"),
-            help: vec!["the file at this address is not the one the Dockerfile asks for".to_owned()],
-            span: Some(span),
-        }),
-        _ => Ok(()),
+fn check(found: Digest, wanted: &str, span: Span) -> Result<(), OpError> {
+    if wanted == found.to_string() {
+        return Ok(());
     }
+    Err(OpError::User {
+        code: "checksum",
+        message: format!("digest mismatch {found}: {wanted}"),
+        help: vec!["the file at this address is not the one the Dockerfile asks for".to_owned()],
+        span: Some(span),
+    })
 }
 
 /// Rule 12.4: the last part of the path that is not empty, without the query.
 fn file_name(url: &str) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    match path.split_once('/').and_then(|(_, path)| path.rsplit('/').find(|part| !part.is_empty())) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let path = percent_decoded(rest.split_once('/').map_or("", |(_, path)| path));
+    match path.rsplit('/').find(|part| !part.is_empty()) {
+        None | Some("." | "..") => "__unnamed__".to_owned(),
         Some(name) => name.to_owned(),
-        _ => "__unnamed__".to_owned(),
     }
 }
 
-async fn clone(
-    worker: &Arc<Worker>,
-    url: &str,
-    span: Span,
-    keep_git_dir: bool,
-    checksum: Option<&str>,
-) -> Result<Remote, OpError> {
-    let failed = |message: String| OpError::User { code: "git", message, help: Vec::new(), span: Some(span) };
-    let address = GitAddress::parse(url).map_err(|error| failed(error.to_string()))?;
-    let (task_worker, checksum) = (worker.clone(), checksum.map(str::to_owned));
-    let fetched = blocking(move || {
-        let scratch = task_worker.snapshots.scratch()?;
-        let tree = address
-            .fetch(scratch.fs(), keep_git_dir, checksum.as_deref())
-            .map_err(|error| OpError::user("git", error.to_string()))?;
-        Ok(Remote::Tree { path: tree, _scratch: scratch })
-    });
-    fetched.await.map_err(|error| match error {
-        OpError::User { code, message, help, .. } => OpError::User { code, message, help, span: Some(span) },
-        other => other,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_after_the_path() {
+        for (url, name) in [
+            ("http://h/a/b.txt?c=/d#/e", "b.txt"),
+            ("http://h/a%20b%2Fc%20d", "c d"),
+            ("http://h/a/", "a"),
+            ("http://h", "__unnamed__"),
+            ("http://h/?x", "__unnamed__"),
+            ("http://h/a/..", "__unnamed__"),
+            ("http://h/%2e%2e", "__unnamed__"),
+        ] {
+            assert_eq!(file_name(url), name, "{url}");
+        }
+    }
 }

@@ -349,12 +349,12 @@ impl Mounted {
 
     fn secret(&mut self, worker: &Worker, mount: &RunMount) -> Result<(), OpError> {
         let MountKind::Secret { id, env, required, mode, uid, gid } = &mount.kind else { return Ok(()) };
-        let value = worker.settings.secrets.get(id);
+        let value = worker.fetcher.secrets.get(id);
         if value.is_none() && *required {
             return Err(OpError::User {
                 code: "secret",
                 message: format!("secret {id}: not found"),
-                help: given(id, worker.settings.secrets.keys(), &format!("--secret id={id},src=FILE")),
+                help: given(id, worker.fetcher.secrets.keys(), &format!("--secret id={id},src=FILE")),
                 span: Some(mount.span),
             });
         }
@@ -371,7 +371,7 @@ impl Mounted {
 
     fn agent(&mut self, worker: &Worker, mount: &RunMount) -> Result<(), OpError> {
         let MountKind::Ssh { id, required, mode, uid, gid } = &mount.kind else { return Ok(()) };
-        match worker.settings.agents.get(id) {
+        match worker.fetcher.agents.get(id) {
             Some(source) => self.mounts.push(Mount::Socket {
                 source: source.clone(),
                 target: PathBuf::from(&mount.target),
@@ -383,7 +383,7 @@ impl Mounted {
                 return Err(OpError::User {
                     code: "ssh",
                     message: format!("no SSH key \"{id}\" forwarded from the client"),
-                    help: given(id, worker.settings.agents.keys(), &format!("--ssh {id}")),
+                    help: given(id, worker.fetcher.agents.keys(), &format!("--ssh {id}")),
                     span: Some(mount.span),
                 });
             }

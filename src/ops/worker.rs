@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{OpError, layers};
+use super::{Fetcher, OpError, layers};
 use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
 use crate::digest::{DiffId, Digest};
-use crate::executor::{CancelFlag, Executor, KeyAgent};
+use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
@@ -90,12 +90,6 @@ pub struct Settings {
     pub time: Timestamp,
     /// SOURCE_DATE_EPOCH, if it is set: seconds since 1970.
     pub epoch: Option<i64>,
-    /// Secrets by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
-    /// Agent sockets by id.
-    pub agents: BTreeMap<String, PathBuf>,
-    /// Agents started for this build; they end with it.
-    pub key_agents: Vec<KeyAgent>,
     /// The host's `/etc/resolv.conf`.
     pub resolv_conf: String,
 }
@@ -108,6 +102,8 @@ pub struct Worker {
     pub snapshots: Snapshots,
     /// Records of earlier steps.
     pub cache: LocalCache,
+    /// Brings URLs and repositories here.
+    pub fetcher: Fetcher,
     /// Where base images come from.
     pub registry: registry::Client,
     /// Directories to COPY from: the build context under `None`, named ones under their names.

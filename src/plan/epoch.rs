@@ -3,6 +3,7 @@
 use super::arguments::{EPOCH, Globals, add_globals};
 use super::graph::CopySource;
 use super::{NamedContext, Options, lower, stage};
+use crate::context::GitAddress;
 use crate::diag::Diagnostic;
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::instruction::From;
@@ -19,8 +20,8 @@ pub enum Epoch {
     Context(Option<String>),
     /// A URL: `Last-Modified`, or the latest time in the archive it is.
     Http(String),
-    /// A git address: the time of the commit.
-    Git(String),
+    /// A repository: the time of the commit.
+    Git(Box<GitAddress>),
 }
 
 /// Reads the build argument, or else the global ARG of that name. Other mistakes of global ARGs are [`super::plan`]'s.
@@ -95,9 +96,9 @@ fn of_stage(
                     return Err(wrong(instruction, "must contain exactly one remote ADD source"));
                 };
                 let path = CopySource::Path { path: expanded(source, &known)?, span: source.span };
-                found = Some(match lower::remote(path) {
+                found = Some(match lower::remote(path, (None, None))? {
                     CopySource::Url { url, .. } => Epoch::Http(url),
-                    CopySource::Git { url, .. } => Epoch::Git(url),
+                    CopySource::Git { address, .. } => Epoch::Git(address),
                     _ => return Err(wrong(instruction, "source must be a single HTTP(S) or Git ADD")),
                 });
             }

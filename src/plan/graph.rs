@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::context::GitAddress;
 use crate::digest::{DiffId, Digest};
 use crate::dockerfile::chmod::Chmod;
 use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
@@ -383,8 +384,10 @@ pub enum CopySource {
     },
     /// A git repository.
     Git {
-        /// The address with its fragment or query.
-        url: String,
+        /// The repository, and what of it; the flags of the instruction are part of it.
+        address: Box<GitAddress>,
+        /// The address as written, without credentials.
+        shown: String,
         /// Where it stands.
         span: Span,
     },
@@ -395,9 +398,7 @@ pub enum CopySource {
 pub struct AddOptions {
     /// `--unpack`; `None`: archives of the tree are unpacked, downloads are not.
     pub unpack: Option<bool>,
-    /// `--keep-git-dir`.
-    pub keep_git_dir: bool,
-    /// `--checksum`, expanded.
+    /// `--checksum` of a URL, expanded.
     pub checksum: Option<String>,
 }
 

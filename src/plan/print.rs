@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::graph::{CopyOp, CopySource, MountKind, Op, Root, RunMount, RunNetwork, RunOp, Tree, WorkdirOp};
 use super::{DEFAULT_HOSTNAME, HistoryItem, Plan, StepId};
+use crate::context::GitAddress;
 use crate::oci::ImageConfig;
 
 impl Display for Plan {
@@ -123,7 +124,7 @@ fn write_copy(f: &mut Formatter<'_>, copy: &CopyOp) -> fmt::Result {
             CopySource::InPlace { path, .. } => writeln!(f, "    path {path:?} in its place")?,
             CopySource::Inline { name, text } => writeln!(f, "    heredoc {name} {text:?}")?,
             CopySource::Url { url, .. } => writeln!(f, "    url {url}")?,
-            CopySource::Git { url, .. } => writeln!(f, "    git {url}")?,
+            CopySource::Git { address, shown, .. } => write_git(f, address, shown)?,
         }
     }
     writeln!(f, "    to {:?}", copy.destination)?;
@@ -145,10 +146,15 @@ fn write_copy(f: &mut Formatter<'_>, copy: &CopyOp) -> fmt::Result {
     if let Some(unpack) = add.unpack {
         writeln!(f, "    unpack {unpack}")?;
     }
-    if add.keep_git_dir {
+    add.checksum.iter().try_for_each(|checksum| writeln!(f, "    checksum {checksum}"))
+}
+
+fn write_git(f: &mut Formatter<'_>, address: &GitAddress, shown: &str) -> fmt::Result {
+    writeln!(f, "    git {shown}")?;
+    if address.keep_git_dir == Some(true) {
         writeln!(f, "    keep the git directory")?;
     }
-    add.checksum.iter().try_for_each(|checksum| writeln!(f, "    checksum {checksum}"))
+    address.checksum.iter().try_for_each(|checksum| writeln!(f, "    commit {checksum}"))
 }
 
 fn write_workdir(f: &mut Formatter<'_>, workdir: &WorkdirOp) -> fmt::Result {

@@ -43,7 +43,7 @@ use tokio::task::JoinError;
 
 pub use body::BlobSource;
 pub use docker_config::{DockerConfig, DockerConfigError};
-pub use download::{Download, DownloadError, Take};
+pub use download::{Download, DownloadError, DownloadRequest, Take};
 pub use error::{Cause, RegistryError};
 pub use push::Pushed;
 pub use resolve::Resolved;

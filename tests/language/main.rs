@@ -31,6 +31,7 @@ mod onbuild;
 mod output;
 mod platforms;
 mod reading;
+mod remote;
 mod requests;
 mod run;
 #[path = "../support/mod.rs"]

@@ -11,10 +11,12 @@
 
 pub mod bases;
 pub mod bundle;
+pub mod http;
 pub mod image;
 pub mod kiln;
 pub mod leftovers;
 pub mod registry;
+pub mod repository;
 pub mod tool;
 pub mod user;
 

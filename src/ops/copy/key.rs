@@ -19,7 +19,7 @@ use crate::layer::EntryKind;
 
 /// Returns the hash of everything in `selected` that may show in a layer. Part of a step's key, together with
 /// the destination and the options.
-pub fn content_key(selected: &[Selected]) -> [u8; 32] {
+pub fn content_key<'a>(selected: impl IntoIterator<Item = &'a Selected>) -> [u8; 32] {
     let mut facts = Facts::default();
     facts.field("copy", b"1");
     for source in selected {

@@ -21,6 +21,10 @@ fn path(text: &str) -> CopySource {
     CopySource::Path { path: text.to_owned(), span: Span::new(SourceId(0), 0..1) }
 }
 
+fn content(local: u8, remote: &[&str]) -> Files {
+    Files::Content { local: [local; 32], remote: remote.iter().map(|text| (*text).to_owned()).collect() }
+}
+
 /// A COPY whose files are known by their content.
 fn by_content() -> Case {
     let op = CopyOp {
@@ -35,7 +39,7 @@ fn by_content() -> Case {
         exclude: vec!["*.md".to_owned()],
         add: None,
     };
-    Case { op, below: chain(&["base"]), files: Files::Content([7; 32]) }
+    Case { op, below: chain(&["base"]), files: content(7, &[]) }
 }
 
 /// The same, of a stage whose files nobody looked at yet.
@@ -106,7 +110,26 @@ fn add_and_how_it_unpacks_count() {
 
 #[test]
 fn content_counts() {
-    check(by_content, true, |case| case.files = Files::Content([8; 32]));
+    counts_by_content(|case| case.files = content(8, &[]));
+}
+
+fn counts_by_content(change: fn(&mut Case)) {
+    check(by_content, true, change);
+}
+
+#[test]
+fn remote_sources_count_with_what_is_taken_of_them() {
+    counts_by_content(|case| case.files = content(7, &["0 git a"]));
+    let with = |remote: &[&str], exclude: &str| {
+        key(Case {
+            op: CopyOp { exclude: vec![exclude.to_owned()], ..by_content().op },
+            files: content(7, remote),
+            ..by_content()
+        })
+    };
+    assert_ne!(with(&["0 git a"], "*.md"), with(&["1 git a"], "*.md"));
+    assert_ne!(with(&["0 git a"], "*.md"), with(&["0 git a"], "*.txt"));
+    assert_eq!(with(&[], "*.md"), with(&[], "*.txt"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::graph::{AddOptions, CopyOp, CopySource, Op, Tree};
 use super::super::path;
 use super::{Lowering, Place, StageState};
+use crate::context::{GitAddress, GitAddressError, without_credentials};
 use crate::diag::Diagnostic;
 use crate::dockerfile::chmod::Chmod;
 use crate::dockerfile::expand::expand_heredoc;
@@ -59,7 +60,8 @@ impl Lowering<'_> {
             None => None,
             Some(text) => Some((self.expand(&state.scope, text)?, text.span)).filter(|(text, _)| !text.is_empty()),
         };
-        op.sources = op.sources.into_iter().map(remote).collect();
+        let flags = (add.keep_git_dir, checksum.as_ref().map(|(text, _)| text.as_str()));
+        op.sources = op.sources.into_iter().map(|source| remote(source, flags)).collect::<Result<_, _>>()?;
         for source in &op.sources {
             if let CopySource::Path { path, span } = source {
                 self.check_ignored(path, true, *span);
@@ -68,11 +70,9 @@ impl Lowering<'_> {
         if let Some((_, span)) = &checksum {
             check_checksum(&op.sources, *span)?;
         }
-        op.add = Some(AddOptions {
-            unpack: add.unpack,
-            keep_git_dir: add.keep_git_dir.unwrap_or(false),
-            checksum: checksum.map(|(text, _)| text),
-        });
+        let of_url = matches!(op.sources.as_slice(), [CopySource::Url { .. }]);
+        let checksum = checksum.map(|(text, _)| text).filter(|_| of_url);
+        op.add = Some(AddOptions { unpack: add.unpack, checksum });
         Ok(self.transferred(state, "ADD", op, shown, instruction, place))
     }
 
@@ -95,7 +95,7 @@ impl Lowering<'_> {
         let mut sources = Vec::new();
         for source in &transfer.sources {
             let path = self.expand(&state.scope, source)?;
-            shown.words.push(path.clone());
+            shown.words.push(without_credentials(&path));
             sources.push(CopySource::Path { path, span: source.span });
         }
         for heredoc in &transfer.heredocs {
@@ -181,31 +181,27 @@ fn is_url(path: &str) -> bool {
     path.starts_with("http://") || path.starts_with("https://")
 }
 
-/// Rule 12.6. `github.com/x/y` without a scheme is a path.
-fn is_git(path: &str) -> bool {
-    let address = path.split(['#', '?']).next().unwrap_or(path);
-    let scp_like = || {
-        let Some((host, rest)) = address.split_once(':') else { return false };
-        host.contains('@') && !host.contains('/') && !rest.is_empty()
-    };
-    address.starts_with("git://")
-        || address.starts_with("ssh://")
-        || (is_url(address) && address.ends_with(".git"))
-        || scp_like()
-}
-
-pub(in super::super) fn remote(source: CopySource) -> CopySource {
-    match source {
-        CopySource::Path { path, span } if is_git(&path) => CopySource::Git { url: path, span },
-        CopySource::Path { path, span } if is_url(&path) => CopySource::Url { url: path, span },
-        other => other,
-    }
+/// Tells what a source of ADD is (12.4, 12.6). `flags` are `--keep-git-dir` and `--checksum`.
+pub(in super::super) fn remote(
+    source: CopySource,
+    flags: (Option<bool>, Option<&str>),
+) -> Result<CopySource, Diagnostic> {
+    let CopySource::Path { path, span } = source else { return Ok(source) };
+    let wrong = |error: GitAddressError| Diagnostic::error("git-address", span, error.to_string());
+    Ok(match GitAddress::parse(&path).map_err(wrong)? {
+        Some(address) => {
+            let address = Box::new(address.with_flags(flags.0, flags.1).map_err(wrong)?);
+            CopySource::Git { address, shown: without_credentials(&path), span }
+        }
+        None if is_url(&path) => CopySource::Url { url: path, span },
+        None => CopySource::Path { path, span },
+    })
 }
 
 /// Rule 11.21.
 fn refuse_remote(path: &str, span: Span) -> Result<(), Diagnostic> {
     let what = match path {
-        path if is_git(path) => "git ref",
+        path if GitAddress::is_address(path) => "git ref",
         path if is_url(path) => "URL",
         _ => return Ok(()),
     };

@@ -21,6 +21,7 @@ use super::trigger::Triggers;
 use lint::{Finding, Once};
 
 use super::{HistoryItem, KnownImages, NoCache, Options, Plan};
+use crate::context::without_credentials;
 use crate::diag::Diagnostic;
 use crate::dockerfile::expand::{ExpandError, expand};
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Text};
@@ -298,7 +299,7 @@ impl<'a> Lowering<'a> {
     /// Adds the step of an instruction, named as users see it.
     fn step(&mut self, place: &mut Place<'_>, instruction: &Instruction, op: Op) -> StepId {
         let first_line = instruction.original.lines().next().unwrap_or("");
-        let name = format!("{} {first_line}", place.shown(place.next));
+        let name = format!("{} {}", place.shown(place.next), without_credentials(first_line));
         place.next += 1;
         let ignore_cache = self.ignores_cache(place);
         let platform = place.platform.clone();

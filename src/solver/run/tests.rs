@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
-use crate::cache::LocalCache;
+use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
 use crate::context::Source;
 use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
-use crate::ops::Settings;
+use crate::ops::{Fetcher, Settings};
 use crate::plan::{CopyOp, CopySource, Op, Step, Tree, WorkdirOp};
 use crate::progress::Sink;
 use crate::registry;
@@ -78,20 +78,28 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
     let cancel = CancelFlag::new().unwrap();
     let context = root.join("context");
     std::fs::create_dir_all(&context).unwrap();
+    let registry = registry::Client::new(registry::Settings::default());
+    let fetcher = Fetcher {
+        store: content::Store::open(root).unwrap(),
+        snapshots: Snapshots::open(root, false).unwrap(),
+        registry: registry.clone(),
+        downloads: DownloadCache::open(root).unwrap(),
+        secrets: BTreeMap::new(),
+        agents: BTreeMap::new(),
+        known_hosts: None,
+    };
     let worker = Arc::new(Worker {
         store: content::Store::open(root).unwrap(),
         snapshots: Snapshots::open(root, false).unwrap(),
         cache: LocalCache::open(root).unwrap(),
-        registry: registry::Client::new(registry::Settings::default()),
+        fetcher,
+        registry,
         contexts: BTreeMap::from([(None, Arc::new(Source::context(&context).unwrap()))]),
         cache_mounts: root.join("mounts"),
         settings: Settings {
             created: "1970-01-01T00:00:00Z".to_owned(),
             time: Timestamp::from_seconds(0),
             epoch: None,
-            secrets: BTreeMap::new(),
-            agents: BTreeMap::new(),
-            key_agents: Vec::new(),
             resolv_conf: String::new(),
         },
         executor: Executor::of_this_process().unwrap(),
