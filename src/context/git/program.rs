@@ -293,7 +293,7 @@ fn last_words(said: &str) -> String {
     if let Some(ssh) = lines().find(|line| line.contains("Permission denied (") || line.starts_with("Host key veri")) {
         chosen = vec![ssh];
     }
-    let line = chosen.last().copied().or_else(|| lines().last()).unwrap_or("it did not say why");
+    let line = chosen.last().copied().or_else(|| lines().next_back()).unwrap_or("it did not say why");
     let line = line.trim_start_matches("fatal: ").trim_start_matches("error: ");
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
 }
