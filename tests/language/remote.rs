@@ -39,7 +39,7 @@ fn text(files: &Files, path: &str) -> String {
 }
 
 fn names(files: &Files) -> Vec<&str> {
-    files.iter().map(|(name, _)| name.trim_start_matches('/')).collect()
+    files.keys().map(|name| name.trim_start_matches('/')).collect()
 }
 
 /// A server for the repositories below a directory.
@@ -88,7 +88,7 @@ fn urls() {
     assert_eq!(node("p"), (0o644, 1, 2, 0));
     assert_eq!(built.text("/d/__unnamed__"), "plain");
     assert_eq!(built.text("/d/moved"), "timed");
-    assert!(built.files.get("/d/tree.tar").is_some() && built.files.get("/d/inside").is_none());
+    assert!(built.files.contains_key("/d/tree.tar") && !built.files.contains_key("/d/inside"));
 
     let unpacked = Case::new(&format!("FROM scratch\nADD --unpack=true {url}/tree.tar /d/\n")).build(&[]);
     assert_eq!(unpacked.text("/d/inside"), "1");
@@ -225,7 +225,7 @@ fn repositories_are_added() {
     ] {
         assert_eq!(built.text(&format!("/{path}")), wanted, "{path}");
     }
-    let has = |path: &str| built.files.get(&format!("/{path}")).is_some();
+    let has = |path: &str| built.files.contains_key(&format!("/{path}"));
     assert!(!has("head/.git") && !has("head/module/.git") && !has("branch/module/m") && !has("pinned/d"));
     assert!(has("kept/.git/HEAD") && has("kept/.git/index") && has("kept/module/.git"));
     assert_eq!(built.text("/kept/.git/HEAD").trim(), second);
@@ -293,7 +293,7 @@ fn only_directories_leave_files_out() {
     let directory = format!("d={}", parent.path().join("named").display());
     let main = parent.path().join("main").display().to_string();
     let files = built(&kiln, &["--build-context", &named, "--build-context", &directory, &main]).1;
-    assert!(files.get("/s/f").is_some() && files.get("/d/in").is_some() && files.get("/d/out").is_none());
+    assert!(files.contains_key("/s/f") && files.contains_key("/d/in") && !files.contains_key("/d/out"));
 
     // That was `dockerfile`; without either there is none.
     let empty = parent.path().join("named").display().to_string();
@@ -330,7 +330,7 @@ fn repositories_are_contexts() {
     let mine = parent.path().join("mine").display().to_string();
     assert_eq!(names(&built(&kiln, &["-f", &mine, &format!("{url}#v1")]).1), ["mine"]);
     let kept = built(&kiln, &["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", &url]).1;
-    assert_eq!((kept.get("/.git/HEAD").is_some(), kept.get("/Dockerfile").is_some()), (true, true));
+    assert_eq!((kept.contains_key("/.git/HEAD"), kept.contains_key("/Dockerfile")), (true, true));
     fails(&kiln, &[&format!("{url}?bogus=1")], &["unexpected query \"bogus\""]);
     fails(&kiln, &[&format!("{url}#none")], &["repository does not contain ref none"]);
     let missing = format!("{}/none.git", server.url());
@@ -422,7 +422,7 @@ fn credentials_go_to_their_host_and_are_shown_nowhere() {
         assert_eq!(built.text(wanted.0), wanted.1, "{source}");
         said += &format!("{}{:?}{}", built.output.both(), built.history(), built.config);
         said += &texts_below(&case.kiln.store().join("cache"));
-        for (_, node) in &built.files {
+        for node in built.files.values() {
             said += &String::from_utf8_lossy(&node.data);
         }
     }
