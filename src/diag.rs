@@ -125,28 +125,32 @@ pub fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>)
     nearest(word, candidates).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
-/// Returns the candidate nearest to `word`, if fewer than three edits away (BuildKit's rule).
+/// Returns the candidate nearest to `word`, if fewer than three edits away (BuildKit's rule). Two letters exchanged are
+/// one edit.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let scored = candidates.into_iter().map(|candidate| (edit_distance(&word, &candidate.to_lowercase()), candidate));
     scored.filter(|(distance, _)| *distance < 3).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-/// How many characters to add, take out or change, to make one word of the other.
+/// The optimal string alignment distance: letters added, left out, replaced, or exchanged with their neighbour.
 pub fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    if a.len().abs_diff(b.len()) > 12 {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > 12 || a.len() > 1000 {
         return usize::MAX;
     }
+    let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+    for i in 1..=a.len() {
+        let mut next = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let replaced = row[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            next[j] = replaced.min(row[j] + 1).min(next[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                next[j] = next[j].min(before[j - 2] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -159,5 +163,7 @@ mod tests {
     fn a_near_name_is_found_and_a_far_one_is_not() {
         assert_eq!(nearest("RUNN", ["COPY", "RUN"]), Some("RUN"));
         assert_eq!(nearest("XYZZY", ["COPY", "RUN"]), None);
+        assert_eq!(nearest("chwon", ["chmod", "chown"]), Some("chown"));
+        assert_eq!(nearest("", ["ab", "a"]), Some("a"));
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::diag::Diagnostic;
+use crate::source::SourceFile;
 
 /// Identifies a vertex of this build's progress: a step, or something done beside the steps (an export).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -76,10 +77,28 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// A lint rule or another located warning.
-    Warning(Diagnostic),
+    /// A lint rule or another warning about a file.
+    Warning {
+        /// The vertex that read the file.
+        id: VertexId,
+        /// What it says.
+        diagnostic: Box<Diagnostic>,
+        /// Where, unless it is about the whole file.
+        place: Option<Box<Place>>,
+    },
     /// A one-line remark about the build itself, for example that host networking is used.
     Notice(String),
+}
+
+/// Lines of a file, for those who read events without the sources of the build.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file.
+    pub file: SourceFile,
+    /// The first line, from 1.
+    pub first_line: u32,
+    /// The last line.
+    pub last_line: u32,
 }
 
 /// Where events go. Called from many threads; must not block for long.

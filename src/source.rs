@@ -158,6 +158,11 @@ impl Sources {
         &self.0[id.0 as usize]
     }
 
+    /// Returns how many there are: the id of the next one.
+    pub fn next_id(&self) -> SourceId {
+        SourceId(clamp(self.0.len()))
+    }
+
     /// Returns the text a span covers.
     pub fn text(&self, span: Span) -> &str {
         self.get(span.source).text().get(span.range()).unwrap_or("")

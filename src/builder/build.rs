@@ -119,8 +119,9 @@ impl Build<'_> {
         }
         let open = Open::store(self.request)?;
         let access = Access::of(self.request, &open, &self.cancel)?;
-        let loaded = load(self.request, &open, &access).await?;
-        let ended = self.until_mended(&open, &access, &loaded).await;
+        let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
+        let loaded = load(self.request, &open, &access, &vertices).await?;
+        let ended = self.until_mended(&open, &access, &loaded, &vertices).await;
         loaded.save_caches();
         if self.cancel.is_cancelled() { Err(canceled()) } else { ended }
     }
@@ -135,12 +136,17 @@ impl Build<'_> {
 
     /// Builds; and builds again when a blob of the store turned out to be lost or damaged, without that blob: what
     /// made it is then done again.
-    async fn until_mended(&self, open: &Open, access: &Access, loaded: &Loaded) -> Result<BuildOutcome, BuildFailure> {
+    async fn until_mended(
+        &self,
+        open: &Open,
+        access: &Access,
+        loaded: &Loaded,
+        vertices: &Vertices,
+    ) -> Result<BuildOutcome, BuildFailure> {
         let mut mended = BTreeSet::new();
-        let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         loop {
             let (mut sources, main) = loaded.sources();
-            let failure = match self.of_dockerfile(open, access, loaded, &vertices, &mut sources, main).await {
+            let failure = match self.of_dockerfile(open, access, loaded, vertices, &mut sources, main).await {
                 Ok(outcome) => return Ok(BuildOutcome { sources, ..outcome }),
                 Err(failure) => BuildFailure { sources, ..failure },
             };
@@ -170,6 +176,7 @@ impl Build<'_> {
         dockerfile::frontend::check(sources, main, frontend.map(|(_, value)| value.as_str()))
             .map_err(|error| super::failure::diagnostics(vec![error]))?;
         let mut parsed = dockerfile::parse(sources, main);
+        let first_trigger = sources.next_id();
         call::check_options(self.request, &mut parsed)?;
         let file = parsed.file;
         let mut warnings = lint::of_instructions(&file, sources);
@@ -220,7 +227,11 @@ impl Build<'_> {
         }
         // In the order of the file, each at the line it names.
         warnings.sort_by_key(|warning| warning.lines.map(|lines| lines.start));
-        if file.directives.check.error && !warnings.is_empty() {
+        let is_lint_error = file.directives.check.error && !warnings.is_empty();
+        let triggers = (first_trigger.0..sources.next_id().0).map(SourceId);
+        warnings.extend(super::remarks::unused_arguments(self.request, &file, sources, triggers));
+        warnings.iter().for_each(|warning| vertices.warn(loaded.definition, warning, sources));
+        if is_lint_error {
             return Err(super::failure::lint(warnings));
         }
         let (built, steps) = match self.solve(merged, &worker, loaded, vertices).await {

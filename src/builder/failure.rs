@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use super::load::Loaded;
 use super::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity};
+use crate::dockerfile::lint::Rule;
 use crate::ops::OpError;
 use crate::plan::{CopyOp, Op, StepGraph, Tree};
 use crate::registry::{Cause, RegistryError};
@@ -45,7 +46,8 @@ pub(super) fn internal(message: impl Into<String>) -> BuildFailure {
 }
 
 /// Makes a failure of located errors; like BuildKit's, its one line tells of the first.
-pub(super) fn diagnostics(diagnostics: Vec<Diagnostic>) -> BuildFailure {
+pub(super) fn diagnostics(mut diagnostics: Vec<Diagnostic>) -> BuildFailure {
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span.map(|span| (span.source, span.start)));
     let message = first_error(&diagnostics).map(|first| first.message.clone()).unwrap_or_default();
     BuildFailure { diagnostics, ..BuildFailure::new(FailureKind::User, message) }
 }
@@ -66,7 +68,8 @@ fn first_error(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
 
 /// Makes the failure of `# check=error=true` (rule 18.1).
 pub(super) fn lint(warnings: Vec<Diagnostic>) -> BuildFailure {
-    let mut rules: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
+    let rules = warnings.iter().map(|warning| warning.code);
+    let mut rules: Vec<&str> = rules.filter(|code| Rule::named(code).is_some()).collect();
     rules.sort_unstable();
     rules.dedup();
     let message = format!("lint violation found for rules: {}", rules.join(", "));

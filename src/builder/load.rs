@@ -10,6 +10,7 @@ use super::access::Access;
 use super::failure::{diagnostics, environment};
 use super::root::{Root, read_text};
 use super::store::Open;
+use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
     NoCache,
@@ -19,11 +20,14 @@ use crate::context::{self, Ignore, Source, StatCache, without_credentials};
 use crate::diag::{Diagnostic, nearest};
 use crate::oci::Platform;
 use crate::plan::{self, ImageSource, RunNetwork};
+use crate::progress::VertexId;
 use crate::snapshot::Scratch;
 use crate::source::{SourceFile, SourceId, Sources, Span};
 
 /// What was read.
 pub(super) struct Loaded {
+    /// The vertex under which the Dockerfile was read.
+    pub(super) definition: VertexId,
     pub(super) dockerfile: SourceFile,
     /// The build context under `None`, named directories under their names.
     pub(super) contexts: BTreeMap<Option<String>, Arc<Source>>,
@@ -34,17 +38,35 @@ pub(super) struct Loaded {
 }
 
 /// Reads what `request` names.
-pub(super) async fn load(request: &BuildRequest, open: &Open, access: &Access) -> Result<Loaded, BuildFailure> {
+pub(super) async fn load(
+    request: &BuildRequest,
+    open: &Open,
+    access: &Access,
+    vertices: &Vertices,
+) -> Result<Loaded, BuildFailure> {
     let mut scratch = Vec::new();
     let (root, alone) = main_root(request, open, access, &mut scratch).await?;
-    let (dockerfile, beside) = dockerfile(request, access, &root, alone).await?;
+    let name = format!("[internal] load build definition from {}", dockerfile_name(request));
+    let read = vertices.show(name, async |id| {
+        let (dockerfile, beside) = dockerfile(request, access, &root, alone).await?;
+        vertices.transferred(id, "transferring dockerfile:", dockerfile.text().len());
+        Ok::<_, BuildFailure>((id, dockerfile, beside))
+    });
+    let (definition, dockerfile, beside) = read.await?;
     let (contexts, ignore_files) = (BTreeMap::new(), BTreeMap::new());
-    let mut loaded = Loaded { dockerfile, contexts, ignore_files, caches: Vec::new(), _scratch: scratch };
+    let mut loaded = Loaded { definition, dockerfile, contexts, ignore_files, caches: Vec::new(), _scratch: scratch };
     let ignore = match (beside, &request.context) {
         // Rule 15.11: only directories leave files out.
         (_, ContextSource::Git(_) | ContextSource::Http(_) | ContextSource::Tar(_)) => None,
         (Some(file), _) => Some(file),
-        (None, _) => ignore_file(&root)?,
+        (None, _) => {
+            let read = vertices.show("[internal] load .dockerignore".to_owned(), async |id| {
+                let file = ignore_file(&root)?;
+                vertices.transferred(id, "transferring context:", file.as_ref().map_or(0, |file| file.text().len()));
+                Ok::<_, BuildFailure>(file)
+            });
+            read.await?
+        }
     };
     loaded.add(request, None, root, ignore)?;
     for (name, context) in &request.build_contexts {
@@ -183,6 +205,20 @@ async fn main_root(
     Ok((root, alone))
 }
 
+/// Returns what the Dockerfile is called before it is read.
+fn dockerfile_name(request: &BuildRequest) -> String {
+    match &request.dockerfile {
+        DockerfileSource::Text { name, .. } => name.clone(),
+        DockerfileSource::Http(url) => url.clone(),
+        DockerfileSource::File(path) => file_name(path),
+        DockerfileSource::InContext(path) => path.display().to_string(),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
 /// Returns the Dockerfile, and the ignore file that stands beside it and replaces the context's (rule 15.1).
 async fn dockerfile(
     request: &BuildRequest,
@@ -202,9 +238,8 @@ async fn dockerfile(
                 missing(path, Some(error), &beside.map(|root| root.names(Path::new(""))).unwrap_or_default())
             })?;
             let ignore = with_suffix(path);
-            let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            let beside = read(&ignore).ok().map(|text| SourceFile::new(name(&ignore), text));
-            Ok((SourceFile::new(name(path), text), beside))
+            let beside = read(&ignore).ok().map(|text| SourceFile::new(file_name(&ignore), text));
+            Ok((SourceFile::new(file_name(path), text), beside))
         }
         DockerfileSource::InContext(path) => {
             let mut path = if alone { PathBuf::from(remote::ALONE) } else { path.clone() };

@@ -21,6 +21,7 @@ mod outcome;
 mod outputs;
 mod platforms;
 mod prune;
+mod remarks;
 mod remote;
 mod request;
 mod root;

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::diag::Diagnostic;
 use crate::executor::CancelFlag;
-use crate::progress::{Event, Outcome, SharedSink, VertexId};
+use crate::progress::{Event, Outcome, Place, SharedSink, VertexId};
+use crate::source::Sources;
 
 /// Hands out vertex ids.
 pub(super) struct Vertices {
@@ -22,6 +24,22 @@ impl Vertices {
     pub(super) fn reserve(&self, count: usize) -> u32 {
         let count = u32::try_from(count).expect("a build has fewer than 2^32 steps");
         self.next.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// Says that a part of a vertex is done, at once.
+    pub(super) fn transferred(&self, id: VertexId, part: &str, bytes: usize) {
+        let (part, current) = (part.to_owned(), bytes as u64);
+        self.sink.event(Event::Status { id, part, current, total: 0, done: true });
+    }
+
+    /// Tells of a warning about a file that `id` read.
+    pub(super) fn warn(&self, id: VertexId, diagnostic: &Diagnostic, sources: &Sources) {
+        let place = diagnostic.span.map(|span| {
+            let file = sources.get(span.source);
+            let (first_line, last_line) = file.lines_of(span);
+            Box::new(Place { file: file.clone(), first_line, last_line })
+        });
+        self.sink.event(Event::Warning { id, diagnostic: Box::new(diagnostic.clone()), place });
     }
 
     /// Shows `work` as a vertex of its own, named `name`.

@@ -7,8 +7,10 @@
 //! Progress goes to standard error in every form.
 
 mod plain;
+mod quiet;
 mod rawjson;
 mod screen;
+mod tails;
 mod text;
 mod tty;
 mod vertices;
@@ -21,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use super::environment::Environment;
 use super::usage::UsageError;
-use crate::diag::nearest;
+use crate::diag::{Diagnostic, nearest};
 use crate::fsutil::Timestamp;
-use crate::progress::{Event, SharedSink, Silent, Sink};
+use crate::progress::{Event, Place, SharedSink, Silent, Sink};
 
 /// How progress looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +36,7 @@ pub(super) enum Mode {
     Tty,
     /// BuildKit's status objects, one JSON text per line.
     RawJson,
-    /// Nothing.
+    /// Nothing but what failed commands wrote last.
     Quiet,
 }
 
@@ -97,7 +99,7 @@ impl Progress {
     /// Starts showing; `now` is the time of day at which the build began.
     pub(super) fn start(mode: Mode, now: Timestamp) -> Self {
         let printer: Box<dyn Printer> = match mode {
-            Mode::Quiet => return Self { sink: Arc::new(Silent), printing: None },
+            Mode::Quiet => Box::new(quiet::Quiet::new(Box::new(io::stderr()))),
             Mode::Plain => Box::new(plain::Plain::new(Box::new(io::stderr()))),
             Mode::RawJson => Box::new(rawjson::RawJson::new(Box::new(io::stderr()), now)),
             Mode::Tty => Box::new(tty::Tty::new()),
@@ -155,6 +157,12 @@ fn print(mut printer: Box<dyn Printer>, messages: &Receiver<Message>, start: Ins
         }
     }
     let _ = printer.finish(start.elapsed());
+}
+
+/// A warning in one line, as docker writes it: `Rule: message (line 3)`.
+fn summary(diagnostic: &Diagnostic, place: Option<&Place>) -> String {
+    let line = place.map(|place| format!(" (line {})", place.first_line)).unwrap_or_default();
+    format!("{}: {}{line}", diagnostic.code, diagnostic.message)
 }
 
 /// Where a printer writes.

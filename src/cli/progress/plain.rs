@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use super::tails::Tails;
 use super::text::{self, Lines};
 use super::vertices::{Vertices, seconds};
-use super::{Printer, Writer};
+use super::{Printer, Writer, summary};
 use crate::cli::size;
-use crate::progress::{Event, Outcome, VertexId};
+use crate::diag::Diagnostic;
+use crate::progress::{Event, Outcome, Place, VertexId};
 
 /// How long the speaker may be silent before another one that has something to say takes over.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -35,6 +37,7 @@ pub(super) struct Plain {
     held: BTreeMap<VertexId, Vec<String>>,
     /// When a part of a vertex began, and was last shown.
     parts: BTreeMap<(VertexId, String), (Duration, Duration)>,
+    tails: Tails,
     speaker: Option<Speaker>,
     anything_shown: bool,
 }
@@ -53,6 +56,7 @@ impl Plain {
             lines: BTreeMap::new(),
             held: BTreeMap::new(),
             parts: BTreeMap::new(),
+            tails: Tails::default(),
             speaker: None,
             anything_shown: false,
         }
@@ -125,17 +129,35 @@ impl Plain {
             return Ok(());
         }
         self.speak(at, id)?;
+        let failed = matches!(outcome, Outcome::Failed(_));
         let word = match outcome {
             Outcome::Done => format!("DONE {}", seconds(elapsed)),
             Outcome::Cached => "CACHED".to_owned(),
             Outcome::Failed(why) => format!("ERROR: {}", text::sanitize(why.replace('\n', " ").as_bytes())),
             Outcome::Canceled => "CANCELED".to_owned(),
         };
-        let stamp = |line| format!("{:.3} {line}", elapsed.as_secs_f64());
-        let lines: Vec<String> = last.map(stamp).into_iter().chain([word]).collect();
+        let last = last.map(|line| format!("{:.3} {line}", elapsed.as_secs_f64()));
+        self.tails.push(id, last.clone());
+        self.tails.end(id, failed);
+        let lines: Vec<String> = last.into_iter().chain([word]).collect();
         self.write(id, &lines)?;
         self.speaker = None;
         self.take_turns(at)
+    }
+
+    /// Shows a warning under the vertex that read the file, again when that is over.
+    fn warn(&mut self, at: Duration, id: VertexId, diagnostic: &Diagnostic, place: Option<&Place>) -> io::Result<()> {
+        let mut lines = vec![format!("WARN: {}", text::sanitize(summary(diagnostic, place).as_bytes()))];
+        let over = self.vertices.get(id).ended.is_some();
+        if over {
+            lines.push(format!("DONE {}", seconds(self.vertices.get(id).elapsed(at))));
+        }
+        self.speak(at, id)?;
+        self.write(id, &lines)?;
+        if over {
+            self.speaker = None;
+        }
+        Ok(())
     }
 
     fn part(&mut self, at: Duration, id: VertexId, part: &str, current: u64, total: u64, done: bool) -> io::Result<()> {
@@ -174,12 +196,13 @@ impl Printer for Plain {
                 let elapsed = self.vertices.get(id).elapsed(at);
                 let lines = self.lines.entry(id).or_default().feed(&data);
                 let stamp = |line: String| format!("{:.3} {line}", elapsed.as_secs_f64());
-                self.say(at, id, lines.into_iter().map(stamp).collect())
+                let lines: Vec<String> = lines.into_iter().map(stamp).collect();
+                self.tails.push(id, lines.iter().cloned());
+                self.say(at, id, lines)
             }
             Event::Status { id, part, current, total, done } => self.part(at, id, &part, current, total, done),
             Event::Ended { id, outcome } => self.end(at, id, outcome),
-            // Diagnostics need the sources, which only the report has.
-            Event::Warning(_) => Ok(()),
+            Event::Warning { id, diagnostic, place } => self.warn(at, id, &diagnostic, place.as_deref()),
             Event::Notice(remark) => writeln!(self.out, "{}", text::sanitize(remark.as_bytes())),
         }
     }
@@ -191,6 +214,9 @@ impl Printer for Plain {
     fn finish(&mut self, at: Duration) -> io::Result<()> {
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             self.speak(at, id)?;
+        }
+        for line in self.tails.of_failed(&mut self.vertices) {
+            writeln!(self.out, "{line}")?;
         }
         if self.anything_shown {
             writeln!(self.out)?;

@@ -17,11 +17,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::vertices::Vertices;
-use super::{Printer, Writer};
+use super::{Printer, Writer, summary};
+use crate::diag::Diagnostic;
 use crate::digest::Digest;
+use crate::dockerfile::lint::Rule;
 use crate::fsutil::Timestamp;
 use crate::oci::rfc3339;
-use crate::progress::{Event, Outcome, Stream, VertexId};
+use crate::progress::{Event, Outcome, Place, Stream, VertexId};
 
 /// One line of output; empty parts are left out.
 #[derive(Serialize, Default)]
@@ -73,12 +75,38 @@ struct LogJson {
     timestamp: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 struct WarningJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vertex: Option<Digest>,
     level: u8,
     short: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     detail: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    url: String,
+    #[serde(rename = "sourceInfo", skip_serializing_if = "Option::is_none")]
+    source_info: Option<SourceInfoJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    range: Vec<RangeJson>,
+}
+
+#[derive(Serialize)]
+struct SourceInfoJson {
+    filename: String,
+    data: String,
+    language: &'static str,
+}
+
+#[derive(Serialize)]
+struct RangeJson {
+    start: PositionJson,
+    end: PositionJson,
+}
+
+#[derive(Serialize)]
+struct PositionJson {
+    line: u32,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -159,17 +187,54 @@ impl RawJson {
                 let vertex = self.digest(id);
                 status.statuses.push(StatusJson { id: part, vertex, total, current, timestamp, started, completed });
             }
-            Event::Warning(diagnostic) => {
-                let short = STANDARD.encode(format!("{}: {}", diagnostic.code, diagnostic.message));
-                let detail = diagnostic.help.iter().map(|line| STANDARD.encode(line)).collect();
-                status.warnings.push(WarningJson { level: 1, short, detail });
+            Event::Warning { id, diagnostic, place } => {
+                let vertex = self.digest(id);
+                status.warnings.push(warning(vertex, &diagnostic, place.as_deref()));
             }
             Event::Notice(remark) => {
-                status.warnings.push(WarningJson { level: 1, short: STANDARD.encode(remark), detail: Vec::new() });
+                let short = STANDARD.encode(remark);
+                status.warnings.push(WarningJson { level: 1, short, ..WarningJson::default() });
             }
         }
         status
     }
+}
+
+fn warning(vertex: Digest, diagnostic: &Diagnostic, place: Option<&Place>) -> WarningJson {
+    let rule = Rule::named(diagnostic.code);
+    let detail = rule.map(|rule| rule.description.to_owned()).into_iter().chain(diagnostic.help.iter().cloned());
+    WarningJson {
+        vertex: Some(vertex),
+        level: 1,
+        short: STANDARD.encode(summary(diagnostic, place)),
+        detail: detail.map(|line| STANDARD.encode(line)).collect(),
+        url: rule.map(|rule| rule_url(rule.name)).unwrap_or_default(),
+        source_info: place.map(|place| SourceInfoJson {
+            filename: place.file.name().to_owned(),
+            data: STANDARD.encode(place.file.text()),
+            language: "Dockerfile",
+        }),
+        range: place.into_iter().map(range).collect(),
+    }
+}
+
+fn range(place: &Place) -> RangeJson {
+    RangeJson { start: PositionJson { line: place.first_line }, end: PositionJson { line: place.last_line } }
+}
+
+/// Docker's page on a rule: the rule's name in small letters, a hyphen before each word.
+fn rule_url(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut page = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let before_is_small = at > 0 && letters[at - 1].is_lowercase();
+        let ends_capitals = at > 0 && letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && (before_is_small || ends_capitals) {
+            page.push('-');
+        }
+        page.extend(letter.to_lowercase());
+    }
+    format!("https://docs.docker.com/go/dockerfile/rule/{page}/")
 }
 
 impl Printer for RawJson {

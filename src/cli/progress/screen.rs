@@ -9,9 +9,10 @@
 //!  => => # the last lines that the command wrote
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::tails::Tails;
 use super::text::{self, Lines};
 use super::vertices::{Vertex, Vertices, seconds};
 use crate::cli::size;
@@ -19,22 +20,14 @@ use crate::progress::{Event, Outcome, VertexId};
 
 /// How many lines of a running command are shown.
 const LOG_TAIL: usize = 6;
-/// How many lines of a failed command are shown.
-const FAILURE_TAIL: usize = 50;
 
 /// The state of the display.
 #[derive(Default)]
 pub(super) struct Screen {
     vertices: Vertices,
-    logs: BTreeMap<VertexId, Log>,
+    lines: BTreeMap<VertexId, Lines>,
+    tails: Tails,
     parts: BTreeMap<VertexId, Vec<Part>>,
-    failed: Vec<VertexId>,
-}
-
-#[derive(Default)]
-struct Log {
-    lines: Lines,
-    tail: VecDeque<String>,
 }
 
 struct Part {
@@ -55,16 +48,13 @@ impl Screen {
             Event::Started(id) => self.vertices.get(id).started = Some(at),
             Event::Log { id, data, .. } => {
                 let elapsed = self.vertices.get(id).elapsed(at).as_secs_f64();
-                let log = self.logs.entry(id).or_default();
-                for line in log.lines.feed(&data) {
-                    log.tail.push_back(format!("{elapsed:.3} {line}"));
-                }
-                log.tail.drain(..log.tail.len().saturating_sub(FAILURE_TAIL));
+                let lines = self.lines.entry(id).or_default().feed(&data);
+                self.tails.push(id, lines.into_iter().map(|line| format!("{elapsed:.3} {line}")));
             }
             Event::Status { id, part, current, total, done } => self.part(at, id, part, current, total, done),
             Event::Ended { id, outcome } => return self.end(at, id, outcome, width),
-            // Diagnostics need the sources, which only the report has.
-            Event::Warning(_) => {}
+            // Shown as a frame when the build is over.
+            Event::Warning { .. } => {}
             Event::Notice(remark) => return vec![text::cut(&text::sanitize(remark.as_bytes()), width)],
         }
         Vec::new()
@@ -86,16 +76,11 @@ impl Screen {
         let quiet = outcome == Outcome::Canceled && self.vertices.get(id).started.is_none();
         self.vertices.get(id).ended = Some((at, outcome));
         self.parts.remove(&id);
-        if failed {
-            self.failed.push(id);
-            if let Some(log) = self.logs.get_mut(&id)
-                && let Some(line) = log.lines.finish()
-            {
-                log.tail.push_back(line);
-            }
-        } else {
-            self.logs.remove(&id);
+        if let Some(line) = self.lines.remove(&id).and_then(|mut lines| lines.finish()) {
+            let elapsed = self.vertices.get(id).elapsed(at).as_secs_f64();
+            self.tails.push(id, [format!("{elapsed:.3} {line}")]);
         }
+        self.tails.end(id, failed);
         if quiet { Vec::new() } else { vec![step_line(self.vertices.get(id), at, width)] }
     }
 
@@ -117,8 +102,7 @@ impl Screen {
     fn details(&self, id: VertexId, at: Duration, width: usize, room: usize) -> Vec<String> {
         let parts = self.parts.get(&id).map_or(&[][..], Vec::as_slice);
         let parts = parts.iter().filter(|part| part.ended.is_none()).map(|part| part_line(part, at, width));
-        let tail = self.logs.get(&id).map(|log| log.tail.iter()).into_iter().flatten();
-        let tail = tail.map(|line| text::cut(&format!(" => => # {}", line.replace('\t', "    ")), width));
+        let tail = self.tails.of(id).map(|line| text::cut(&format!(" => => # {}", line.replace('\t', "    ")), width));
         let all: Vec<String> = parts.chain(tail).collect();
         let skip = all.len().saturating_sub(room);
         all.into_iter().skip(skip).collect()
@@ -130,16 +114,13 @@ impl Screen {
     }
 
     /// Returns the lines that stay below everything: the total, and what failed commands wrote last.
-    pub(super) fn last(&self, at: Duration) -> Vec<String> {
-        let mut lines = vec![self.heading(at, " FINISHED")];
-        for (id, vertex) in self.vertices.iter().filter(|(id, _)| self.failed.contains(id)) {
-            let Some(log) = self.logs.get(id).filter(|log| !log.tail.is_empty()) else { continue };
-            lines.push("------".to_owned());
-            lines.push(format!(" > {}:", vertex.name));
-            lines.extend(log.tail.iter().cloned());
-            lines.push("------".to_owned());
-        }
-        lines
+    pub(super) fn last(&mut self, at: Duration) -> Vec<String> {
+        [self.heading(at, " FINISHED")].into_iter().chain(self.failed()).collect()
+    }
+
+    /// Returns what failed commands wrote last.
+    pub(super) fn failed(&mut self) -> Vec<String> {
+        self.tails.of_failed(&mut self.vertices)
     }
 }
 

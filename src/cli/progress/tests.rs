@@ -92,9 +92,64 @@ fn plain_shows_one_step_after_the_other() {
 #3 0.200 red
 #3 1.000 rest
 #3 ERROR: exit code: 2
+------
+ > [3/3] RUN make:
+0.100 one
+0.200 two
+0.200 red
+1.000 rest
+------
 
 ";
     assert_eq!(text, want);
+}
+
+fn warning(id: u32) -> Event {
+    let file = crate::source::SourceFile::new("Dockerfile", "FROM a\nWORKDIR x\n");
+    let span = crate::source::Span::new(crate::source::SourceId(0), 15..16);
+    let diagnostic = Box::new(Diagnostic::warning("WorkdirRelativePath", span, "relative workdir 'x'"));
+    let place = Some(Box::new(Place { file, first_line: 2, last_line: 2 }));
+    Event::Warning { id: VertexId(id), diagnostic, place }
+}
+
+#[test]
+fn plain_shows_warnings_under_what_read_the_file() {
+    let text = plain(vec![
+        (0, added(1, "[internal] load build definition from Dockerfile")),
+        (1, started(1)),
+        (2, part(1, "transferring dockerfile:", 17, 0, true)),
+        (3, ended(1, Outcome::Done)),
+        (9, warning(1)),
+    ]);
+    let want = "\
+#1 [internal] load build definition from Dockerfile
+#1 transferring dockerfile: 17B done
+#1 DONE 0.0s
+
+#1 [internal] load build definition from Dockerfile
+#1 WARN: WorkdirRelativePath: relative workdir 'x' (line 2)
+#1 DONE 0.0s
+
+";
+    assert_eq!(text, want);
+}
+
+#[test]
+fn quiet_shows_what_a_failed_command_wrote_and_nothing_else() {
+    let text = printed(
+        |out| Box::new(quiet::Quiet::new(out)),
+        vec![
+            (0, added(1, "[1/2] RUN good")),
+            (0, added(2, "[2/2] RUN bad")),
+            (1, started(1)),
+            (2, log(1, "fine\n")),
+            (3, ended(1, Outcome::Done)),
+            (4, started(2)),
+            (104, log(2, "one\ntwo")),
+            (204, ended(2, Outcome::Failed("exit code: 1".to_owned()))),
+        ],
+    );
+    assert_eq!(text, "------\n > [2/2] RUN bad:\n0.100 one\n0.200 two\n------\n");
 }
 
 #[test]
@@ -162,6 +217,7 @@ fn raw_json_is_buildkits_status() {
             (3, log(2, "hello\n")),
             (4, part(2, "extract", 1, 2, true)),
             (5, ended(2, Outcome::Failed("exit code: 1".to_owned()))),
+            (6, warning(1)),
         ],
     );
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -175,6 +231,13 @@ fn raw_json_is_buildkits_status() {
     assert_eq!((line["stream"].as_u64(), line["data"].as_str()), (Some(1), Some("aGVsbG8K")));
     assert_eq!(lines[5]["statuses"][0]["completed"], lines[5]["statuses"][0]["timestamp"]);
     assert_eq!(lines[6]["vertexes"][0]["error"], "exit code: 1");
+    let warning = &lines[7]["warnings"][0];
+    assert_eq!((&warning["vertex"], warning["level"].as_u64()), (&first["digest"], Some(1)));
+    let short = "V29ya2RpclJlbGF0aXZlUGF0aDogcmVsYXRpdmUgd29ya2RpciAneCcgKGxpbmUgMik=";
+    assert_eq!(warning["short"], short);
+    assert_eq!(warning["url"], "https://docs.docker.com/go/dockerfile/rule/workdir-relative-path/");
+    assert_eq!(warning["sourceInfo"]["data"], "RlJPTSBhCldPUktESVIgeAo=");
+    assert_eq!(warning["range"][0]["end"]["line"], 2);
     assert!(lines.iter().all(|line| line.as_object().expect("an object").len() == 1));
 }
 

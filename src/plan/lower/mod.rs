@@ -11,7 +11,7 @@ mod lint;
 mod metadata;
 mod run;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::graph::{ImageOp, Op, Root, Step, StepGraph, StepId, Tree};
 use super::outline::{self, Given};
@@ -65,6 +65,9 @@ struct Lowering<'a> {
     warnings: Vec<Diagnostic>,
     /// What lint rules say of the current instruction.
     findings: Vec<Finding>,
+    errors: Vec<Diagnostic>,
+    /// Names that instructions with mistakes would have set.
+    lost: Vec<String>,
 }
 
 /// Where an instruction stands: which stage, and which of its steps comes next.
@@ -102,24 +105,20 @@ pub(super) fn lower(
         given: BTreeMap::new(),
         warnings: stages.warnings.clone(),
         findings: Vec::new(),
+        errors: Vec::new(),
+        lost: Vec::new(),
     };
     let mut finished: BTreeMap<usize, StageState> = BTreeMap::new();
-    let mut errors = Vec::new();
     for (at, triggers) in triggers {
         match lowering.stage(*at, triggers, &finished) {
-            Ok(state) => {
-                finished.insert(*at, state);
-            }
-            Err(error) => {
-                errors.push(error);
-                // Later stages may build on this one; what they would say after it is not to be trusted.
-                break;
-            }
-        }
+            Some(state) => finished.insert(*at, state),
+            // Later stages may build on this one; what they would say after it is not to be trusted.
+            None => break,
+        };
     }
-    if !errors.is_empty() {
-        errors.extend(lowering.warnings);
-        return Err(errors);
+    if !lowering.errors.is_empty() {
+        lowering.errors.extend(lowering.warnings);
+        return Err(lowering.errors);
     }
     let mut last = finished.remove(&stages.target).expect("the target is always reachable");
     last.config.config.labels.extend(options.labels.clone());
@@ -141,13 +140,46 @@ impl Place<'_> {
     }
 }
 
+/// How many mistakes of a stage are looked for: each costs another walk over its instructions.
+const MOST_ERRORS: usize = 20;
+
 impl<'a> Lowering<'a> {
+    /// Folds a stage. An instruction with a mistake is noted and left out, and the fold done again without it, so that
+    /// all mistakes are found. What then lacks a name that the instruction would have set is no mistake of its own.
     fn stage(
         &mut self,
         at: usize,
         triggers: &[Instruction],
         finished: &BTreeMap<usize, StageState>,
-    ) -> Result<StageState, Diagnostic> {
+    ) -> Option<StageState> {
+        let mut wrong = BTreeSet::new();
+        let warnings_before = self.warnings.len();
+        loop {
+            self.warnings.truncate(warnings_before);
+            let (place, error) = match self.fold(at, triggers, finished, &wrong) {
+                Ok(state) => return Some(state),
+                Err(found) => found,
+            };
+            let body = &self.stages.all[at].body;
+            let instruction = |place: usize| triggers.iter().chain(body.iter().copied()).nth(place);
+            let is_follow_up = self.lost.iter().any(|name| error.code == "expansion" && error.message.contains(name));
+            if !is_follow_up {
+                self.errors.push(error);
+            }
+            let place = place.filter(|_| wrong.len() < MOST_ERRORS)?;
+            self.lost.extend(instruction(place).into_iter().flat_map(names_set_by));
+            wrong.insert(place);
+        }
+    }
+
+    /// Folds the instructions of a stage but those of `wrong`; an error comes with the place of its instruction.
+    fn fold(
+        &mut self,
+        at: usize,
+        triggers: &[Instruction],
+        finished: &BTreeMap<usize, StageState>,
+        wrong: &BTreeSet<usize>,
+    ) -> Result<StageState, (Option<usize>, Diagnostic)> {
         let stages = self.stages;
         let stage = &stages.all[at];
         let instructions = || triggers.iter().chain(stage.body.iter().copied());
@@ -165,14 +197,14 @@ impl<'a> Lowering<'a> {
         };
         let mut place =
             Place { stage, stage_index: at, label, platform, next: 1, total, named, lines, once: Once::new() };
-        let mut state = self.open(&mut place, finished)?;
+        let mut state = self.open(&mut place, finished).map_err(|error| (None, error))?;
         self.report(stage.head, lines);
-        for (number, instruction) in instructions().enumerate() {
+        for (number, instruction) in instructions().enumerate().filter(|(number, _)| !wrong.contains(number)) {
             place.platform = self.platform_shown(&stage.platform, &state.scope);
             place.lines = if number < triggers.len() { lines } else { instruction.lines };
             let lowered = self.instruction(state, instruction, &mut place, finished);
             self.report(instruction, place.lines);
-            state = lowered?;
+            state = lowered.map_err(|error| (Some(number), error))?;
         }
         Ok(state)
     }
@@ -371,6 +403,14 @@ fn crossing(platform: &Platform, scope: &Scope) -> String {
             format!("->{}", target.strip_prefix(&format!("{}/", platform.os)).unwrap_or(&target))
         }
         _ => String::new(),
+    }
+}
+
+fn names_set_by(instruction: &Instruction) -> Vec<String> {
+    match &instruction.kind {
+        InstructionKind::Arg(declarations) => declarations.iter().map(|one| one.name.text.clone()).collect(),
+        InstructionKind::Env(set) => set.pairs.iter().map(|pair| pair.key.text.clone()).collect(),
+        _ => Vec::new(),
     }
 }
 
