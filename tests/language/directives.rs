@@ -95,5 +95,5 @@ fn check_has_three_options() {
     assert_eq!(mistakes("# check=error=maybe\nFROM a").len(), 1);
     let case = Case::new("FROM scratch\n# check=skip=LegacyKeyValueFormat\nENV a b\nENV c d\n");
     let output = case.build(&[]).output.stderr;
-    assert_eq!(output.matches("LegacyKeyValueFormat").count(), 1, "{output}");
+    assert_eq!(output.matches("warning[LegacyKeyValueFormat]").count(), 1, "{output}");
 }

@@ -53,7 +53,7 @@ fn blank_lines_inside_an_instruction_are_skipped() {
     let case = Case::new("FROM scratch\nLABEL a=b \\\n\n  c=d\nLABEL e=f\n");
     let built = case.build(&[]);
     assert_eq!(built.config["config"]["Labels"], serde_json::json!({"a": "b", "c": "d", "e": "f"}));
-    assert_eq!(built.output.stderr.matches("NoEmptyContinuation").count(), 1, "{}", built.output.stderr);
+    assert_eq!(built.output.stderr.matches("warning[NoEmptyContinuation]").count(), 1, "{}", built.output.stderr);
 }
 
 // language 1.9
