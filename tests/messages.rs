@@ -75,6 +75,7 @@ fn plainly(said: &str) -> String {
         }
     }
     let text = Regex::new("(?m)^[0-9]+\\.[0-9]{3} ").expect("a pattern").replace_all(&text, "0.000 ").into_owned();
+    let text = Regex::new("after [0-9]+ ms").expect("a pattern").replace_all(&text, "after 0 ms").into_owned();
     Regex::new("sha256:[0-9a-f]{64}").expect("a pattern").replace_all(&text, "sha256:DIGEST").into_owned()
 }
 

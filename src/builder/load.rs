@@ -209,7 +209,7 @@ async fn main_root(
 fn dockerfile_name(request: &BuildRequest) -> String {
     match &request.dockerfile {
         DockerfileSource::Text { name, .. } => name.clone(),
-        DockerfileSource::Http(url) => url.clone(),
+        DockerfileSource::Http(url) => without_credentials(url),
         DockerfileSource::File(path) => file_name(path),
         DockerfileSource::InContext(path) => path.display().to_string(),
     }

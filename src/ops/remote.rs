@@ -142,7 +142,7 @@ async fn download(worker: &Arc<Worker>, url: &str, span: Span, vertex: VertexId)
     downloaded.map_err(|error| {
         let message = match &error {
             FetchError::Download(cause @ DownloadError::Status { .. }) => format!("{shown}: {cause}"),
-            FetchError::Download(cause) => format!("cannot fetch {shown}: {}", crate::diag::chain(cause)),
+            FetchError::Download(cause) => format!("cannot fetch {shown}: {cause}"),
             _ => return explain(error, span),
         };
         OpError::User { code: "download", message, help: error.help().into_iter().collect(), span: Some(span) }
