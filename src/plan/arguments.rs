@@ -7,6 +7,7 @@ use crate::diag::Diagnostic;
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::instruction::ArgDeclaration;
 use crate::oci::Platform;
+use crate::source::Span;
 
 /// The proxy variables that need no declaration (rule 8.9).
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
@@ -37,9 +38,22 @@ pub(super) fn automatic(options: &Options, target_stage: &str) -> Globals {
     values
 }
 
-/// Adds one global ARG line to the globals, left to right (rules 6.14, 8.4), up to a mistake.
+/// How many bytes the values of a Dockerfile may come to: a variable put into another, again and again, would fill any
+/// memory.
+pub(super) const MOST_BYTES: usize = 64 << 20;
+
+/// Says that the values come to more than [`MOST_BYTES`].
+pub(super) fn too_many_bytes(span: Span) -> Diagnostic {
+    let message = format!("the values of this Dockerfile come to more than {} MiB", MOST_BYTES >> 20);
+    let error = Diagnostic::error("expansion", span, message);
+    error.with_help("is a variable put into others again and again, or very many ports or arguments told of?")
+}
+
+/// Adds one global ARG line to the globals, left to right (rules 6.14, 8.4), up to a mistake. `room` is how many bytes
+/// their values may still take.
 pub(super) fn add_globals(
     globals: &mut Globals,
+    room: &mut usize,
     declarations: &[ArgDeclaration],
     options: &Options,
     escape: char,
@@ -55,6 +69,7 @@ pub(super) fn add_globals(
             (None, None) => None,
         };
         if let Some(value) = value {
+            *room = room.checked_sub(value.len()).ok_or_else(|| too_many_bytes(declaration.name.span))?;
             globals.insert(name.clone(), value);
         }
     }

@@ -1,6 +1,6 @@
 //! What SOURCE_DATE_EPOCH names: a time, or something that has one (language rule 17.5).
 
-use super::arguments::{EPOCH, Globals, add_globals};
+use super::arguments::{EPOCH, Globals, MOST_BYTES, add_globals};
 use super::graph::CopySource;
 use super::{NamedContext, Options, lower, stage};
 use crate::context::GitAddress;
@@ -71,6 +71,7 @@ fn of_stage(
         if instruction.span == head.span { diagnostic } else { diagnostic.with_note(head.span, "the stage it names") }
     };
     let mut known = globals;
+    let mut room = MOST_BYTES;
     known.remove(EPOCH);
     let expanded = |text: &Text, known: &Globals| {
         let found = expand(&text.text, escape, &|name| known.get(name).cloned());
@@ -86,7 +87,7 @@ fn of_stage(
     {
         match &instruction.kind {
             InstructionKind::Arg(declarations) => {
-                add_globals(&mut known, declarations, options, escape)?;
+                add_globals(&mut known, &mut room, declarations, options, escape)?;
             }
             InstructionKind::Add(_) if found.is_some() => {
                 return Err(wrong(instruction, "must contain exactly one remote ADD"));

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::arguments::{EPOCH, Globals, add_globals, automatic};
+use super::arguments::{EPOCH, Globals, MOST_BYTES, add_globals, automatic};
 use super::{ImageKey, ImageSource, NamedContext, Options};
 use crate::diag::{Diagnostic, nearest, suggestion};
 use crate::dockerfile::expand::expand;
@@ -210,11 +210,12 @@ impl<'a> Stages<'a> {
 /// Folds the ARGs before the first FROM; what is wrong with them, or stands there instead, goes to `errors`.
 pub(super) fn globals(file: &Dockerfile, options: &Options, errors: &mut Vec<Diagnostic>) -> Globals {
     let mut globals = automatic(options, &target_stage_name(file, options));
+    let mut room = MOST_BYTES;
     for instruction in &file.instructions {
         match &instruction.kind {
             InstructionKind::From(_) => break,
             InstructionKind::Arg(declarations) => {
-                let added = add_globals(&mut globals, declarations, options, file.directives.escape);
+                let added = add_globals(&mut globals, &mut room, declarations, options, file.directives.escape);
                 errors.extend(added.err());
             }
             other => errors.push(before_first_stage(other.name(), instruction.span)),
@@ -340,10 +341,11 @@ fn parse_platform(text: &Text, expanded: &str) -> Result<Platform, Diagnostic> {
 fn default_globals(file: &Dockerfile, head: &[Instruction], options: &Options) -> Globals {
     let options = Options { build_args: Default::default(), ..options.clone() };
     let mut globals = automatic(&options, "");
+    let mut room = MOST_BYTES;
     for instruction in head {
         if let InstructionKind::Arg(declarations) = &instruction.kind {
             // What is wrong has been said of the globals themselves.
-            let _ = add_globals(&mut globals, declarations, &options, file.directives.escape);
+            let _ = add_globals(&mut globals, &mut room, declarations, &options, file.directives.escape);
         }
     }
     globals

@@ -141,3 +141,20 @@ fn deep_nesting() {
         in_time(open, || read_word(&text));
     }
 }
+
+/// A few lines may ask for any amount of memory and time.
+#[test]
+fn values_that_multiply() {
+    let long = "a".repeat(60_000);
+    all_in_time(&[
+        ("doubling", format!("FROM scratch\nENV A=0123456789\n{}", "ENV A=$A$A\n".repeat(100))),
+        ("global doubling", format!("ARG A=0123456789\n{}FROM $A\n", "ARG A=$A$A\n".repeat(100))),
+        ("copies", format!("FROM scratch\nENV A={long}\n{}", "ENV B=$A\n".repeat(10_000))),
+        ("global copies", format!("ARG A={long}\n{}FROM $A\n", "ARG B=$A\n".repeat(10_000))),
+        ("environments", format!("FROM scratch\nENV A={long}\n{}", "RUN a\n".repeat(10_000))),
+        ("replacements", format!("FROM scratch\nENV A={long}\nENV B=${{A//?/$A}}\n")),
+        ("tries", format!("FROM scratch\nENV A={long}\nENV B=${{A//a*b/c}}\n")),
+        ("ports", format!("FROM scratch\n{}", "EXPOSE 0-65535\n".repeat(1_000))),
+        ("heredocs", format!("FROM scratch\nENV A={long}\n{}", "COPY <<E /\n$A\nE\n".repeat(5_000))),
+    ]);
+}

@@ -2,7 +2,7 @@
 
 use super::super::parse::{is_digit, is_letter};
 use super::pattern::Pattern;
-use super::{Environment, ExpandError, ExpandReason};
+use super::{Environment, ExpandError, ExpandReason, MOST_BYTES};
 
 /// How deep `${a:-${b:-...}}` may nest; the walk recurses there.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -13,6 +13,8 @@ pub(super) struct Lexer<'a> {
     escape: char,
     environment: Environment<'a>,
     depth: usize,
+    /// Bytes of the values that were put in.
+    put_in: usize,
     /// Set for heredoc bodies.
     pub(super) quotes_are_text: bool,
     /// Names looked up and not found.
@@ -69,7 +71,16 @@ struct Until {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(word: &'a str, escape: char, environment: Environment<'a>) -> Self {
-        Self { word, rest: word, escape, environment, depth: 0, quotes_are_text: false, undefined: Vec::new() }
+        Self {
+            word,
+            rest: word,
+            escape,
+            environment,
+            depth: 0,
+            put_in: 0,
+            quotes_are_text: false,
+            undefined: Vec::new(),
+        }
     }
 
     pub(super) fn whole_word(&mut self) -> Result<String, ExpandError> {
@@ -185,7 +196,7 @@ impl<'a> Lexer<'a> {
         }
         match self.name() {
             "" => Ok("$".to_owned()),
-            name => Ok(self.look_up(name).unwrap_or_default()),
+            name => Ok(self.look_up(name)?.unwrap_or_default()),
         }
     }
 
@@ -202,12 +213,16 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn look_up(&mut self, name: &str) -> Option<String> {
+    fn look_up(&mut self, name: &str) -> Result<Option<String>, ExpandReason> {
         let value = (self.environment)(name);
+        self.put_in += value.as_ref().map_or(0, String::len);
+        if self.put_in > MOST_BYTES {
+            return Err(ExpandReason::TooLong);
+        }
         if value.is_none() && !self.undefined.iter().any(|known| known == name) {
             self.undefined.push(name.to_owned());
         }
-        value
+        Ok(value)
     }
 
     /// Behind `${`.
@@ -219,7 +234,7 @@ impl<'a> Lexer<'a> {
         }
         let name = self.name();
         match self.next().ok_or(ExpandReason::EndOfWord)? {
-            '}' => Ok(self.look_up(name).unwrap_or_default()),
+            '}' => Ok(self.look_up(name)?.unwrap_or_default()),
             ':' => match self.next().ok_or(ExpandReason::MissingBrace)? {
                 modifier @ ('-' | '+' | '?') => self.conditional(name, modifier, true),
                 other => Err(ExpandReason::Modifier(format!(":{other}"))),
@@ -241,7 +256,7 @@ impl<'a> Lexer<'a> {
     /// `-`, `+` or `?`, where `empty_is_unset` tells `:-` from `-`.
     fn conditional(&mut self, name: &str, modifier: char, empty_is_unset: bool) -> Result<String, ExpandReason> {
         let word = self.nested('}', false, ExpandReason::MissingBrace)?;
-        let value = self.look_up(name);
+        let value = self.look_up(name)?;
         let problem = match &value {
             None => Some("is not allowed to be unset"),
             Some(value) if empty_is_unset && value.is_empty() => Some("is not allowed to be empty"),
@@ -263,7 +278,7 @@ impl<'a> Lexer<'a> {
         let word = self.nested('}', true, ExpandReason::MissingBrace)?;
         let longest = word.strip_prefix(end);
         let pattern = Pattern::parse(longest.unwrap_or(&word))?;
-        let value = self.look_up(name).unwrap_or_default();
+        let value = self.look_up(name)?.unwrap_or_default();
         Ok(match end {
             '#' => pattern.without_prefix(&value, longest.is_some()),
             _ => pattern.without_suffix(&value, longest.is_some()),
@@ -278,7 +293,7 @@ impl<'a> Lexer<'a> {
         }
         let pattern = self.nested('/', true, ExpandReason::MissingSlash)?;
         let replacement = self.nested('}', true, ExpandReason::MissingBrace)?;
-        let value = self.look_up(name).unwrap_or_default();
-        Ok(Pattern::parse(&pattern)?.replaced(&value, &replacement, all))
+        let value = self.look_up(name)?.unwrap_or_default();
+        Pattern::parse(&pattern)?.replaced(&value, &replacement, all)
     }
 }

@@ -1,9 +1,12 @@
 //! Patterns of `${name#pattern}` and its kin: `*`, `?`, and literal characters. No brackets.
 //!
-//! As in BuildKit, wildcards do not match a newline. Matching follows all possibilities at once, so its time
-//! is bounded by value times pattern, whatever the pattern.
+//! As in BuildKit, wildcards do not match a newline. Matching follows all possibilities at once, so the time of one try is
+//! bounded by value times pattern, whatever the pattern; a replacement tries at every place, and gives up in time.
 
-use super::ExpandReason;
+use super::{ExpandReason, MOST_BYTES};
+
+/// How many tokens a replacement may look at: about a second of work.
+const MOST_WORK: usize = 50_000_000;
 
 #[derive(Debug)]
 pub(super) struct Pattern(Vec<Token>);
@@ -53,13 +56,19 @@ impl Pattern {
     }
 
     /// Replaces the first or all longest matches; an empty match right behind another match does not count.
-    pub(super) fn replaced(&self, value: &str, replacement: &str, all: bool) -> String {
+    pub(super) fn replaced(&self, value: &str, replacement: &str, all: bool) -> Result<String, ExpandReason> {
         let characters: Vec<char> = value.chars().collect();
+        let mut work = 0;
         let mut out = String::new();
         let mut at = 0;
         let mut after_match = false;
         loop {
-            let matched = self.match_at(&characters[at..], true).filter(|length| *length > 0 || !after_match);
+            let (matched, steps) = self.try_at(&characters[at..], true);
+            let matched = matched.filter(|length| *length > 0 || !after_match);
+            work += steps;
+            if work > MOST_WORK || out.len() > MOST_BYTES {
+                return Err(ExpandReason::TooLong);
+            }
             if let Some(length) = matched {
                 out.push_str(replacement);
                 at += length;
@@ -77,25 +86,32 @@ impl Pattern {
             after_match = false;
         }
         out.extend(&characters[at..]);
-        out
+        Ok(out)
     }
 
     /// Returns the length of the longest or shortest match that begins where `text` begins.
     fn match_at(&self, text: &[char], longest: bool) -> Option<usize> {
+        self.try_at(text, longest).0
+    }
+
+    /// Like [`Self::match_at`]; also says how many tokens it looked at.
+    fn try_at(&self, text: &[char], longest: bool) -> (Option<usize>, usize) {
         let end = self.0.len();
         // `reached[i]`: the tokens before `i` have matched what was read so far.
         let mut reached = vec![false; end + 1];
         reached[0] = true;
         self.skip_stars(&mut reached);
         let mut found = None;
+        let mut work = 0;
         for length in 0..=text.len() {
             if reached[end] {
                 found = Some(length);
                 if !longest {
-                    return found;
+                    return (found, work);
                 }
             }
             let Some(character) = text.get(length) else { break };
+            work += end;
             let mut next = vec![false; end + 1];
             let mut any = false;
             for (index, token) in self.0.iter().enumerate().filter(|(index, _)| reached[*index]) {
@@ -113,7 +129,7 @@ impl Pattern {
             self.skip_stars(&mut next);
             reached = next;
         }
-        found
+        (found, work)
     }
 
     fn skip_stars(&self, reached: &mut [bool]) {

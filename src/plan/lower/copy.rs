@@ -102,6 +102,7 @@ impl Lowering<'_> {
             let text = if heredoc.expand {
                 let body = self.expand_with(&state.scope, &heredoc.name, |env| expand_heredoc(&heredoc.body, env))?;
                 self.note_undefined(&state.scope, &body.undefined, heredoc.body_span);
+                self.take_room(body.text.len(), heredoc.body_span)?;
                 body.text
             } else {
                 heredoc.body.clone()

@@ -13,6 +13,7 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::arguments::{MOST_BYTES, too_many_bytes};
 use super::graph::{ImageOp, Op, Root, Step, StepGraph, StepId, Tree};
 use super::outline::{self, Given};
 use super::scope::Scope;
@@ -68,6 +69,8 @@ struct Lowering<'a> {
     errors: Vec<Diagnostic>,
     /// Names that instructions with mistakes would have set.
     lost: Vec<String>,
+    /// How many bytes history, environments and heredocs may still take.
+    room: usize,
 }
 
 /// Where an instruction stands: which stage, and which of its steps comes next.
@@ -107,6 +110,7 @@ pub(super) fn lower(
         findings: Vec::new(),
         errors: Vec::new(),
         lost: Vec::new(),
+        room: MOST_BYTES,
     };
     let mut finished: BTreeMap<usize, StageState> = BTreeMap::new();
     for (at, triggers) in triggers {
@@ -205,8 +209,15 @@ impl<'a> Lowering<'a> {
             let lowered = self.instruction(state, instruction, &mut place, finished);
             self.report(instruction, place.lines);
             state = lowered.map_err(|error| (Some(number), error))?;
+            self.take_room(added_bytes(&state, instruction), instruction.span).map_err(|error| (None, error))?;
         }
         Ok(state)
+    }
+
+    /// Counts bytes that the plan keeps because of what stands at `span`.
+    fn take_room(&mut self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.room = self.room.checked_sub(bytes).ok_or_else(|| too_many_bytes(span))?;
+        Ok(())
     }
 
     /// What users see of the platform of a stage, where `scope` holds; `None` when there is but one.
@@ -464,4 +475,17 @@ impl StageState {
             shell => shell.to_vec(),
         }
     }
+}
+
+/// How many bytes of values an instruction has added to the plan: its history, and the environment of a RUN.
+fn added_bytes(state: &StageState, instruction: &Instruction) -> usize {
+    let history = match state.history.last() {
+        Some(HistoryItem::New { created_by, .. }) => created_by.len(),
+        _ => 0,
+    };
+    let environment = match instruction.kind {
+        InstructionKind::Run(_) => state.scope.variables().iter().map(|(name, value)| name.len() + value.len()).sum(),
+        _ => 0,
+    };
+    history + environment
 }
