@@ -28,7 +28,9 @@ pub(super) fn call(typed: &BuildArguments) -> Result<CallOptions, UsageError> {
     for field in fields::parse(CALL, text)? {
         match (field.key.as_str(), field.value.as_deref()) {
             ("build" | "", None) => options.call = Call::Build,
-            ("check" | "lint", None) => options.call = Call::Check,
+            ("check", None) => options.call = Call::Check,
+            // BuildKit's name of the same request, which reports and leaves the judgement to who asked.
+            ("lint", None) => (options.call, options.ignore_status) = (Call::Check, true),
             ("outline", None) => options.call = Call::Outline,
             ("targets", None) => options.call = Call::Targets,
             ("format", Some("json")) => options.json = true,

@@ -157,10 +157,12 @@ impl<'a> Lowering<'a> {
         finished: &BTreeMap<usize, StageState>,
     ) -> Option<StageState> {
         let mut wrong = BTreeSet::new();
-        let warnings_before = self.warnings.len();
+        // Warnings are told up to the first mistake, as by a builder that stops there.
+        let mut warnings = (!self.errors.is_empty()).then_some(self.warnings.len());
         loop {
-            self.warnings.truncate(warnings_before);
-            let (place, error) = match self.fold(at, triggers, finished, &wrong) {
+            let folded = self.fold(at, triggers, finished, &wrong);
+            self.warnings.truncate(*warnings.get_or_insert(self.warnings.len()));
+            let (place, error) = match folded {
                 Ok(state) => return Some(state),
                 Err(found) => found,
             };
