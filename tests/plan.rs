@@ -75,6 +75,9 @@ fn options(text: &str) -> Options {
 }
 
 fn named_context(name: &str, given: &str) -> NamedContext {
+    if let Some(stage) = given.strip_prefix("target:") {
+        return NamedContext::Target(stage.to_owned());
+    }
     match given.strip_prefix("docker-image://") {
         Some(image) => NamedContext::Image(ImageSource::Reference(Reference::parse(image).expect("a reference"))),
         None if given == "oci-layout" => NamedContext::Image(ImageSource::Layout(name.to_owned())),

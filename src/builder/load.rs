@@ -76,7 +76,7 @@ pub(super) async fn load(
                 let ignore = ignore_file(&root)?;
                 loaded.add(request, Some(name.clone()), root, ignore)?;
             }
-            NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } | NamedContext::Target(_) => {}
             NamedContext::Git(url) => {
                 let (root, made) = remote::git(request, access, url, false).await?;
                 loaded._scratch.push(made);
@@ -143,6 +143,7 @@ impl Loaded {
             let kind = match context {
                 NamedContext::Image(reference) => plan::NamedContext::Image(ImageSource::Reference(reference.clone())),
                 NamedContext::OciLayout { .. } => plan::NamedContext::Image(ImageSource::Layout(name.clone())),
+                NamedContext::Target(stage) => plan::NamedContext::Target(stage.clone()),
                 NamedContext::Directory(_) | NamedContext::Git(_) | NamedContext::Http(_) => {
                     plan::NamedContext::Directory
                 }

@@ -115,6 +115,8 @@ pub enum NamedContext {
         /// `name:tag`, `tag` or `name@digest` in its index; `None` takes `latest`, or the only image.
         reference: Option<String>,
     },
+    /// A stage of the Dockerfile, by its name in small letters.
+    Target(String),
     /// A git repository, as typed.
     Git(String),
     /// A file behind HTTP, which is the only file of the context: `context`.

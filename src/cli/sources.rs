@@ -118,8 +118,8 @@ fn named_context(text: &str, environment: &Environment) -> Result<(String, Named
         NamedContext::Image(names::reference(BUILD_CONTEXT, reference)?)
     } else if let Some(layout) = source.strip_prefix("oci-layout://") {
         oci_layout(layout, environment)
-    } else if source.starts_with("target:") {
-        return Err(malformed("target: is for bake files; a stage of the Dockerfile is found by its name alone"));
+    } else if let Some(stage) = source.strip_prefix("target:") {
+        NamedContext::Target(stage.to_lowercase())
     } else if is_git(source) {
         NamedContext::Git(source.to_owned())
     } else if is_http(source) {

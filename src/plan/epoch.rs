@@ -38,7 +38,7 @@ pub fn epoch(file: &Dockerfile, options: &Options) -> Result<Epoch, Diagnostic> 
     if let Some(context) = options.named_contexts.get(value) {
         return Ok(match context {
             NamedContext::Directory => Epoch::Context(Some(value.to_owned())),
-            NamedContext::Image(_) => Epoch::Unset,
+            NamedContext::Image(_) | NamedContext::Target(_) => Epoch::Unset,
         });
     }
     let stage = file.instructions.iter().position(|instruction| match &instruction.kind {

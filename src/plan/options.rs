@@ -61,6 +61,8 @@ pub enum NamedContext {
     Directory,
     /// An image.
     Image(ImageSource),
+    /// A stage of the Dockerfile, by its name in small letters.
+    Target(String),
 }
 
 /// Which steps run although the cache has them.

@@ -111,7 +111,8 @@ impl<'a> Stages<'a> {
 
     /// Returns what `--from=` or a mount's `from=` of the stage at `at` names. Numbers count for COPY only (7.6).
     pub(super) fn resolve(&self, from: &Text, at: usize, numbers: bool, options: &Options) -> Result<Base, Diagnostic> {
-        let name = from.text.to_lowercase();
+        let target = target_of(options, &from.text);
+        let name = target.map_or_else(|| from.text.to_lowercase(), str::to_owned);
         // An image is taken for the platform built for, whatever `FROM --platform` says (moby/buildkit issue 5671).
         let platform = &options.platform;
         if from.text == "scratch" {
@@ -122,6 +123,9 @@ impl<'a> Stages<'a> {
         }
         if let Some(later) = (at..self.all.len()).find(|stage| self.all[*stage].name == Some(name.as_str())) {
             return Err(self.not_before(from, at, later, numbers));
+        }
+        if let Some(target) = target {
+            return Err(self.suggest(no_target(from, target), target, at));
         }
         if numbers && let Ok(number) = name.parse::<i64>() {
             return match usize::try_from(number) {
@@ -235,6 +239,20 @@ pub(super) fn references(instruction: &Instruction) -> Vec<(&Text, bool)> {
     }
 }
 
+/// Returns the stage that stands for `name`, where `--build-context NAME=target:STAGE` says so.
+fn target_of<'o>(options: &'o Options, name: &str) -> Option<&'o str> {
+    match options.named_contexts.get(&name.to_lowercase())? {
+        NamedContext::Target(stage) => Some(stage),
+        _ => None,
+    }
+}
+
+fn no_target(written: &Text, target: &str) -> Diagnostic {
+    let message = format!("target stage \"{target}\" of named context \"{}\" could not be found", written.text);
+    Diagnostic::error("unknown-stage", written.span, message)
+        .with_help("`target:` names a stage that stands earlier in this Dockerfile")
+}
+
 /// Returns the named context that stands for `name`, if there is one (rule 7.13).
 pub(super) fn named_context(options: &Options, name: &str, platform: &Platform) -> Option<Base> {
     let lower = name.to_lowercase();
@@ -251,6 +269,7 @@ pub(super) fn named_context(options: &Options, name: &str, platform: &Platform) 
             NamedContext::Image(source) => {
                 Base::Image(ImageKey { source: source.clone(), platform: platform.clone() }, name)
             }
+            NamedContext::Target(_) => return None,
         })
     })
 }
@@ -273,11 +292,15 @@ fn open_stage<'a>(
         return Err(Diagnostic::error("blank-base", from.reference.span, message)
             .with_help("give the ARG a default before the first FROM, or pass `--build-arg`"));
     }
-    let stage = earlier.iter().rposition(|stage| stage.name == Some(reference.as_str()));
+    let target = target_of(options, &reference);
+    let wanted = target.unwrap_or(&reference);
+    let stage = earlier.iter().rposition(|stage| stage.name == Some(wanted));
     let base = if reference == "scratch" {
         Base::Scratch
     } else if let Some(stage) = stage {
         Base::Stage(stage)
+    } else if let Some(target) = target {
+        return Err(no_target(&from.reference, target));
     } else if let Some(context) = named_context(options, &reference, &platform) {
         context
     } else {
