@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::BuildArguments;
-use super::call::{self, CallOptions};
+use super::call::{self, CallOptions, Status};
 use super::environment::Environment;
 use super::interrupt::Interrupt;
 use super::progress::{Mode, Progress};
@@ -107,7 +107,12 @@ impl Job {
         let description = describe::describe(found, sources, self.call.json, self.color);
         let printed = report::printed(terminal::print(&description.text));
         terminal::print_error(&description.error);
-        let fails = !description.error.is_empty() || (description.has_warnings && !self.call.ignore_status);
+        let has_error = !description.error.is_empty();
+        let fails = match self.call.status {
+            Status::Findings => has_error || description.has_warnings,
+            Status::Errors => has_error,
+            Status::Never => false,
+        };
         if printed == Exit::Success && fails { Exit::Failed } else { printed }
     }
 }

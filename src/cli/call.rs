@@ -14,8 +14,20 @@ pub(super) struct CallOptions {
     pub(super) call: Call,
     /// Whether it is printed as JSON.
     pub(super) json: bool,
-    /// Whether findings leave the exit code alone.
-    pub(super) ignore_status: bool,
+    /// What the exit code tells.
+    pub(super) status: Status,
+}
+
+/// What makes the exit code of a description say that something is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) enum Status {
+    /// Warnings and errors.
+    #[default]
+    Findings,
+    /// Errors: `ignorestatus=true`.
+    Errors,
+    /// Nothing: `lint`, BuildKit's own name of the request, which reports and leaves the judgement to who asked.
+    Never,
 }
 
 /// Reads both flags.
@@ -29,13 +41,13 @@ pub(super) fn call(typed: &BuildArguments) -> Result<CallOptions, UsageError> {
         match (field.key.as_str(), field.value.as_deref()) {
             ("build" | "", None) => options.call = Call::Build,
             ("check", None) => options.call = Call::Check,
-            // BuildKit's name of the same request, which reports and leaves the judgement to who asked.
-            ("lint", None) => (options.call, options.ignore_status) = (Call::Check, true),
+            ("lint", None) => (options.call, options.status) = (Call::Check, Status::Never),
             ("outline", None) => options.call = Call::Outline,
             ("targets", None) => options.call = Call::Targets,
             ("format", Some("json")) => options.json = true,
             ("format", Some("text")) => options.json = false,
-            ("ignorestatus", _) => options.ignore_status = field.truth(CALL)?,
+            ("ignorestatus", _) if field.truth(CALL)? => options.status = options.status.max(Status::Errors),
+            ("ignorestatus", _) => {}
             _ => return Err(UsageError::malformed(CALL, text, "expected build, check, outline or targets")),
         }
     }

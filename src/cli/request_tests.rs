@@ -105,16 +105,16 @@ fn the_environments_time_is_a_build_argument() {
 #[test]
 fn calls() {
     let call = |line: &str| match call::call(&typed(line)) {
-        Ok(options) => format!("{:?} {} {}", options.call, options.json, options.ignore_status),
+        Ok(options) => format!("{:?} {} {:?}", options.call, options.json, options.status),
         Err(error) => error.to_string(),
     };
     for (line, want) in [
-        ("--pull", "Build false false"),
-        ("--check", "Check false false"),
-        ("--call lint", "Check false false"),
-        ("--call check", "Check false false"),
-        ("--call check,format=json,ignorestatus=true", "Check true true"),
-        ("--call targets", "Targets false false"),
+        ("--pull", "Build false Findings"),
+        ("--check", "Check false Findings"),
+        ("--call lint", "Check false Never"),
+        ("--call check", "Check false Findings"),
+        ("--call check,format=json,ignorestatus=true", "Check true Errors"),
+        ("--call targets", "Targets false Findings"),
         ("--check --call outline", "--check and --call cannot be used together"),
         ("--call x", "invalid value `x` for --call: expected build, check, outline or targets"),
     ] {
