@@ -18,7 +18,7 @@ test=(
   uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
-  openssh-client                       # key agents
+  openssh-client openssh-server        # key agents, repositories behind ssh
   e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
 )
 
@@ -40,5 +40,12 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 echo "installing ${missing[*]}" >&2
+# No server is started for being installed: the tests start their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
 apt-get update -qq >&2
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2

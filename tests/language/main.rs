@@ -34,5 +34,6 @@ mod reading;
 mod remote;
 mod requests;
 mod run;
+mod ssh;
 #[path = "../support/mod.rs"]
 mod support;

@@ -17,6 +17,7 @@ pub mod kiln;
 pub mod leftovers;
 pub mod registry;
 pub mod repository;
+pub mod ssh;
 pub mod tool;
 pub mod user;
 

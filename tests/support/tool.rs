@@ -39,6 +39,8 @@ fn package_of(name: &str) -> &str {
         "pasta" => "passt",
         "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
         "script" => "bsdutils",
+        "ssh-add" | "ssh-agent" | "ssh-keygen" => "openssh-client",
+        "sshd" => "openssh-server",
         "useradd" => "passwd",
         same => same,
     }
