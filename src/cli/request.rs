@@ -23,7 +23,8 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
     let network = network(typed.network.as_deref())?;
     let (context, dockerfile) = sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
     let ssh = match typed.ssh.as_slice() {
-        [] if sources::is_by_ssh(&context) => secrets::ssh(&["default".to_owned()], environment)?,
+        // Without an agent the fetch says what is missing: `--ssh` is nothing that the user typed.
+        [] if sources::is_by_ssh(&context) => secrets::ssh(&["default".to_owned()], environment).unwrap_or_default(),
         typed => secrets::ssh(typed, environment)?,
     };
     Ok(BuildRequest {

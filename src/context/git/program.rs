@@ -126,7 +126,7 @@ impl GitError {
                 Some("the agent of `--ssh default` has no key that the server takes")
             }
             Self::Git { message, .. } if message.contains("Host key verification failed") => {
-                Some("the server's key is not the one in your known_hosts")
+                Some("the server's key is not the one in your known_hosts; if it has a new one: `ssh-keygen -R HOST`")
             }
             _ => None,
         }
@@ -250,8 +250,8 @@ impl Git<'_> {
         hosts.into_iter().find(|host| self.remote.starts_with(host)).unwrap_or(self.remote)
     }
 
-    /// Only the agent's keys are offered. A host that the user knows must have the key they know; that of a new one is taken,
-    /// and held to for this build.
+    /// Only the agent's keys are offered. A host that the user knows must have the key they know; that of a new one is
+    /// taken, and is not written to the user's list.
     fn ssh_command(&self) -> String {
         let own = self.beside.join("known_hosts");
         let files: Vec<String> = [Some(own.as_path()), self.access.known_hosts.as_deref()]
@@ -260,7 +260,7 @@ impl Git<'_> {
             .filter_map(quoted)
             .collect();
         format!(
-            "ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o ConnectTimeout=15 -o ServerAliveInterval=15 \
+            "ssh -F /dev/null -o BatchMode=yes -o LogLevel=ERROR -o IdentityFile=none -o ConnectTimeout=15 -o ServerAliveInterval=15 \
              -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={}'",
             files.join(" ")
         )
@@ -283,17 +283,22 @@ fn words(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The line that says what went wrong: the last `fatal:` or `error:`, else the last one. Servers can put
-/// anything into it, but no control characters.
+/// What `git` ends with whatever kept it from a repository behind ssh.
+const NO_ANSWER: &str = "fatal: Could not read from remote repository.";
+
+/// The line that says what went wrong: what ssh complains of, else the last `fatal:` or `error:`, else the last one. Servers
+/// can put anything into it, but no control characters.
 fn last_words(said: &str) -> String {
+    // After it comes advice only.
+    let before = said.find(NO_ANSWER).map_or(said, |end| &said[..end]);
+    let said = if before.trim().is_empty() { said } else { before };
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_of_ssh = |line: &&str| {
+        line.contains("Permission denied (") || line.starts_with("Host key veri") || line.starts_with("ssh: ")
+    };
     let is_verdict = |line: &&str| line.starts_with("fatal:") || line.starts_with("error:");
-    let mut chosen: Vec<&str> = lines().filter(is_verdict).collect();
-    // What ssh says is more to the point than what `git` makes of it.
-    if let Some(ssh) = lines().find(|line| line.contains("Permission denied (") || line.starts_with("Host key veri")) {
-        chosen = vec![ssh];
-    }
-    let line = chosen.last().copied().or_else(|| lines().next_back()).unwrap_or("it did not say why");
+    let line = lines().find(is_of_ssh).or_else(|| lines().rfind(is_verdict)).or_else(|| lines().next_back());
+    let line = line.unwrap_or("it did not say why");
     let line = line.trim_start_matches("fatal: ").trim_start_matches("error: ");
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
 }
@@ -307,6 +312,23 @@ mod tests {
         assert_eq!(last_words("remote: hi\nfatal: no \x1b[2Jway\n\n"), "no  [2Jway");
         assert_eq!(last_words("fatal: a\nremote: \u{9b}1mb"), "a");
         assert_eq!(last_words(""), "it did not say why");
+    }
+
+    #[test]
+    fn the_reason_is_said_and_not_that_there_is_one() {
+        let advice = format!("{NO_ANSWER}\n\nPlease make sure you have the correct access rights\nand it exists.\n");
+        for (said, line) in [
+            (
+                "ssh: connect to host h port 22: Connection refused\r\n",
+                "ssh: connect to host h port 22: Connection refused",
+            ),
+            ("Warning: added\nfatal: 'x' is no repository\n", "'x' is no repository"),
+            ("ERROR: Repository not found.\n", "ERROR: Repository not found."),
+            ("u@h: Permission denied (publickey).\n", "u@h: Permission denied (publickey)."),
+            ("", "Could not read from remote repository."),
+        ] {
+            assert_eq!(last_words(&format!("{said}{advice}")), line);
+        }
     }
 
     #[test]
