@@ -260,8 +260,8 @@ impl Git<'_> {
             .filter_map(quoted)
             .collect();
         format!(
-            "ssh -F /dev/null -o BatchMode=yes -o LogLevel=ERROR -o IdentityFile=none -o ConnectTimeout=15 -o ServerAliveInterval=15 \
-             -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={}'",
+            "ssh -F /dev/null -o BatchMode=yes -o LogLevel=ERROR -o IdentityFile=none -o ConnectTimeout=15 \
+             -o ServerAliveInterval=15 -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={}'",
             files.join(" ")
         )
     }
