@@ -50,8 +50,14 @@ pub(super) fn is_digit(character: char) -> bool {
 }
 
 fn read(rule: Rule, text: &str) -> Option<Pairs<'_, Rule>> {
+    Some(read_start(rule, text)?.0)
+}
+
+/// Like [`read`], for a rule that need not reach the end of the text; also says where it ends.
+fn read_start(rule: Rule, text: &str) -> Option<(Pairs<'_, Rule>, usize)> {
     let whole = Grammar::parse(rule, text).ok()?.next()?;
-    Some(whole.into_inner())
+    let end = whole.as_span().end();
+    Some((whole.into_inner(), end))
 }
 
 fn range(pair: &Pair<'_, Rule>) -> Range<usize> {
@@ -74,18 +80,15 @@ fn with_backslash_escapes(text: &str, escape: char) -> std::borrow::Cow<'_, str>
 
 /// Reads `# key = value`.
 pub(super) fn directive(line: &str) -> Option<(Range<usize>, Range<usize>)> {
-    let mut pairs = read(Rule::directive, line)?;
+    let (mut pairs, start) = read_start(Rule::directive, line)?;
     let key = range(&pairs.next()?);
-    let value = range(&pairs.next()?);
-    let end = value.start + line[value.clone()].trim_end().len();
-    Some((key, value.start..end))
+    Some((key, start..start + line[start..].trim_end().len()))
 }
 
 /// Splits a line into the instruction's name and its arguments, flags included.
 pub(super) fn head(line: &str) -> Option<(Range<usize>, Range<usize>)> {
-    let mut pairs = read(Rule::head, line)?;
-    let name = range(&pairs.next()?);
-    Some((name, range(&pairs.next()?)))
+    let (mut pairs, start) = read_start(Rule::head, line)?;
+    Some((range(&pairs.next()?), start..line.len()))
 }
 
 /// Reads the flags in front of `arguments`, and says where what follows them begins.
@@ -95,15 +98,9 @@ pub(super) fn flags(arguments: &str, escape: char) -> (Vec<FlagWord>, usize) {
         return (Vec::new(), 0);
     }
     let swapped = with_backslash_escapes(arguments, escape);
-    let mut words = Vec::new();
-    for pair in read(Rule::flags, &swapped).into_iter().flatten() {
-        match pair.as_rule() {
-            Rule::flag => words.push(flag(arguments, pair)),
-            Rule::arguments => return (words, pair.as_span().start()),
-            _ => {}
-        }
-    }
-    (words, 0)
+    let Some((pairs, end)) = read_start(Rule::flags, &swapped) else { return (Vec::new(), 0) };
+    let flags = pairs.filter(|pair| pair.as_rule() == Rule::flag);
+    (flags.map(|pair| flag(arguments, pair)).collect(), end)
 }
 
 fn flag(arguments: &str, pair: Pair<'_, Rule>) -> FlagWord {
