@@ -1,8 +1,5 @@
 //! Builds a Dockerfile that stands in the test, and reads the image that comes out.
 
-// Sections use a part of this.
-#![allow(dead_code)]
-
 use std::path::Path;
 
 use serde_json::Value;
