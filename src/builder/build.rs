@@ -18,6 +18,7 @@ use super::{
     outputs, platforms,
 };
 use crate::context::Source;
+use crate::diag::Diagnostic;
 use crate::dockerfile::directive::CHECK_OPTIONS;
 use crate::dockerfile::{self, lint};
 use crate::executor::{CancelFlag, Executor};
@@ -28,7 +29,7 @@ use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::solver;
-use crate::source::{SourceId, Sources};
+use crate::source::{SourceId, Sources, Span};
 
 /// How many steps run at once unless the request says otherwise. Steps mostly wait: for the network, for a
 /// command that has threads of its own.
@@ -80,6 +81,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 fn canceled() -> BuildFailure {
     BuildFailure::new(FailureKind::Canceled, "the build was canceled")
+}
+
+/// What tells two warnings apart: place, code and message.
+fn identity(warning: &Diagnostic) -> (Option<Span>, &str, &str) {
+    (warning.span, warning.code, &warning.message)
 }
 
 /// The plans of all platforms as one graph, in which what they share is there once.
@@ -217,7 +223,9 @@ impl Build<'_> {
                 }
             };
             // What is said of one platform is mostly said of each.
-            let new: Vec<_> = plan.warnings.iter().filter(|warning| !warnings.contains(*warning)).cloned().collect();
+            let said: BTreeSet<_> = warnings.iter().map(identity).collect();
+            let new: Vec<_> =
+                plan.warnings.iter().filter(|warning| !said.contains(&identity(warning))).cloned().collect();
             warnings.extend(new);
             match self.request.call {
                 Call::Check => return Ok(call::checked(&file, warnings, None)),
