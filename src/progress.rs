@@ -37,6 +37,8 @@ pub enum Outcome {
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// What the steps of the build are isolated by, in a few words: the first event.
+    Isolation(String),
     /// A vertex is known. `name` is what users see, for example `[builder 2/5] RUN make`.
     Added {
         /// The vertex.

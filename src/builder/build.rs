@@ -120,6 +120,7 @@ struct Build<'a> {
 impl Build<'_> {
     async fn run(&self) -> Result<BuildOutcome, BuildFailure> {
         outputs::check(self.request)?;
+        self.sink.event(Event::Isolation(format!("{} isolation", self.request.entered.rung)));
         for doubt in self.request.platforms.iter().filter_map(Platform::doubt) {
             self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
         }

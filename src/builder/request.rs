@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
+use crate::sandbox::idmap::Entered;
 
 /// Everything a build may depend on besides the files and registries it names.
 #[derive(Clone, Debug)]
@@ -60,8 +61,8 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// Whether to build, or only to describe.
     pub call: Call,
-    /// Whether this process is in a user namespace: overlay marks are then `user.overlay.*`.
-    pub user_namespace: bool,
+    /// What isolates the steps. Without a meaning to calls that describe.
+    pub entered: Entered,
     /// The user's list of known ssh hosts; it need not exist.
     pub known_hosts: Option<PathBuf>,
     /// The text of this machine's `/etc/resolv.conf`; empty when there is none.

@@ -38,7 +38,7 @@ impl Open {
         })?;
         let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         let content = content::Store::open(root).map_err(|error| wrong(&error))?;
-        let snapshots = Snapshots::open(root, request.user_namespace).map_err(|error| wrong(&error))?;
+        let snapshots = Snapshots::open(root, request.entered.user_namespace).map_err(|error| wrong(&error))?;
         // What cannot be swept now harms nobody; a later build tries again.
         let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;

@@ -19,8 +19,8 @@ pub(super) fn run(typed: &BuildArguments) -> Exit {
     match Job::prepare(typed) {
         // To describe a Dockerfile takes no privilege.
         Ok(job) if job.call.call != Call::Build => job.run(),
-        Ok(mut job) => in_namespaces(|user_namespace| {
-            job.request.user_namespace = user_namespace;
+        Ok(mut job) => in_namespaces(|entered| {
+            job.request.entered = entered;
             job.run()
         }),
         Err(error) => report::refused(&error),

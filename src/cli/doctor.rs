@@ -45,7 +45,7 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
     let emulation = if entered.is_ok() { executor::try_emulation() } else { Err("no namespaces".to_owned()) };
     vec![
         Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() },
-        namespaces(environment, entered),
+        isolation(entered),
         overlay(&environment::machine_text("/proc/filesystems").unwrap_or_default()),
         emulators(emulation),
         seccomp(environment::machine_text("/proc/sys/kernel/seccomp/actions_avail").is_some()),
@@ -54,13 +54,12 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
     ]
 }
 
-fn namespaces(environment: &Environment, entered: Result<Entered, IdmapError>) -> Finding {
+fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
     let (verdict, words) = match entered {
-        Ok(_) if environment.is_root => (Verdict::Ok, "builds run as root of the machine".to_owned()),
-        Ok(_) => (Verdict::Ok, "builds run as root of a user namespace".to_owned()),
+        Ok(Entered { rung, .. }) => (Verdict::Ok, format!("{rung}: {}", rung.description())),
         Err(error) => (Verdict::Missing, crate::diag::chain(&error)),
     };
-    Finding { subject: "namespaces", verdict, words }
+    Finding { subject: "isolation", verdict, words }
 }
 
 fn overlay(filesystems: &str) -> Finding {

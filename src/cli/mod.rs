@@ -41,7 +41,7 @@ use clap::error::ErrorKind;
 use args::{Arguments, Verb};
 use report::Exit;
 
-use crate::sandbox::idmap;
+use crate::sandbox::idmap::{self, Entered};
 
 /// Does what `arguments` (the program's name first) ask for.
 ///
@@ -71,9 +71,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Enters the namespaces a build needs and goes on there.
-fn in_namespaces(verb: impl FnOnce(bool) -> Exit) -> Exit {
+fn in_namespaces(verb: impl FnOnce(Entered) -> Exit) -> Exit {
     match idmap::enter() {
-        Ok(entered) => verb(entered.user_namespace),
+        Ok(entered) => verb(entered),
         Err(error) => {
             terminal::print_error(&format!("ERROR: {}\n", crate::diag::chain(&error)));
             Exit::Environment

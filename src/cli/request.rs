@@ -11,6 +11,7 @@ use super::environment::Environment;
 use super::usage::UsageError;
 use super::{annotations, call, names, outputs, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
+use crate::sandbox::idmap::Entered;
 
 /// Resolves `typed` against the machine.
 pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -> Result<BuildRequest, UsageError> {
@@ -53,7 +54,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         },
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         call,
-        user_namespace: false,
+        entered: Entered::default(),
         known_hosts: environment.known_hosts(),
         host_resolv_conf: environment.resolv_conf.clone(),
     })

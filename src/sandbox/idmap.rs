@@ -5,6 +5,7 @@
 //! before this process unshares, and calls them when told to. No second start of the builder itself is needed.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
@@ -15,9 +16,48 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 /// The private first argument of the helper: process id, number of arguments for `newuidmap`, all arguments.
 pub(super) const MAPPER: &str = "kiln-sandbox-mapper";
 
+/// What isolates the steps of a build, and with whose rights: the rungs of a ladder, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Rung {
+    /// Root, who makes namespaces for each step.
+    #[default]
+    Root,
+    /// An ordinary user as root of a user namespace, with subordinate ids for the other users of an image.
+    Rootless,
+    /// An ordinary user as root of a user namespace in which there is no other user.
+    SingleId,
+    /// Nothing but another root directory and fewer rights.
+    Chroot,
+}
+
+impl Rung {
+    /// Says in a few words what it means, for people who ask what their machine offers.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Root => "builds run as root",
+            Self::Rootless => "builds run as root of a user namespace with subordinate ids",
+            Self::SingleId => "builds run as root of a user namespace without other users",
+            Self::Chroot => "builds run unisolated: in another root directory, with fewer rights",
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "root",
+            Self::Rootless => "rootless",
+            Self::SingleId => "single-id",
+            Self::Chroot => "chroot",
+        })
+    }
+}
+
 /// What [`enter`] did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Entered {
+    /// What isolates the steps.
+    pub rung: Rung,
     /// Whether this process is now (or was already) in a user namespace other than the first: overlay marks must
     /// then be `user.overlay.*`.
     pub user_namespace: bool,
@@ -85,14 +125,15 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> IdmapError {
 /// (below 0.1 ms), about 10 ms otherwise.
 pub fn enter() -> Result<Entered, IdmapError> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    if uid.is_root() {
+    let rung = if uid.is_root() { Rung::Root } else { Rung::Rootless };
+    if rung == Rung::Root {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|error| no_mount_namespace(error.into()))?;
     } else {
         enter_user_namespace(uid, gid)?;
     }
     let propagation = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", propagation).map_err(|error| forbidden(error.into()))?;
-    Ok(Entered { user_namespace: is_in_user_namespace() })
+    Ok(Entered { rung, user_namespace: is_in_user_namespace() })
 }
 
 /// Whether the ids of this process are not those of the machine.

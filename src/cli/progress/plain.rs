@@ -183,6 +183,10 @@ impl Plain {
 impl Printer for Plain {
     fn event(&mut self, at: Duration, event: Event) -> io::Result<()> {
         match event {
+            Event::Isolation(words) => {
+                self.anything_shown = true;
+                writeln!(self.out, "#0 building with {words}")
+            }
             Event::Added { id, name, inputs } => {
                 self.vertices.add(id, text::sanitize(name.replace('\n', " ").as_bytes()), inputs);
                 Ok(())

@@ -163,6 +163,7 @@ impl RawJson {
     fn status(&mut self, at: Duration, event: Event) -> SolveStatus {
         let mut status = SolveStatus::default();
         match event {
+            Event::Isolation(_) => {}
             Event::Added { id, name, inputs } => {
                 self.vertices.add(id, name, inputs);
                 status.vertexes.push(self.vertex(id));
@@ -239,6 +240,10 @@ fn rule_url(name: &str) -> String {
 
 impl Printer for RawJson {
     fn event(&mut self, at: Duration, event: Event) -> io::Result<()> {
+        if matches!(event, Event::Isolation(_)) {
+            // The format has no place for it.
+            return Ok(());
+        }
         let status = self.status(at, event);
         let mut line = serde_json::to_vec(&status)?;
         line.push(b'\n');

@@ -54,7 +54,7 @@ impl Screen {
             Event::Status { id, part, current, total, done } => self.part(at, id, part, current, total, done),
             Event::Ended { id, outcome } => return self.end(at, id, outcome, width),
             // Shown as a frame when the build is over.
-            Event::Warning { .. } => {}
+            Event::Isolation(_) | Event::Warning { .. } => {}
             Event::Notice(remark) => return vec![text::cut(&text::sanitize(remark.as_bytes()), width)],
         }
         Vec::new()

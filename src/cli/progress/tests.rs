@@ -194,6 +194,7 @@ fn plain_lets_one_step_speak_at_a_time() {
 #[test]
 fn plain_says_nothing_of_steps_that_never_ran() {
     let text = plain(vec![
+        (0, Event::Isolation("root isolation".to_owned())),
         (0, added(1, "a")),
         (0, added(2, "b")),
         (0, Event::Notice("using the host's network".to_owned())),
@@ -201,7 +202,7 @@ fn plain_says_nothing_of_steps_that_never_ran() {
         (2, ended(1, Outcome::Done)),
         (3, ended(2, Outcome::Canceled)),
     ]);
-    assert_eq!(text, "using the host's network\n#1 a\n#1 DONE 0.0s\n\n");
+    assert_eq!(text, "#0 building with root isolation\nusing the host's network\n\n#1 a\n#1 DONE 0.0s\n\n");
 }
 
 #[test]
@@ -210,6 +211,7 @@ fn raw_json_is_buildkits_status() {
     let text = printed(
         |out| Box::new(rawjson::RawJson::new(out, start)),
         vec![
+            (0, Event::Isolation("root isolation".to_owned())),
             (0, added(1, "[1/2] FROM busybox")),
             (0, added(2, "[2/2] RUN x")),
             (1, ended(1, Outcome::Cached)),
