@@ -7,7 +7,6 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use support::bases::Base;
 use support::bundle::Bundle;
 use support::kiln::Kiln;
 use support::user::User;
-use support::{image, registry, tool};
+use support::{apt, image, registry, tool};
 
 #[test]
 fn a_web_application_on_debian_answers_http() {
@@ -30,6 +29,13 @@ fn a_web_application_on_debian_answers_http() {
 fn a_web_application_built_by_an_ordinary_user_answers_http() {
     if support::has_root() {
         check_web_application(&Kiln::of(User::with_ranges()));
+    }
+}
+
+#[test]
+fn a_web_application_built_by_a_user_with_a_single_id_answers_http() {
+    if support::has_root() {
+        check_web_application(&Kiln::of(User::without_ranges()));
     }
 }
 
@@ -125,7 +131,7 @@ fn a_build_without_change_runs_nothing_and_gives_the_same_image() {
 
 fn check_web_application(kiln: &Kiln) {
     let context = support::copy_of(&testdata("real/web"));
-    let archive = kiln.build_archive(context.path(), "web.tar", &debian_arguments());
+    let archive = kiln.build_archive(context.path(), "web.tar", &apt::arguments());
     let config = image::read(&archive).expect("an OCI archive").config["config"].clone();
     assert_eq!(config["User"], "web");
     assert_eq!(config["WorkingDir"], "/app");
@@ -145,7 +151,7 @@ fn check_web_application(kiln: &Kiln) {
 }
 
 fn check_program(kiln: &Kiln) {
-    let mut arguments = debian_arguments();
+    let mut arguments = apt::arguments();
     arguments.extend(["--build-arg", "VERSION=7"]);
     let context = support::copy_of(&testdata("real/program"));
     let archive = kiln.build_archive(context.path(), "program.tar", &arguments);
@@ -154,35 +160,6 @@ fn check_program(kiln: &Kiln) {
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/program"]);
     assert_eq!(files["/program"].mode, 0o755);
     assert_eq!(Bundle::of_archive(&archive).run(), "Hello, world, from version 7\n");
-}
-
-/// Build arguments for a Dockerfile on Debian that calls apt: the base image, and the host's own settings of apt
-/// and proxies, so that packages come from where the host gets its own.
-fn debian_arguments() -> Vec<&'static str> {
-    static ARGUMENTS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-    let arguments = ARGUMENTS.get_or_init(|| {
-        let mut arguments = vec!["--build-arg".to_owned(), format!("BASE={}", registry::base(Base::Debian))];
-        for name in ["http_proxy", "https_proxy", "no_proxy"] {
-            if let Ok(value) = std::env::var(name) {
-                arguments.extend(["--build-arg".to_owned(), format!("{name}={value}")]);
-            }
-        }
-        arguments.extend(["--secret".to_owned(), format!("id=apt,src={}", apt_settings().display())]);
-        arguments
-    });
-    arguments.iter().map(String::as_str).collect()
-}
-
-/// A file with the settings by which the host's apt reaches its mirror.
-fn apt_settings() -> PathBuf {
-    let dump = tool::run(tool::tool("apt-config").args(["dump", "--format", "%F \"%v\";%n", "Acquire"]));
-    let of_transport = ["Acquire::http", "Acquire::https", "Acquire::Check"];
-    let settings = dump.lines().filter(|line| of_transport.iter().any(|prefix| line.starts_with(prefix)));
-    let directory = Box::leak(Box::new(support::scratch()));
-    let file = directory.path().join("apt.conf");
-    std::fs::write(&file, settings.fold(String::new(), |text, line| text + line + "\n")).expect("the apt settings");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("mode of the apt settings");
-    file
 }
 
 /// A context for an image of three layers on busybox that says `small`.

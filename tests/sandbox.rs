@@ -64,6 +64,7 @@ impl Bench {
         std::fs::create_dir(&upper).unwrap();
         std::fs::create_dir(&work).unwrap();
         SandboxSpec {
+            single_id: false,
             rootfs: Rootfs {
                 lowers: vec![self.path("empty"), self.path("lower")],
                 upper,

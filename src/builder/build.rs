@@ -28,6 +28,7 @@ use crate::oci::{Layer, Platform, rfc3339};
 use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
+use crate::sandbox::idmap::Rung;
 use crate::solver;
 use crate::source::{SourceId, Sources, Span};
 
@@ -120,7 +121,11 @@ struct Build<'a> {
 impl Build<'_> {
     async fn run(&self) -> Result<BuildOutcome, BuildFailure> {
         outputs::check(self.request)?;
-        self.sink.event(Event::Isolation(format!("{} isolation", self.request.entered.rung)));
+        let rung = self.request.entered.rung;
+        self.sink.event(Event::Isolation(format!("{rung} isolation")));
+        if rung == Rung::SingleId {
+            self.sink.event(Event::Notice(rung.description().to_owned()));
+        }
         for doubt in self.request.platforms.iter().filter_map(Platform::doubt) {
             self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
         }

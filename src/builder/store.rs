@@ -13,7 +13,9 @@ use super::failure::failure;
 use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
 use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
+use crate::fsutil::Owners;
 use crate::registry;
+use crate::sandbox::idmap::Rung;
 use crate::snapshot::Snapshots;
 
 /// The rooms of an open store.
@@ -38,7 +40,9 @@ impl Open {
         })?;
         let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         let content = content::Store::open(root).map_err(|error| wrong(&error))?;
+        let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
         let snapshots = Snapshots::open(root, request.entered.user_namespace).map_err(|error| wrong(&error))?;
+        let snapshots = snapshots.with_owners(owners);
         // What cannot be swept now harms nobody; a later build tries again.
         let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;

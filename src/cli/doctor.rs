@@ -6,7 +6,7 @@ use super::report::{self, Exit};
 use super::table::Table;
 use super::terminal;
 use crate::executor;
-use crate::sandbox::idmap::{Entered, IdmapError};
+use crate::sandbox::idmap::{Entered, IdmapError, Rung};
 
 /// Looks, prints, and ends with [`Exit::Environment`] when a build cannot work. `entered` is how entering the
 /// namespaces went.
@@ -56,7 +56,10 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
 
 fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
     let (verdict, words) = match entered {
-        Ok(Entered { rung, .. }) => (Verdict::Ok, format!("{rung}: {}", rung.description())),
+        Ok(Entered { rung, .. }) => {
+            let verdict = if rung == Rung::SingleId { Verdict::Note } else { Verdict::Ok };
+            (verdict, format!("{rung}: {}", rung.description()))
+        }
         Err(error) => (Verdict::Missing, crate::diag::chain(&error)),
     };
     Finding { subject: "isolation", verdict, words }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::report::Report;
-use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, set_mode, set_mtime, set_xattr, xattrs_of};
+use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, OVERRIDE, set_mode, set_mtime, set_xattr, xattrs_of};
 use crate::oci::Platform;
 
 /// What an export of files did.
@@ -193,7 +193,10 @@ fn node(parent: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
 fn copy_attributes(from: &impl AsFd, to: &impl AsFd, metadata: &Metadata) -> io::Result<()> {
     // Not the label of this machine's policy, nor what overlayfs keeps for itself.
     let wanted = |name: &[u8]| {
-        name != b"security.selinux" && !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
+        name != b"security.selinux"
+            && !name.starts_with(b"trusted.")
+            && !name.starts_with(b"user.overlay.")
+            && name != OVERRIDE
     };
     for (name, value) in xattrs_of(from, wanted)? {
         let _ = set_xattr(to, &name, &value);

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
-use super::{Dir, Kind, Timestamp};
+use super::{Dir, Kind, Owners, Timestamp};
 
 impl Dir {
     /// Makes a directory (mode is subject to the umask). Something there already is `EEXIST`.
@@ -18,7 +18,7 @@ impl Dir {
     /// Gives this directory the owner, mode and time of `other`.
     pub fn copy_metadata_of(&self, other: &Dir) -> io::Result<()> {
         let metadata = other.metadata()?;
-        set_owner(self, metadata.uid, metadata.gid)?;
+        self.set_owner_of(self, metadata.uid, metadata.gid)?;
         set_mode(self, metadata.mode)?;
         set_mtime(self, metadata.mtime)
     }
@@ -35,7 +35,7 @@ impl Dir {
     }
 
     /// Makes a device node or a fifo, mode 0. Something there already is `EEXIST`; a device without the
-    /// right to make it is `EPERM`.
+    /// right to make it is `EPERM`, unless the tree has notes of such.
     pub fn create_node(&self, name: &OsStr, kind: Kind, (major, minor): (u32, u32)) -> io::Result<()> {
         let file_type = match kind {
             Kind::CharDevice => FileType::CharacterDevice,
@@ -43,6 +43,9 @@ impl Dir {
             Kind::Fifo => FileType::Fifo,
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
+        if self.owners == Owners::Noted && kind != Kind::Fifo && (major, minor) != (0, 0) {
+            return self.note_device(name, kind, (major, minor));
+        }
         Ok(fs::mknodat(self, name, file_type, Mode::empty(), fs::makedev(major, minor))?)
     }
 
@@ -56,12 +59,6 @@ impl Dir {
         Ok(fs::renameat(self, name, to, to_name)?)
     }
 
-    /// Sets owner and group of one name. Clears setuid, setgid and file capabilities.
-    pub fn set_child_owner(&self, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        Ok(fs::chownat(self, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
     /// Sets the mode of one name, which must not be a link: the kernel would follow it.
     pub fn set_child_mode(&self, name: &OsStr, mode: u32) -> io::Result<()> {
         Ok(fs::chmodat(self, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
@@ -71,11 +68,6 @@ impl Dir {
     pub fn set_child_mtime(&self, name: &OsStr, mtime: Timestamp) -> io::Result<()> {
         Ok(fs::utimensat(self, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
-}
-
-/// Sets owner and group of an open file or directory. Clears setuid, setgid and file capabilities.
-pub fn set_owner(file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
-    Ok(fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }
 
 /// Sets the mode of an open file or directory.

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Kind, Metadata};
+use super::{Kind, Metadata, Owners};
 
 /// An open directory. Paths given to `*_in_root` methods are resolved as if it were `/`.
 #[derive(Debug)]
-pub struct Dir(OwnedFd);
+pub struct Dir {
+    fd: OwnedFd,
+    pub(super) owners: Owners,
+}
 
 /// A name in a directory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,22 +36,32 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOC
 impl Dir {
     /// Opens a directory by a path of this process; symbolic links are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(fs::open(path, DIRECTORY, Mode::empty())?))
+        Ok(Self::from_fd(fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
     /// Takes a handle that is already open (for example a detached mount).
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self { fd, owners: Owners::Real }
+    }
+
+    /// Says how the tree below keeps owners; by the kernel, if nothing is said.
+    pub fn with_owners(self, owners: Owners) -> Self {
+        Self { owners, ..self }
     }
 
     /// Returns another handle of the same directory.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self(self.0.try_clone()?))
+        Ok(self.below(self.fd.try_clone()?))
+    }
+
+    /// A directory of the same tree.
+    fn below(&self, fd: OwnedFd) -> Self {
+        Self { fd, owners: self.owners }
     }
 
     /// Opens a directory below this one, following links inside it.
     pub fn open_dir_in_root(&self, path: &Path) -> io::Result<Self> {
-        Ok(Self(self.open_in_root(path, DIRECTORY)?))
+        Ok(self.below(self.open_in_root(path, DIRECTORY)?))
     }
 
     /// Opens a directory below this one by a path without links: one on the way is `ELOOP`, a step out of this
@@ -62,7 +75,7 @@ impl Dir {
             let cut = if rest.len() < 4096 { None } else { rest[..4096].iter().rposition(|byte| *byte == b'/') };
             let (piece, after) = cut.map_or((rest, None), |cut| (&rest[..cut], Some(&rest[cut + 1..])));
             let from = at.as_ref().unwrap_or(self);
-            let next = Self(fs::openat2(from, piece, DIRECTORY, Mode::empty(), PLAIN)?);
+            let next = self.below(fs::openat2(from, piece, DIRECTORY, Mode::empty(), PLAIN)?);
             match after {
                 None => return Ok(next),
                 Some(after) => (at, rest) = (Some(next), after),
@@ -93,7 +106,7 @@ impl Dir {
 
     fn metadata_in_root(&self, path: &Path, flags: OFlags) -> io::Result<Option<Metadata>> {
         match self.open_in_root(path, flags | OFlags::CLOEXEC) {
-            Ok(fd) => Ok(Some(Metadata::of(&fs::fstat(&fd)?))),
+            Ok(fd) => Ok(Some(self.metadata_of_handle(&fd)?)),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -104,7 +117,7 @@ impl Dir {
         let path = if bytes.is_empty() { Path::new(".") } else { path };
         loop {
             // EAGAIN: a rename elsewhere raced with the walk (openat2(2)); the walk is simply done again.
-            match fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
+            match fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return Ok(other?),
             }
@@ -114,7 +127,7 @@ impl Dir {
     /// Returns all names but `.` and `..`, sorted by bytes.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         // A handle of its own: the position of an open directory is shared by its duplicates.
-        let handle = fs::openat(&self.0, ".", DIRECTORY, Mode::empty())?;
+        let handle = fs::openat(&self.fd, ".", DIRECTORY, Mode::empty())?;
         let mut buffer = Vec::with_capacity(32 * 1024);
         let mut names = RawDir::new(handle, buffer.spare_capacity_mut());
         let mut found = Vec::new();
@@ -136,13 +149,13 @@ impl Dir {
 
     /// Returns the metadata of this directory.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        Ok(Metadata::of(&fs::fstat(&self.0)?))
+        self.metadata_of(&self.fd)
     }
 
     /// Returns the metadata of one name, not followed; `None` when it is not there.
     pub fn child_metadata(&self, name: &OsStr) -> io::Result<Option<Metadata>> {
-        match fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Metadata::of(&stat))),
+        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(self.noted_child(name, Metadata::of(&stat))?)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -150,23 +163,23 @@ impl Dir {
 
     /// Opens the directory of that name; a link is refused (`ENOTDIR`/`ELOOP`).
     pub fn child_dir(&self, name: &OsStr) -> io::Result<Self> {
-        Ok(Self(fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
+        Ok(self.below(fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
     /// Opens the file of that name for reading; a link is refused (`ELOOP`). Never blocks.
     pub fn child_file(&self, name: &OsStr) -> io::Result<File> {
-        Ok(File::from(fs::openat(&self.0, name, READ | OFlags::NOFOLLOW, Mode::empty())?))
+        Ok(File::from(fs::openat(&self.fd, name, READ | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
     /// Returns the target of the link of that name.
     pub fn child_link(&self, name: &OsStr) -> io::Result<PathBuf> {
-        read_link(&self.0, name)
+        read_link(&self.fd, name)
     }
 
     /// Removes the name, with everything below it if it is a directory. Nothing there is no error.
     /// Directories that deny access (overlay work directories have mode 000) are opened up first.
     pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
-        remove_tree(&self.0, name)
+        remove_tree(&self.fd, name)
     }
 
     /// Returns the bytes of all regular files at and below the name; links are not followed, and a file with two
@@ -194,7 +207,7 @@ impl Dir {
 
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -243,7 +256,7 @@ fn open_for_removal(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
 
 /// Unlinks every non-directory in `dir`; returns the first directory met, if any.
 fn empty_files(dir: &OwnedFd) -> io::Result<Option<OsString>> {
-    for entry in Dir(dir.try_clone()?).entries()? {
+    for entry in Dir::from_fd(dir.try_clone()?).entries()? {
         match fs::unlinkat(dir, &entry.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::ISDIR | Errno::PERM) if entry.kind == Kind::Directory => return Ok(Some(entry.name)),

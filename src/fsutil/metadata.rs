@@ -1,8 +1,5 @@
 //! What `stat` says of a file, as plain data.
 
-use std::io;
-use std::os::fd::AsFd;
-
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +39,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns the type that a mode says (`st_mode`, inode(7)).
+    pub fn of_mode(mode: u32) -> Self {
+        Self::of(FileType::from_raw_mode(mode))
+    }
+
     pub(super) fn of(file_type: FileType) -> Self {
         match file_type {
             FileType::Directory => Self::Directory,
@@ -108,9 +110,4 @@ impl Metadata {
     pub fn is_dir(&self) -> bool {
         self.kind == Kind::Directory
     }
-}
-
-/// Returns the metadata of an open file.
-pub fn metadata_of(file: impl AsFd) -> io::Result<Metadata> {
-    Ok(Metadata::of(&rustix::fs::fstat(file)?))
 }

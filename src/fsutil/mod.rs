@@ -5,18 +5,23 @@
 //! a path below it is resolved by the kernel with `openat2(RESOLVE_IN_ROOT)` (absolute links and `..` stay
 //! inside), or is a single name that is not followed.
 //!
+//! A [`Dir`] knows how its tree keeps owners ([`Owners`]), and what is opened below it knows the same.
+//!
 //! Not here: what the files mean (layers, contexts), and anything that prints.
 
 mod create;
 mod dir;
 mod metadata;
+mod noted;
+mod owners;
 mod stack;
 mod temp;
 mod xattr;
 
-pub use create::{set_mode, set_mtime, set_owner};
+pub use create::{set_mode, set_mtime};
 pub use dir::{Dir, Entry};
-pub use metadata::{Kind, Metadata, Timestamp, metadata_of};
+pub use metadata::{Kind, Metadata, Timestamp};
+pub use owners::{Note, OVERRIDE, Owners};
 pub use stack::DirStack;
 pub use temp::{random_name, write_atomically};
 pub use xattr::{Xattrs, set_xattr, xattrs_of};

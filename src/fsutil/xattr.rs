@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
 
-use super::Dir;
+use super::{Dir, Kind, Note, Owners};
 
 /// Extended attributes: name (with its `user.` or other prefix) to value, sorted.
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -36,7 +36,13 @@ impl Dir {
         let mut path = format!("/proc/self/fd/{}/", self.as_fd().as_raw_fd()).into_bytes();
         path.extend_from_slice(name.as_bytes());
         let path = path.as_slice();
-        collect(|buffer| fs::llistxattr(path, buffer), |name, buffer| fs::lgetxattr(path, name, buffer), wanted)
+        let mut found =
+            collect(|buffer| fs::llistxattr(path, buffer), |name, buffer| fs::lgetxattr(path, name, buffer), wanted)?;
+        if self.owners == Owners::Noted {
+            // What a directory has under the other name does not look like a note of that kind.
+            found.retain(|name, value| !Note::is_note(Kind::Symlink, name, value));
+        }
+        Ok(found)
     }
 }
 

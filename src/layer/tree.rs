@@ -57,7 +57,7 @@ impl RawFound {
         }
         let file = dir.child_file(name)?;
         // The name may mean something else by now; the open file is what is read.
-        let metadata = crate::fsutil::metadata_of(&file)?;
+        let metadata = dir.metadata_of(&file)?;
         if metadata.kind != Kind::File {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
         }

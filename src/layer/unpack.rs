@@ -16,7 +16,7 @@ use super::tree::{directory_entry, read_entry};
 use super::write::WriteError;
 use super::xattr::{OverlayNamespace, is_carried_xattr};
 use super::{LayerError, Warning};
-use crate::fsutil::{Dir, DirStack, Kind, Timestamp, Xattrs, set_mode, set_mtime, set_owner, set_xattr};
+use crate::fsutil::{Dir, DirStack, Kind, Timestamp, Xattrs, set_mode, set_mtime, set_xattr};
 
 const BUFFER: usize = 256 * 1024;
 /// As the kernel follows (path_resolution(7)).
@@ -220,7 +220,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn describe_directory(&mut self, entry: &TarEntry) -> Result<(), LayerError> {
-        let owned = set_owner(self.way.top(), entry.uid, entry.gid);
+        let owned = self.way.top().set_owner_of(self.way.top(), entry.uid, entry.gid);
         self.check_owner(owned, entry)?;
         let top = self.way.top();
         set_mode(top, entry.mode)
@@ -230,7 +230,7 @@ impl<'a> Unpacker<'a> {
 
     /// Sets everything but content; the owner first, because that clears setuid and capabilities.
     fn describe(&mut self, file: &File, entry: &TarEntry) -> Result<(), LayerError> {
-        self.check_owner(set_owner(file, entry.uid, entry.gid), entry)?;
+        self.check_owner(self.way.top().set_owner_of(file, entry.uid, entry.gid), entry)?;
         set_mode(file, entry.mode)
             .and_then(|()| set_xattrs(file, &entry.xattrs))
             .and_then(|()| set_mtime(file, entry.mtime))

@@ -1,15 +1,15 @@
 //! Which extended attributes a layer carries, and which are overlayfs's own notes.
 
-use crate::fsutil::Xattrs;
+use crate::fsutil::{OVERRIDE, Xattrs};
 
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// Returns whether a layer may carry the attribute, in and out: file capabilities and `user.*`, but never
-/// overlayfs's notes. Labels, ACLs and `trusted.*` belong to the machine, and would be refused or, worse,
+/// overlayfs's notes or notes of owners. Labels, ACLs and `trusted.*` belong to the machine, and would be refused or, worse,
 /// believed by another one. A name with `=` cannot be told from its value in a tar.
 pub fn is_carried_xattr(name: &[u8]) -> bool {
     let user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.contains(&b'=');
-    user || name == CAPABILITY
+    user && name != OVERRIDE || name == CAPABILITY
 }
 
 /// Keeps what a layer carries, in the form every machine understands.
@@ -103,6 +103,7 @@ mod tests {
             ("trusted.overlay.origin", b"x"),
             ("trusted.x", b"x"),
             ("user.a=b", b"x"),
+            ("user.containers.override_stat", b"1:2:0644"),
             ("user.kept", b"x"),
             ("user.overlay.opaque", b"y"),
             ("user.overlay.overlay.opaque", b"y"),

@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use super::{Inputs, OpError, Worker};
 use crate::digest::to_hex;
-use crate::fsutil::Dir;
+use crate::fsutil::set_mode;
 use crate::layer;
 use crate::plan::{CacheSharing, MountKind, Root, RunOp};
 
@@ -145,21 +145,22 @@ impl Initial<'_> {
         }
         let failed = |error| OpError::io(format!("make the cache mount `{}`", path.display()))(error);
         let scratch = worker.snapshots.scratch()?;
+        let target = worker.snapshots.tree(scratch.fs()).map_err(failed)?;
         if let Some((root, source)) = self.from {
             let view = worker.snapshots.view(&inputs.chain(*root))?;
             let source = view.open_dir_in_root(Path::new(source)).map_err(failed)?;
-            let target = Dir::open(scratch.fs()).map_err(failed)?;
             layer::copy_tree(&source, &target).map_err(|error| OpError::Layer(error.into()))?;
         }
-        rustix::fs::chown(scratch.fs(), Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
-            .and_then(|()| rustix::fs::chmod(scratch.fs(), Mode::from_raw_mode(self.mode)))
-            .map_err(|error| match error {
-                Errno::INVAL => OpError::user("cache-mount", format!(
+        target
+            .set_owner_of(&target, self.uid, self.gid)
+            .and_then(|()| set_mode(&target, self.mode))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => OpError::user("cache-mount", format!(
                     "cannot make a cache mount of {}:{}: an id that is not mapped here: the range in /etc/subuid or \
                      /etc/subgid is too small",
                     self.uid, self.gid
                 )),
-                error => failed(error.into()),
+                _ => failed(error),
             })?;
         // Another step that shares the mount may have been first; its directory may still be empty, and in use.
         match renameat_with(CWD, scratch.fs(), CWD, path, RenameFlags::NOREPLACE) {

@@ -108,7 +108,7 @@ impl Worker {
             |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
         let below = self.snapshots.view(&chain[..chain.len() - 1])?;
         let scratch = self.snapshots.scratch()?;
-        let target = Dir::open(scratch.fs()).map_err(OpError::io("open a scratch directory"))?;
+        let target = self.snapshots.tree(scratch.fs()).map_err(OpError::io("open a scratch directory"))?;
         let blob = self.store.open_blob(&blob_digest(layer)?)?;
         let decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
         let mut hashed = HashingReader::new(decoded);

@@ -32,7 +32,7 @@ use crate::cache::{KeySink, Keyed};
 use crate::context::Source;
 use crate::digest::{DiffId, to_hex};
 use crate::executor::{self, ExecOutcome, NetworkUsed};
-use crate::fsutil::Dir;
+use crate::fsutil::{Dir, Owners};
 use crate::layer;
 use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
@@ -180,7 +180,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
     let view = worker.snapshots.view(&chain)?;
     let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
     let scratch = worker.snapshots.scratch()?;
-    open(scratch.fs())?.copy_metadata_of(&view).map_err(OpError::io("prepare the root directory"))?;
+    open(worker, scratch.fs())?.copy_metadata_of(&view).map_err(OpError::io("prepare the root directory"))?;
     let mounted = Mounted::prepare(worker, op, inputs, &scratch)?;
     let spec = SandboxSpec {
         rootfs: Rootfs {
@@ -189,6 +189,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
             work: scratch.work().to_owned(),
             userxattr: worker.snapshots.userxattr(),
         },
+        single_id: worker.snapshots.owners() == Owners::Noted,
         argv: op.argv.clone(),
         env: environment(op, &user, &mounted),
         mounts: mounted.mounts,
@@ -246,7 +247,7 @@ fn keep(
 ) -> Result<Made, OpError> {
     let mut blob = worker.store.ingest()?;
     let options = layer::DiffOptions { skip: stubs, userxattr: worker.snapshots.userxattr() };
-    let summary = layer::diff(&open(scratch.fs())?, Some(view), &options, &mut blob)
+    let summary = layer::diff(&open(worker, scratch.fs())?, Some(view), &options, &mut blob)
         .map_err(|error| OpError::Layer(error.into()))?;
     for warning in summary.warnings {
         let data = format!("kiln: {warning}\n").into_bytes();
@@ -258,8 +259,8 @@ fn keep(
     Ok(Made { digest, length })
 }
 
-fn open(path: &Path) -> Result<Dir, OpError> {
-    Dir::open(path).map_err(OpError::io(format!("open `{}`", path.display())))
+fn open(worker: &Worker, path: &Path) -> Result<Dir, OpError> {
+    worker.snapshots.tree(path).map_err(OpError::io(format!("open `{}`", path.display())))
 }
 
 /// Help for what the build was not given: the nearest of what it was given, and the flag.

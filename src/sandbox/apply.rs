@@ -13,11 +13,14 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{Resource, Rlimit, Signal};
 
+use super::SandboxSpec;
 use super::mounts::{self, Files, Writable};
 use super::plan::{Limits, SetupStep};
+use super::seccomp::{self, Purpose};
 use super::target::{Links, PlaceKind, Root};
 use super::wire::{self, GO, Report};
-use super::{credentials, seccomp, system};
+use super::{credentials, ids, system};
+use crate::fsutil::Owners;
 
 /// Why a step was not done.
 pub(super) struct Refused {
@@ -76,11 +79,15 @@ pub(super) struct Sandbox {
     /// A directory of the builder's that sources of mounts are staged on.
     staging: PathBuf,
     files: Option<Files>,
+    owners: Owners,
+    /// Where the supervisor is handed what the filter asks on.
+    supervisor: UnixStream,
 }
 
 impl Sandbox {
-    pub(super) fn new(socket: UnixStream, staging: PathBuf) -> Self {
-        Self { socket, root: None, staging, files: None }
+    pub(super) fn new(socket: UnixStream, spec: &SandboxSpec, supervisor: UnixStream) -> Self {
+        let owners = if spec.single_id { Owners::Noted } else { Owners::Real };
+        Self { socket, root: None, staging: spec.rootfs.work.clone(), files: None, owners, supervisor }
     }
 
     pub(super) fn socket(&mut self) -> &mut UnixStream {
@@ -145,7 +152,7 @@ impl Sandbox {
             SetupStep::ProcessDefaults => set_process_defaults(),
             SetupStep::AwaitNetwork => self.await_network(),
             SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
-            SetupStep::SystemCallFilter => Ok(system::load_filter(&seccomp::container_filter())?),
+            SetupStep::SystemCallFilter(purpose) => self.load_filter(*purpose),
             SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
             SetupStep::Identity { uid, gid, groups } => {
                 credentials::become_user(*uid, *gid, groups).map_err(Refused::of_ids)
@@ -187,7 +194,7 @@ impl Sandbox {
 
     fn files(&mut self) -> Result<&mut Files, Refused> {
         if self.files.is_none() {
-            self.files = Some(Files::new(&self.staging, SOCKET)?);
+            self.files = Some(Files::new(&self.staging, SOCKET, self.owners)?);
         }
         self.files.as_mut().ok_or(Refused::from(Errno::NOENT))
     }
@@ -298,6 +305,15 @@ impl Sandbox {
             name if name.as_bytes().starts_with(b"/") => Ok(()),
             _ => Err(at(path)(Errno::NOENT)),
         }
+    }
+
+    fn load_filter(&mut self, purpose: Purpose) -> Done {
+        let program = seccomp::filter(purpose);
+        if !purpose.single_id {
+            return Ok(system::load_filter(&program)?);
+        }
+        let asking = ids::load_filter(&program)?;
+        Ok(wire::send_descriptor(&self.supervisor, asking.as_raw_fd())?)
     }
 
     fn await_network(&mut self) -> Done {

@@ -1,5 +1,11 @@
 //! Becoming someone who may mount: root stays root, an ordinary user becomes root of a user namespace.
 //!
+//! | [`Rung`]   | who                                              | ids in the namespace                        |
+//! |------------|--------------------------------------------------|---------------------------------------------|
+//! | `Root`     | root of the machine                              | all                                         |
+//! | `Rootless` | a user with subordinate ids                      | the user's own as 0, the subordinate ones from 1 on |
+//! | `SingleId` | a user without, or without `newuidmap`           | the user's own as 0; all others are emulated (`ids`) |
+//!
 //! Only a process outside a user namespace with the right to it may map more than one id into it: that is what the
 //! set-user-id programs `newuidmap` and `newgidmap` are for. So a helper (this program, with a private first argument) is started
 //! before this process unshares, and calls them when told to. No second start of the builder itself is needed.
@@ -15,6 +21,9 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 
 /// The private first argument of the helper: process id, number of arguments for `newuidmap`, all arguments.
 pub(super) const MAPPER: &str = "kiln-sandbox-mapper";
+
+/// What the helper says when `newuidmap` or `newgidmap` is not installed.
+const MISSING: &str = "missing";
 
 /// What isolates the steps of a build, and with whose rights: the rungs of a ladder, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,7 +45,11 @@ impl Rung {
         match self {
             Self::Root => "builds run as root",
             Self::Rootless => "builds run as root of a user namespace with subordinate ids",
-            Self::SingleId => "builds run as root of a user namespace without other users",
+            Self::SingleId => {
+                "builds run as root of a user namespace without other users: these are emulated, which takes longer, and may \
+                 touch each other's files (as root, `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` \
+                 gives a user subordinate ids; the package `uidmap` is needed too)"
+            }
             Self::Chroot => "builds run unisolated: in another root directory, with fewer rights",
         }
     }
@@ -82,22 +95,6 @@ pub enum IdmapError {
         /// What to change, as a command where there is one.
         help: &'static str,
     },
-    /// No range of ids is set aside for the user.
-    #[error(
-        "user `{user}` has no subordinate ids in {file}; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-    )]
-    NoSubordinateIds {
-        /// The user's name, or uid if it has none.
-        user: String,
-        /// The file that was read.
-        file: &'static str,
-    },
-    /// `newuidmap` or `newgidmap` is missing.
-    #[error("`{program}` is not installed; install the package `uidmap` (Debian, Ubuntu) or `shadow-utils` (Fedora)")]
-    NoMapper {
-        /// Its name.
-        program: &'static str,
-    },
     /// `newuidmap` or `newgidmap` refused.
     #[error("`newuidmap` or `newgidmap` refused to map subordinate ids: {said}; {help}")]
     Refused {
@@ -121,31 +118,41 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> IdmapError {
 }
 
 /// Gives this process its own mount namespace, and, unless it is root, a user namespace in which it is uid 0 and
-/// in which the user's subordinate ids are mapped. Must be called while there is one thread only. Cheap for root
+/// in which the user's subordinate ids are mapped, if there are any. Must be called while there is one thread only. Cheap for root
 /// (below 0.1 ms), about 10 ms otherwise.
 pub fn enter() -> Result<Entered, IdmapError> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    let rung = if uid.is_root() { Rung::Root } else { Rung::Rootless };
-    if rung == Rung::Root {
+    if uid.is_root() {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|error| no_mount_namespace(error.into()))?;
     } else {
         enter_user_namespace(uid, gid)?;
     }
     let propagation = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", propagation).map_err(|error| forbidden(error.into()))?;
-    Ok(Entered { rung, user_namespace: is_in_user_namespace() })
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    Ok(entered(uid.is_root(), &map))
 }
 
-/// Whether the ids of this process are not those of the machine.
-fn is_in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+/// Reads a map of ids: lines of first inside, first outside, count (user_namespaces(7)). A user namespace may also be
+/// somebody else's, in which this process is root.
+fn entered(as_root: bool, map: &str) -> Entered {
+    let map: Vec<&str> = map.split_whitespace().collect();
+    let rung = match map[..] {
+        [_, _, "1"] => Rung::SingleId,
+        _ if as_root => Rung::Root,
+        _ => Rung::Rootless,
+    };
+    Entered { rung, user_namespace: map != ["0", "0", "4294967295"] }
 }
 
 fn enter_user_namespace(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
     let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    let uids = mapping("/etc/subuid", &user, uid.as_raw(), uid.as_raw())?;
-    let gids = mapping("/etc/subgid", &user, uid.as_raw(), gid.as_raw())?;
+    let uids = mapping("/etc/subuid", &user, uid.as_raw(), uid.as_raw());
+    let gids = mapping("/etc/subgid", &user, uid.as_raw(), gid.as_raw());
+    let (Some(uids), Some(gids)) = (uids, gids) else {
+        unshare_user()?;
+        return map_own(uid, gid);
+    };
     let mut mapper = Command::new("/proc/self/exe")
         .arg(MAPPER)
         .arg(std::process::id().to_string())
@@ -165,22 +172,33 @@ fn enter_user_namespace(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
     }
     let output = mapper.wait_with_output().map_err(failed("wait for the id mapper"))?;
     unshared.map_err(|error| forbidden(error.into()))?;
+    if String::from_utf8_lossy(&output.stderr).starts_with(MISSING) {
+        return map_own(uid, gid);
+    }
     // The kernel takes new capabilities for a secret; our own children must be able to look at us.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
         .map_err(|error| failed("become dumpable")(error.into()))?;
     if !output.status.success() {
-        return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(IdmapError::Refused { said, help: why_refused() });
     }
     Ok(())
 }
 
-/// The first line names the program when it was not there.
-fn refused(said: &str) -> IdmapError {
-    match said {
-        "missing newuidmap" => IdmapError::NoMapper { program: "newuidmap" },
-        "missing newgidmap" => IdmapError::NoMapper { program: "newgidmap" },
-        said => IdmapError::Refused { said: said.to_owned(), help: why_refused() },
-    }
+fn unshare_user() -> Result<(), IdmapError> {
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    nix::sched::unshare(flags).map_err(|error| forbidden(error.into()))
+}
+
+/// Maps the ids of this process, and no others, into the user namespace it has made. That needs no privilege, if it also
+/// gives up changing its groups (user_namespaces(7)).
+fn map_own(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
+    let write = |file: &str, text: String| {
+        std::fs::write(format!("/proc/self/{file}"), text).map_err(failed("map the user's own id"))
+    };
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("0 {uid} 1"))?;
+    write("gid_map", format!("0 {gid} 1"))
 }
 
 fn why_refused() -> &'static str {
@@ -203,8 +221,9 @@ fn no_mount_namespace(source: io::Error) -> IdmapError {
     IdmapError::MountNamespace { source, help }
 }
 
-/// Arguments of `newuidmap`: inside, outside, count. The user is root, and the ranges follow from 1 on.
-fn mapping(file: &'static str, user: &str, uid: u32, own: u32) -> Result<Vec<String>, IdmapError> {
+/// Arguments of `newuidmap`: inside, outside, count. The user is root, and the ranges follow from 1 on. `None` if there are
+/// none.
+fn mapping(file: &str, user: &str, uid: u32, own: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let mut map = vec!["0".to_owned(), own.to_string(), "1".to_owned()];
     let mut next = 1u32;
@@ -212,10 +231,7 @@ fn mapping(file: &'static str, user: &str, uid: u32, own: u32) -> Result<Vec<Str
         map.extend([next.to_string(), start.to_string(), count.to_string()]);
         next = next.saturating_add(count);
     }
-    if next == 1 {
-        return Err(IdmapError::NoSubordinateIds { user: user.to_owned(), file });
-    }
-    Ok(map)
+    (next > 1).then_some(map)
 }
 
 /// Lines are `name or uid:first:count` (subuid(5)).
@@ -259,7 +275,7 @@ pub(super) fn map_parent(mut arguments: impl Iterator<Item = OsString>) -> io::R
             Ok(status) if status.success() => {}
             Ok(_) => return Err(io::ErrorKind::PermissionDenied.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                writeln!(io::stderr(), "missing {program}")?;
+                writeln!(io::stderr(), "{MISSING} {program}")?;
                 return Err(error);
             }
             Err(error) => {
@@ -283,8 +299,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_range_names_the_command() {
-        let error = mapping("/nonexistent", "alice", 1001, 1001).unwrap_err().to_string();
-        assert!(error.ends_with("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 alice"), "{error}");
+    fn a_map_tells_the_rung() {
+        assert_eq!(mapping("/nonexistent", "alice", 1001, 1001), None);
+        let seen = |as_root, map| {
+            let Entered { rung, user_namespace } = entered(as_root, map);
+            (rung, user_namespace)
+        };
+        assert_eq!(seen(true, "         0          0 4294967295\n"), (Rung::Root, false));
+        assert_eq!(seen(true, "         0     100000      65536\n"), (Rung::Root, true));
+        assert_eq!(
+            seen(false, "         0       1001          1\n         1     100000      65536\n"),
+            (Rung::Rootless, true)
+        );
+        assert_eq!(seen(true, "         0       1001          1\n"), (Rung::SingleId, true));
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
 use super::apply::{Refused, Sandbox};
+use super::ids::{Credentials, Emulator};
 use super::plan::{SetupStep, plan};
 use super::system;
 use super::wire::{self, Report, Start};
@@ -28,7 +29,10 @@ pub(super) fn supervise() -> io::Result<()> {
     let mut socket = take_standard_input()?;
     let start: Start = wire::receive(&mut socket)?;
     let mut steps = plan(&start.spec, start.connection, start.emulated).into_iter();
-    let mut sandbox = Sandbox::new(socket.try_clone()?, start.spec.rootfs.work.clone());
+    let (questions, asking) = UnixStream::pair()?;
+    let mut sandbox = Sandbox::new(socket.try_clone()?, &start.spec, asking);
+    // Of this process namespace; the sandbox will have another at this path.
+    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     if let Some(unshare) = steps.next()
         && let Err(refused) = sandbox.apply(&unshare)
     {
@@ -39,12 +43,15 @@ pub(super) fn supervise() -> io::Result<()> {
     match system::fork()? {
         Some(child) => {
             drop((sandbox, alive));
-            let report = watch(&socket, child)?;
+            let user = &start.spec.user;
+            let credentials = Credentials::new(user.uid, user.gid, &user.additional_gids);
+            let emulation = start.spec.single_id.then_some(Emulation::Awaited { questions, proc, credentials });
+            let report = watch(&socket, child, emulation)?;
             drop(lifeline);
             wire::send(&mut socket, &report)
         }
         None => {
-            drop((socket, lifeline));
+            drop((socket, lifeline, questions, proc));
             become_command(sandbox, steps, &alive)
         }
     }
@@ -112,20 +119,62 @@ pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io
     Err(std::process::Command::new(program).args(arguments).exec())
 }
 
-/// Waits for the end of pid 1; brings it about when the builder hangs up.
-fn watch(socket: &UnixStream, child: Pid) -> io::Result<Report> {
+/// The emulation of ids, before and after the filter is there that it answers.
+enum Emulation {
+    Awaited { questions: UnixStream, proc: OwnedFd, credentials: Credentials },
+    Running(Emulator),
+}
+
+impl Emulation {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Awaited { questions, .. } => questions.as_fd(),
+            Self::Running(emulator) => emulator.questions().as_fd(),
+        }
+    }
+
+    /// Does what there is to do; `None` when nothing more will come.
+    fn advance(self, child: Pid, readable: bool) -> io::Result<Option<Self>> {
+        match self {
+            // The step has no process left, or none that got so far.
+            _ if !readable => Ok(None),
+            Self::Awaited { questions, proc, credentials } => {
+                let listener = wire::receive_descriptor(&questions)?;
+                Ok(Some(Self::Running(Emulator::start(listener, proc, child.as_raw(), credentials)?)))
+            }
+            Self::Running(mut emulator) => {
+                emulator.answer()?;
+                Ok(Some(Self::Running(emulator)))
+            }
+        }
+    }
+}
+
+/// Waits for the end of pid 1; brings it about when the builder hangs up. Meanwhile it answers what the filter asks.
+fn watch(socket: &UnixStream, child: Pid, mut emulation: Option<Emulation>) -> io::Result<Report> {
     let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(Errno::SRCH)?;
     let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     loop {
-        let mut polled = [PollFd::new(&handle, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
+        let mut polled = vec![PollFd::new(&handle, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
+        if let Some(emulation) = &emulation {
+            polled.push(PollFd::from_borrowed_fd(emulation.descriptor(), PollFlags::IN));
+        }
         match poll(&mut polled, None) {
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-        if polled[0].revents().contains(PollFlags::IN) {
+        let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        drop(polled);
+        if let Some(asked) = happened.get(2).filter(|asked| !asked.is_empty())
+            && let Some(running) = emulation.take()
+        {
+            emulation = running.advance(child, asked.contains(PollFlags::IN))?;
+        }
+        if happened[0].contains(PollFlags::IN) {
             break;
         }
-        if polled[1].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+        if happened[1].intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
             // The kernel kills every other process of the namespace with its pid 1.
             rustix::process::pidfd_send_signal(handle.as_fd(), Signal::KILL)?;
             break;

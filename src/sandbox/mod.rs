@@ -16,6 +16,8 @@
 //! however it goes, the socket hangs up and the supervisor kills pid 1, and with it the kernel kills everything in
 //! the sandbox. Mounts live in the mount namespace of the supervisor and pid 1 and end with them.
 //!
+//! Where this process has one id only, the supervisor also answers what the step's filter asks about others (`ids`).
+//!
 //! A command that is a program of another machine enters a user namespace of its own first, in which `emulator` has
 //! registered what runs it.
 //!
@@ -29,6 +31,7 @@ mod apply;
 mod credentials;
 pub(crate) mod emulator;
 pub mod idmap;
+mod ids;
 mod init;
 mod mounts;
 mod plan;

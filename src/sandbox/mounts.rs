@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -16,6 +16,7 @@ use rustix::mount::{
 use super::plan::Limits;
 use super::system;
 use super::target::PlaceKind;
+use crate::fsutil::{Dir, Owners};
 
 impl Limits {
     fn attributes(self) -> MountAttrFlags {
@@ -133,16 +134,16 @@ pub(super) fn kind_of(source: impl AsFd) -> Result<PlaceKind> {
 
 /// A memory file system whose files are mounted one by one.
 pub(super) struct Files {
-    mount: OwnedFd,
+    directory: Dir,
     count: usize,
 }
 
 impl Files {
     /// Makes it, staged on `path`.
-    pub(super) fn new(path: &Path, limits: Limits) -> Result<Self> {
+    pub(super) fn new(path: &Path, limits: Limits, owners: Owners) -> Result<Self> {
         let mount = filesystem("tmpfs", &[("mode", "0700".to_owned())], limits)?;
         stage(&mount, path)?;
-        Ok(Self { mount, count: 0 })
+        Ok(Self { directory: Dir::from_fd(mount).with_owners(owners), count: 0 })
     }
 
     fn next_name(&mut self) -> String {
@@ -154,10 +155,10 @@ impl Files {
     pub(super) fn write(&mut self, data: &[u8], mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let name = self.next_name();
-        let file = fs::openat(&self.mount, name, flags, Mode::empty())?;
+        let file = fs::openat(&self.directory, name, flags, Mode::empty())?;
         let mut file = File::from(file);
-        file.write_all(data).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        file.write_all(data).map_err(errno)?;
+        self.directory.set_owner_of(&file, uid, gid).map_err(errno)?;
         // After the owner, who takes set-id bits away.
         fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         Ok(file.into())
@@ -167,12 +168,16 @@ impl Files {
     pub(super) fn listen(&mut self, mode: u32, uid: u32, gid: u32) -> Result<(OwnedFd, OwnedFd)> {
         let name = self.next_name();
         // Short, and below this process's own directory of descriptors: a socket's name has room for 107 bytes.
-        let path = format!("/proc/self/fd/{}/{name}", self.mount.as_raw_fd());
-        let listener = std::os::unix::net::UnixListener::bind(path)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let socket = fs::openat(&self.mount, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        fs::chownat(&self.mount, &name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), fs::AtFlags::empty())?;
-        fs::chmodat(&self.mount, &name, Mode::from_raw_mode(mode), fs::AtFlags::empty())?;
+        let path = format!("/proc/self/fd/{}/{name}", self.directory.as_fd().as_raw_fd());
+        let listener = std::os::unix::net::UnixListener::bind(path).map_err(errno)?;
+        let socket =
+            fs::openat(&self.directory, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        self.directory.set_child_owner(name.as_ref(), uid, gid).map_err(errno)?;
+        fs::chmodat(&self.directory, &name, Mode::from_raw_mode(mode), fs::AtFlags::empty())?;
         Ok((listener.into(), socket))
     }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
+use super::seccomp::Purpose;
 use super::{Mount, SandboxSpec, SecretBytes, Security};
 
 /// The network a sandbox is started with, decided before the plan is made.
@@ -75,8 +76,8 @@ pub(super) enum SetupStep {
     StandardStreams { uid: u32 },
     /// Waits until the executor has connected the network.
     AwaitNetwork,
-    /// Loads the system call filter.
-    SystemCallFilter,
+    /// Loads the system call filter, and hands what it asks on to the supervisor.
+    SystemCallFilter(Purpose),
     /// Drops all other capabilities from the bounding set.
     BoundCapabilities(u64),
     /// Sets user and groups.
@@ -182,15 +183,20 @@ fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &m
     if connection == Connection::Helper {
         steps.push(SetupStep::AwaitNetwork);
     }
-    steps.push(SetupStep::StandardStreams { uid: spec.user.uid });
-    if confined {
+    steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
+    if confined || spec.single_id {
         // Before the capabilities go: without no_new_privs (which would break sudo) loading needs CAP_SYS_ADMIN.
-        steps.push(SetupStep::SystemCallFilter);
+        steps.push(SetupStep::SystemCallFilter(Purpose { confined, single_id: spec.single_id }));
     }
     steps.push(SetupStep::BoundCapabilities(capabilities));
-    let groups = spec.user.additional_gids.clone();
-    steps.push(SetupStep::Identity { uid: spec.user.uid, gid: spec.user.gid, groups });
-    steps.push(SetupStep::Capabilities(if spec.user.uid == 0 { capabilities } else { 0 }));
+    if spec.single_id {
+        // The supervisor knows who it is to be; the kernel knows one user only, who may become any other.
+        steps.push(SetupStep::Capabilities(capabilities));
+    } else {
+        let groups = spec.user.additional_gids.clone();
+        steps.push(SetupStep::Identity { uid: spec.user.uid, gid: spec.user.gid, groups });
+        steps.push(SetupStep::Capabilities(if spec.user.uid == 0 { capabilities } else { 0 }));
+    }
     // After the identity: the kernel forgets the wish when credentials change.
     steps.push(SetupStep::DieWithSupervisor);
     steps.push(SetupStep::CloseDescriptors);
@@ -224,8 +230,10 @@ fn standard_mounts(spec: &SandboxSpec, own_network: bool, steps: &mut Vec<SetupS
         });
     }
     steps.extend(LINKS.map(|(name, text)| SetupStep::Link { path: Path::new("/dev").join(name), text }));
+    // The group `tty` is 5 everywhere; the kernel refuses a group that it has no number for.
     let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
-    steps.push(filesystem("devpts", "/dev/pts", &pts, NOSUID_NOEXEC));
+    let pts = if spec.single_id { &pts[..2] } else { &pts[..] };
+    steps.push(filesystem("devpts", "/dev/pts", pts, NOSUID_NOEXEC));
     steps.push(filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", "65536k")], PSEUDO));
     steps.push(filesystem("mqueue", "/dev/mqueue", &[], PSEUDO));
     for (text, target) in [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")] {
@@ -325,7 +333,11 @@ impl fmt::Display for SetupStep {
             Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
             Self::StandardStreams { uid } => write!(f, "give standard streams to {uid}"),
             Self::AwaitNetwork => f.write_str("wait for the network"),
-            Self::SystemCallFilter => f.write_str("load the system call filter"),
+            Self::SystemCallFilter(Purpose { confined, single_id }) => {
+                let asks = if *single_id { " that asks about ids" } else { "" };
+                let refuses = if *confined { "" } else { " that refuses nothing" };
+                write!(f, "load the system call filter{asks}{refuses}")
+            }
             Self::BoundCapabilities(set) => write!(f, "bound capabilities {set:016x}"),
             Self::Identity { uid, gid, groups } => write!(f, "become {uid}:{gid} {groups:?}"),
             Self::Capabilities(set) => write!(f, "keep capabilities {set:016x}"),
@@ -353,6 +365,7 @@ mod tests {
                 work: "/s/work".into(),
                 userxattr: false,
             },
+            single_id: false,
             mounts: Vec::new(),
             argv: ["/bin/sh", "-c", "make"].map(str::to_owned).to_vec(),
             env: vec![("PATH".to_owned(), "/bin".to_owned())],
@@ -389,6 +402,15 @@ mod tests {
         spec.rootfs.userxattr = true;
         spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
         check("user-namespace", &spec, Connection::Host, false);
+    }
+
+    #[test]
+    fn plan_with_a_single_id() {
+        let mut spec = spec();
+        spec.rootfs.userxattr = true;
+        spec.single_id = true;
+        spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
+        check("single-id", &spec, Connection::Host, false);
     }
 
     #[test]

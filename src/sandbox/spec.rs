@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct SandboxSpec {
     /// What is mounted at `/`.
     pub rootfs: Rootfs,
+    /// Whether this process has one id only: others, owners and device nodes are then emulated, and noted on the files
+    /// ([`crate::fsutil::Owners::Noted`]).
+    pub single_id: bool,
     /// Mounts besides the standard ones (`/proc`, `/sys`, `/dev`, `/etc/hosts`, `/etc/resolv.conf`), in any
     /// order: parents are mounted first, and of several with one target the last wins.
     pub mounts: Vec<Mount>,

@@ -85,6 +85,45 @@ pub(super) fn load_filter(program: &[libc::sock_filter]) -> Result<()> {
     Ok(())
 }
 
+/// Returns the soft limit `RLIMIT_RTTIME` of a process.
+pub(super) fn real_time_limit(pid: i32) -> Result<u64> {
+    Ok(limit_of(pid)?.rlim_cur)
+}
+
+/// Sets the soft limit `RLIMIT_RTTIME` of a process; the hard one stays.
+pub(super) fn set_real_time_limit(pid: i32, soft: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, ..limit_of(pid)? };
+    // SAFETY: the kernel reads one structure, which lives here.
+    checked(unsafe { libc::prlimit64(pid, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut()) }.into())?;
+    Ok(())
+}
+
+fn limit_of(pid: i32) -> Result<libc::rlimit64> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one structure, which lives here.
+    checked(unsafe { libc::prlimit64(pid, libc::RLIMIT_RTTIME, std::ptr::null(), &raw mut limit) }.into())?;
+    Ok(limit)
+}
+
+/// What `fstat` says of an open file, as the kernel lays it out ([`libc::stat`]).
+pub(super) fn stat(file: impl AsFd) -> Result<[u8; size_of::<libc::stat>()]> {
+    let mut bytes = [0; size_of::<libc::stat>()];
+    let (fd, path) = (file.as_fd().as_raw_fd(), c"".as_ptr());
+    // SAFETY: the path is a static string, and the kernel writes one structure of this size.
+    checked(unsafe { libc::syscall(libc::SYS_newfstatat, fd, path, bytes.as_mut_ptr(), libc::AT_EMPTY_PATH) })?;
+    Ok(bytes)
+}
+
+/// What `statx` says of an open file, as the kernel lays it out ([`libc::statx`]).
+pub(super) fn statx(file: impl AsFd, flags: u32, mask: u32) -> Result<[u8; size_of::<libc::statx>()]> {
+    let mut bytes = [0; size_of::<libc::statx>()];
+    let (fd, path) = (file.as_fd().as_raw_fd(), c"".as_ptr());
+    let flags = flags | libc::AT_EMPTY_PATH.cast_unsigned();
+    // SAFETY: the path is a static string, and the kernel writes one structure of this size.
+    checked(unsafe { libc::syscall(libc::SYS_statx, fd, path, flags, mask, bytes.as_mut_ptr()) })?;
+    Ok(bytes)
+}
+
 /// Gives every signal its default disposition, and blocks none.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {

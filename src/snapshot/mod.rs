@@ -26,7 +26,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
-use crate::fsutil::{Dir, Entry};
+use crate::fsutil::{Dir, Entry, Owners};
 
 pub use scratch::Scratch;
 
@@ -65,13 +65,15 @@ pub struct Snapshots {
     finished: PathBuf,
     scratch: PathBuf,
     userxattr: bool,
+    owners: Owners,
 }
 
 impl Snapshots {
     /// Opens the snapshots below the store's `root`, making the directories if they are missing.
     /// `userxattr`: overlay marks are `user.overlay.*`, which a user namespace may write.
     pub fn open(root: &Path, userxattr: bool) -> Result<Self, SnapshotError> {
-        let snapshots = Self { finished: root.join("snapshots"), scratch: root.join("scratch"), userxattr };
+        let owners = Owners::Real;
+        let snapshots = Self { finished: root.join("snapshots"), scratch: root.join("scratch"), userxattr, owners };
         std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
         // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
         let empty = snapshots.finished.join("empty");
@@ -84,6 +86,21 @@ impl Snapshots {
     /// Whether overlay marks are `user.overlay.*`.
     pub fn userxattr(&self) -> bool {
         self.userxattr
+    }
+
+    /// Says how snapshots keep the owners of files; by the kernel, if nothing is said.
+    pub fn with_owners(self, owners: Owners) -> Self {
+        Self { owners, ..self }
+    }
+
+    /// Returns how they keep the owners of files.
+    pub fn owners(&self) -> Owners {
+        self.owners
+    }
+
+    /// Opens a directory that is, or becomes, a snapshot.
+    pub fn tree(&self, path: &Path) -> io::Result<Dir> {
+        Ok(Dir::open(path)?.with_owners(self.owners))
     }
 
     /// Returns the directory of the snapshot on top of `chain` (bottom first), if it is there.
@@ -109,8 +126,8 @@ impl Snapshots {
     pub fn view(&self, chain: &[DiffId]) -> Result<Dir, SnapshotError> {
         let lowers = self.lowers(chain);
         match lowers.as_slice() {
-            [only] => Dir::open(only).map_err(SnapshotError::io("open the directory", only)),
-            _ => view::mount(&lowers, self.userxattr),
+            [only] => self.tree(only).map_err(SnapshotError::io("open the directory", only)),
+            _ => Ok(view::mount(&lowers, self.userxattr)?.with_owners(self.owners)),
         }
     }
 

@@ -9,6 +9,7 @@
 // Tests are the edge: they read the environment, list directories, look at the clock and print.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
+pub mod apt;
 pub mod bases;
 pub mod bundle;
 pub mod http;

@@ -1,13 +1,15 @@
-//! The system call filter: refuses what [`table`] lists, allows the rest.
+//! The system call filter: refuses what [`table`] lists, asks the supervisor about what [`ids`] emulates, allows the rest.
 //!
 //! A BPF program with a binary search per ABI, so that a call costs some ten instructions. A process may also
 //! use the 32-bit calls of its machine, which have numbers of their own; x32 is answered as not built in.
+//! Where ids are emulated, they are for the native calls only, and a program that uses the 32-bit ones is killed.
 //! `clone3` is answered with `ENOSYS`, and C libraries fall back to `clone`, whose flags a filter can see.
 
 mod table;
 
 use libc::{BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 
+use super::ids::{self, Watch};
 use table::{Abi, CLONE, CLONE3, HIGHEST_KNOWN, IOCTL, NONE, PERSONALITY, REFUSED, SOCKET};
 
 /// Offsets in `struct seccomp_data`; the low words of the arguments, as all these machines are little-endian.
@@ -15,6 +17,9 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 const SECOND_ARGUMENT: u32 = 24;
+const fn argument(number: u32) -> u32 {
+    FIRST_ARGUMENT + 8 * number
+}
 
 /// Numbers of x32 calls start here.
 const X32: u32 = 0x4000_0000;
@@ -34,11 +39,20 @@ const ABIS: [(Abi, u32); 2] = [(Abi::Aarch64, 0xc000_00b7), (Abi::Arm, 0x4000_00
 
 type Program = Vec<sock_filter>;
 
-/// Builds the filter of confined sandboxes.
-pub(super) fn container_filter() -> Program {
+/// What a filter is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Purpose {
+    /// Refuse what containers may not do.
+    pub(super) confined: bool,
+    /// Ask the supervisor about ids.
+    pub(super) single_id: bool,
+}
+
+/// Builds the filter.
+pub(super) fn filter(purpose: Purpose) -> Program {
     let mut program = vec![load(ARCHITECTURE)];
     for (abi, audit_number) in ABIS {
-        let section = section(abi);
+        let section = section(abi, purpose);
         program.push(jump(BPF_JEQ, audit_number, 1, 0));
         program.push(skip(section.len()));
         program.extend(section);
@@ -47,21 +61,59 @@ pub(super) fn container_filter() -> Program {
     program
 }
 
-fn section(abi: Abi) -> Program {
+fn section(abi: Abi, purpose: Purpose) -> Program {
+    if purpose.single_id && abi != ABIS[0].0 {
+        return vec![kill()];
+    }
     let mut program = vec![load(NUMBER)];
     if abi == Abi::X86_64 {
         program.extend([jump(BPF_JGE, X32, 0, 1), refuse(libc::ENOSYS)]);
     }
     // The private calls of 32-bit ARM are numbered far above all others.
-    if abi != Abi::Arm {
+    if abi != Abi::Arm && purpose.confined {
         program.extend([jump(BPF_JGE, HIGHEST_KNOWN + 1, 0, 1), refuse(libc::ENOSYS)]);
     }
-    program.extend(search(&cases(abi)));
+    let mut cases = Vec::new();
+    if purpose.confined {
+        cases.extend(refused(abi));
+    }
+    if purpose.single_id {
+        cases.extend(
+            ids::WATCHED.iter().filter_map(|(number, watch)| Some((u32::try_from(*number).ok()?, watched(*watch)))),
+        );
+    }
+    cases.sort_unstable_by_key(|(number, _)| *number);
+    program.extend(search(&cases));
     program
 }
 
-/// What to do about each number that is not simply allowed, by number.
-fn cases(abi: Abi) -> Vec<(u32, Program)> {
+/// What to do about a call that has to do with ids.
+fn watched(watch: Watch) -> Program {
+    match watch {
+        Watch::Always => vec![ask()],
+        Watch::Creating(flags) => {
+            let creating =
+                libc::O_CREAT.cast_unsigned() | libc::O_TMPFILE.cast_unsigned() & !libc::O_DIRECTORY.cast_unsigned();
+            vec![load(argument(flags)), jump(BPF_JSET, creating, 0, 1), ask(), allow()]
+        }
+        Watch::Absent => vec![refuse(libc::ENOSYS)],
+        Watch::Limit(resource, new) => vec![
+            load(argument(resource)),
+            jump(BPF_JEQ, libc::RLIMIT_RTTIME, 1, 0),
+            allow(),
+            // A pointer, low and high word.
+            load(argument(new)),
+            jump(BPF_JEQ, 0, 0, 3),
+            load(argument(new) + 4),
+            jump(BPF_JEQ, 0, 0, 1),
+            allow(),
+            refuse(0),
+        ],
+    }
+}
+
+/// What to do about each number that a container is not simply allowed.
+fn refused(abi: Abi) -> Vec<(u32, Program)> {
     let column = abi as usize;
     let refused = REFUSED.iter().map(|(_, numbers)| (numbers[column], vec![refuse(libc::EPERM)]));
     let mut clone = vec![load(FIRST_ARGUMENT), jump(BPF_JSET, NEW_NAMESPACES, 0, 1)];
@@ -81,9 +133,7 @@ fn cases(abi: Abi) -> Vec<(u32, Program)> {
         (SOCKET[column], socket),
         (IOCTL[column], ioctl),
     ];
-    let mut cases: Vec<_> = refused.chain(special).filter(|(number, _)| *number != NONE).collect();
-    cases.sort_unstable_by_key(|(number, _)| *number);
-    cases
+    refused.chain(special).filter(|(number, _)| *number != NONE).collect()
 }
 
 /// A binary search for the number that was loaded. Every way through it returns.
@@ -123,6 +173,14 @@ fn allow() -> sock_filter {
     instruction(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0)
 }
 
+fn ask() -> sock_filter {
+    instruction(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF, 0, 0)
+}
+
+fn kill() -> sock_filter {
+    instruction(BPF_RET | BPF_K, libc::SECCOMP_RET_KILL_PROCESS, 0, 0)
+}
+
 fn refuse(errno: i32) -> sock_filter {
     instruction(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0, 0)
 }
@@ -137,7 +195,12 @@ mod tests {
 
     /// Runs the program as the kernel would.
     fn verdict(audit_number: u32, number: u32, arguments: [u32; 2]) -> u32 {
-        let program = container_filter();
+        let confined = Purpose { confined: true, single_id: false };
+        verdict_of(confined, audit_number, number, [arguments[0], arguments[1], 0])
+    }
+
+    fn verdict_of(purpose: Purpose, audit_number: u32, number: u32, arguments: [u32; 3]) -> u32 {
+        let program = filter(purpose);
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
@@ -147,8 +210,14 @@ mod tests {
                 accumulator = match k {
                     NUMBER => number,
                     ARCHITECTURE => audit_number,
-                    FIRST_ARGUMENT => arguments[0],
-                    _ => arguments[1],
+                    // The high words are 0.
+                    k => {
+                        if k % 8 == 0 {
+                            arguments[(k - FIRST_ARGUMENT) as usize / 8]
+                        } else {
+                            0
+                        }
+                    }
                 };
             } else if code == BPF_RET | BPF_K {
                 return k;
@@ -196,6 +265,36 @@ mod tests {
         assert_eq!(ask(PERSONALITY, [0x40000, 0]), EPERM);
         assert_eq!(ask(IOCTL, [0, 0x5412]), EPERM);
         assert_eq!(ask(IOCTL, [0, 0x5401]), ALLOW);
+    }
+
+    #[test]
+    fn ids_are_asked_about_and_nothing_else_changes() {
+        let (abi, audit_number) = ABIS[0];
+        let both = Purpose { confined: true, single_id: true };
+        let lone = Purpose { confined: false, single_id: true };
+        let ask = |purpose, number: libc::c_long, arguments| {
+            verdict_of(purpose, audit_number, u32::try_from(number).unwrap(), arguments)
+        };
+        for (number, watch) in ids::WATCHED.iter().filter(|(number, _)| *number >= 0) {
+            assert!(REFUSED.iter().all(|(_, numbers)| i64::from(numbers[abi as usize]) != *number), "{number}");
+            let expected = if *watch == Watch::Always { libc::SECCOMP_RET_USER_NOTIF } else { ALLOW };
+            for purpose in [both, lone] {
+                if *watch != Watch::Absent {
+                    assert_eq!(ask(purpose, *number, [0; 3]), expected, "{number}");
+                }
+            }
+        }
+        let create = libc::O_CREAT.cast_unsigned();
+        assert_eq!(ask(both, libc::SYS_openat, [0, 0, create]), libc::SECCOMP_RET_USER_NOTIF);
+        assert_eq!(ask(both, libc::SYS_openat, [create, create, libc::O_DIRECTORY.cast_unsigned()]), ALLOW);
+        let limit = libc::RLIMIT_RTTIME;
+        assert_eq!(ask(both, libc::SYS_prlimit64, [0, limit, 8]), libc::SECCOMP_RET_ERRNO);
+        assert_eq!(ask(both, libc::SYS_prlimit64, [0, limit, 0]), ALLOW);
+        assert_eq!(ask(both, libc::SYS_prlimit64, [0, 7, 8]), ALLOW);
+        assert_eq!(ask(both, libc::SYS_ptrace, [0; 3]), ALLOW);
+        assert_eq!(ask(both, libc::SYS_mount, [0; 3]), EPERM);
+        assert_eq!(ask(lone, libc::SYS_mount, [0; 3]), ALLOW);
+        assert_eq!(verdict_of(both, ABIS[1].1, 1, [0; 3]), libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]
