@@ -132,16 +132,17 @@ impl Lowering<'_> {
         Ok(state.with_history(created_by))
     }
 
-    /// Expanded first, then split (rule 6.9); sorted as strings (rule 13.6). UndefinedVar is silent here:
-    /// ports are often left to whoever builds.
+    /// Sorted as they are written (rule 13.6), then expanded, then split (rule 6.9). UndefinedVar is silent here: ports are
+    /// often left to whoever builds.
     pub(super) fn expose(&mut self, mut state: StageState, words: &[Text]) -> Result<StageState, Diagnostic> {
         let escape = self.escape;
+        let mut words: Vec<&Text> = words.iter().collect();
+        words.sort_by(|one, other| one.text.cmp(&other.text));
         let mut ports = Vec::new();
         for word in words {
             let expanded = self.expand_with(&state.scope, word, |env| expand_words(&word.text, escape, env))?;
             ports.extend(expanded.into_iter().map(|port| (port, word.span)));
         }
-        ports.sort();
         let mut shown = Vec::new();
         for (port, span) in ports {
             let spec =
