@@ -279,17 +279,19 @@ fn hosts(op: &RunOp) -> String {
     text
 }
 
-/// Rule 10.3: the stage's variables, proxies where the stage does not set them, secrets, and HOME if nobody did.
+/// Rule 10.3: the stage's variables; proxies and secrets, which hide those of their names; the socket of an agent and HOME
+/// if nobody set them.
 fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(String, String)> {
     let mut env = op.env.clone();
-    let is_set = |env: &[(String, String)], name: &str| env.iter().any(|(known, _)| known == name);
-    for (name, value) in op.proxies.iter().chain(&mounted.variables) {
-        if !is_set(&env, name) {
-            env.push((name.clone(), value.clone()));
+    let given = op.proxies.iter().chain(&mounted.secrets).map(|variable| (variable, true));
+    let home = ("HOME".to_owned(), user.home.clone());
+    let defaults = mounted.agent.iter().chain([&home]).map(|variable| (variable, false));
+    for ((name, value), hides) in given.chain(defaults) {
+        match env.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) if hides => known.clone_from(value),
+            Some(_) => {}
+            None => env.push((name.clone(), value.clone())),
         }
-    }
-    if !is_set(&env, "HOME") {
-        env.push(("HOME".to_owned(), user.home.clone()));
     }
     env
 }
@@ -297,14 +299,17 @@ fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(Strin
 /// The mounts of a step, and what must be kept while they are used.
 struct Mounted {
     mounts: Vec<Mount>,
-    variables: Vec<(String, String)>,
+    /// The variables that secrets are.
+    secrets: Vec<(String, String)>,
+    /// SSH_AUTH_SOCK, for the first agent.
+    agent: Option<(String, String)>,
     _caches: Vec<CacheMount>,
 }
 
 impl Mounted {
     fn prepare(worker: &Worker, op: &RunOp, inputs: &Inputs, scratch: &Scratch) -> Result<Self, OpError> {
         let mut caches = super::cache_mount::lock_all(worker, op, inputs)?;
-        let mut mounted = Self { mounts: Vec::new(), variables: Vec::new(), _caches: Vec::new() };
+        let mut mounted = Self { mounts: Vec::new(), secrets: Vec::new(), agent: None, _caches: Vec::new() };
         for (place, mount) in op.mounts.iter().enumerate() {
             let target = PathBuf::from(&mount.target);
             match &mount.kind {
@@ -361,7 +366,7 @@ impl Mounted {
         }
         if let Some(name) = env {
             let text = value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-            self.variables.push((name.clone(), text));
+            self.secrets.push((name.clone(), text));
         }
         if let (Some(data), false) = (value, mount.target.is_empty()) {
             let (data, target) = (SecretBytes(data.clone()), PathBuf::from(&mount.target));
@@ -390,7 +395,7 @@ impl Mounted {
             }
             None => {}
         }
-        self.variables.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
+        self.agent.get_or_insert_with(|| ("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
         Ok(())
     }
 

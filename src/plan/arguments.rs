@@ -76,12 +76,13 @@ pub(super) fn add_globals(
     Ok(())
 }
 
-/// Returns the proxy variables of RUN, in capitals and in small letters, as given by build arguments in any case.
+/// Returns the proxy variables of RUN, in capitals and in small letters, as given by build arguments in any case. Of two
+/// spellings the one with more small letters counts; an empty value is none.
 pub(super) fn proxies(options: &Options) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for name in PROXIES {
-        let given = options.build_args.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
-        if let Some((_, value)) = given {
+        let given = options.build_args.iter().rfind(|(given, _)| given.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
             variables.push((name.to_owned(), value.clone()));
             variables.push((name.to_lowercase(), value.clone()));
         }

@@ -16,14 +16,15 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Starts from the `Env` list (`NAME=value`) of a base image.
-    pub(super) fn from_image_env(env: &[String]) -> Self {
-        let mut scope = Self::default();
+    /// Returns this scope with what the `Env` list (`NAME=value`) of an image says: a stage begins with it, and in the child
+    /// of a stage it counts again, over the parent's ARGs of the same names (8.7).
+    #[must_use]
+    pub(super) fn with_image_env(mut self, env: &[String]) -> Self {
         for entry in env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            scope.variables.set(name, value.to_owned());
+            self.variables.set(name, value.to_owned());
         }
-        scope
+        self
     }
 
     /// Returns the value of a variable.
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_last_of_arg_and_env_wins() {
-        let scope = Scope::from_image_env(&["A=base".to_owned()]).with_arg("A", Some("arg".to_owned()));
+        let scope = Scope::default().with_image_env(&["A=base".to_owned()]).with_arg("A", Some("arg".to_owned()));
         assert_eq!(scope.get("A"), Some("arg"));
         assert_eq!(scope.with_env("A", "env".to_owned()).get("A"), Some("env"));
     }

@@ -70,6 +70,17 @@ fn of_arg_and_env_the_later_wins() {
     let config = &built.config["config"];
     assert_eq!(config["Labels"], json!({"first": "arg", "second": "again", "third": "last"}));
     assert_eq!(config["Env"][1], "A=again");
+    // A child begins with the environment of the image, and with those ARGs that ENV does not name.
+    let text = format!("{text}FROM parent\nRUN echo $A $B > /third\nLABEL fourth=$A\n");
+    let built = Case::new(&text.replacen("BUSYBOX", "BUSYBOX AS parent\nARG B=b", 1)).build(&[]);
+    assert_eq!(
+        (built.text("/third").as_str(), &built.config["config"]["Labels"]["fourth"]),
+        ("again b\n", &json!("again"))
+    );
+    assert_eq!(
+        built.history().iter().rev().nth(1).map(String::as_str),
+        Some("RUN |2 B=b A=again /bin/sh -c echo $A $B > /third # buildkit")
+    );
 }
 
 // language 8.8
@@ -104,6 +115,12 @@ fn proxies_are_given_to_run_alone() {
     assert!(!built.config.to_string().contains("of HTTP"), "{}", built.config);
     // They are no fact of the key.
     assert_eq!(case.build(&[]).text("/once"), built.text("/once"));
+    // They hide what ENV says; of two spellings the one in small letters counts, and an empty one is none.
+    let seen = Case::new(
+        "FROM BUSYBOX\nENV http_proxy=env no_proxy=env\nRUN echo $http_proxy $HTTP_PROXY $no_proxy > /seen\n",
+    )
+    .build(&["--build-arg=HTTP_PROXY=capitals", "--build-arg=http_proxy=small", "--build-arg=NO_PROXY="]);
+    assert_eq!(seen.text("/seen"), "small small env\n");
     // Declared they are arguments as all are, of the name that is declared.
     case.dockerfile(&text.replace("RUN", "ARG HTTP_PROXY\nRUN"));
     let built = case.build(&["--build-arg=HTTP_PROXY=p"]);

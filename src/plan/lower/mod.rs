@@ -269,12 +269,14 @@ impl<'a> Lowering<'a> {
         if !directory.is_empty() {
             state.config.config.working_dir = super::path::workdir(directory, directory);
         }
-        if !matches!(stage.base, Base::Stage(_)) {
-            let env = &mut state.config.config.env;
+        let env = &mut state.config.config.env;
+        if let Base::Stage(_) = stage.base {
+            state.scope = state.scope.with_image_env(env);
+        } else {
             if !env.iter().any(|entry| entry == "PATH" || entry.starts_with("PATH=")) {
                 env.push(format!("PATH={DEFAULT_PATH}"));
             }
-            state.scope = Scope::from_image_env(env);
+            state.scope = Scope::default().with_image_env(env);
             for (place, entry) in env.iter().enumerate() {
                 let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
                 state.env_places.entry(name.to_owned()).or_insert(place);
