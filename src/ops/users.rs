@@ -85,22 +85,26 @@ struct Group {
     members: Vec<String>,
 }
 
-/// Returns who a command runs as under `USER user`, by the rules of 10.5. `view` is `None` for an empty filesystem.
+/// Returns who a command runs as under `USER user`, by the rules of 10.5. `view` is `None` for an empty filesystem. Two
+/// numbers, and `root` beside another one, are not looked up; without a user it is that of 0.
 pub fn resolve_user(view: Option<&Dir>, user: &str) -> Result<ResolvedUser, UserError> {
     let (user, group) = split(user);
     let users = users(view)?;
-    let (uid, gid, entry) = match user {
-        "" => (0, 0, users.iter().find(|entry| entry.uid == 0)),
-        user => find_user(&users, user)?,
+    let home_of = |uid: u32| {
+        let entry = users.iter().find(|entry| entry.uid == uid);
+        entry.map(|entry| entry.home.as_str()).filter(|home| !home.is_empty()).unwrap_or("/").to_owned()
     };
-    let home = entry.map(|entry| entry.home.as_str()).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
+    if let (Some(uid), Some(gid)) = (number_or_root(user)?, number_or_root(group)?) {
+        return Ok(ResolvedUser { uid, gid, additional_gids: vec![gid], home: home_of(uid) });
+    }
+    let (uid, gid, entry) = find_user(&users, if user.is_empty() { "0" } else { user })?;
+    let home = home_of(uid);
     if !group.is_empty() {
         let gid = find_group(&groups(view)?, group)?;
         return Ok(ResolvedUser { uid, gid, additional_gids: vec![gid], home });
     }
     let mut additional_gids = vec![gid];
-    // Without USER nothing is looked up but the home directory.
-    if let Some(entry) = entry.filter(|_| !user.is_empty()) {
+    if let Some(entry) = entry {
         let groups = groups(view)?;
         let of_user = groups.iter().filter(|group| group.members.contains(&entry.name));
         additional_gids.extend(of_user.map(|group| group.gid));
@@ -111,14 +115,14 @@ pub fn resolve_user(view: Option<&Dir>, user: &str) -> Result<ResolvedUser, User
 }
 
 /// Returns who owns what `--chown=owner` copies, by the rules of 11.14: a user nobody knows is root, a group nobody
-/// knows is the user's own.
+/// knows is the user's own; numbers and `root`, which is 0, are not looked up.
 /// `None` if nothing was asked for.
 pub fn resolve_owner(view: Option<&Dir>, owner: &str) -> Result<Option<Owner>, UserError> {
     if owner.is_empty() {
         return Ok(None);
     }
     let (user, group) = split(owner);
-    let (uid, own_gid) = match (user, number(user)?) {
+    let (uid, own_gid) = match (user, number_or_root(user)?) {
         ("", _) => (0, 0),
         (_, Some(uid)) => (uid, uid),
         (name, None) => {
@@ -127,7 +131,9 @@ pub fn resolve_owner(view: Option<&Dir>, owner: &str) -> Result<Option<Owner>, U
             entry.map_or((0, 0), |entry| (entry.uid, entry.gid))
         }
     };
-    let gid = match (group, number(group)?) {
+    let gid = match (group, number_or_root(group)?) {
+        // A colon with nothing behind it, as an ARG without a value leaves it, is a group, and that of root.
+        ("", _) if owner.ends_with(':') => 0,
         ("", _) => own_gid,
         (_, Some(gid)) => gid,
         (name, None) => groups(view)?.iter().find(|entry| entry.name == name).map_or(own_gid, |entry| entry.gid),
@@ -139,7 +145,7 @@ pub fn resolve_owner(view: Option<&Dir>, owner: &str) -> Result<Option<Owner>, U
 pub fn numeric_owner(owner: &str) -> Result<Option<Owner>, UserError> {
     let (user, group) = split(owner);
     for name in [user, group] {
-        if !name.is_empty() && number(name)?.is_none() {
+        if !name.is_empty() && number_or_root(name)?.is_none() {
             return Err(UserError::NameWithoutFiles { name: name.to_owned() });
         }
     }
@@ -159,6 +165,11 @@ fn number(text: &str) -> Result<Option<u32>, UserError> {
         Ok(id) if id <= LARGEST_ID => Ok(Some(id)),
         _ => Err(UserError::OutOfRange { id: text.to_owned() }),
     }
+}
+
+/// Like [`number`], with 0 for `root`, whatever the files say of it.
+fn number_or_root(text: &str) -> Result<Option<u32>, UserError> {
+    if text == "root" { Ok(Some(0)) } else { number(text) }
 }
 
 fn find_user<'u>(users: &'u [User], user: &str) -> Result<(u32, u32, Option<&'u User>), UserError> {
@@ -236,10 +247,9 @@ mod tests {
     fn view() -> (tempfile::TempDir, Dir) {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join("etc")).unwrap();
-        let passwd =
-            "root:x:0:0:root:/root:/bin/sh\n\n# c:x:1:1\nbroken\nbob:x:300:400::/home/bob:/bin/sh\nbad:x:y:1:::\n";
+        let passwd = "root:x:0:9:root:/root:/bin/sh\n\n# c:x:1:1\nbroken\nbob:x:300:400::/home/bob:/bin/sh\nbad:x:y:1:::\ntoor:x:0:7::/toor:\n";
         std::fs::write(temp.path().join("etc/passwd"), passwd).unwrap();
-        let group = "root:x:0:\nstaff:x:50:ann,bob\ngrp:x:500:\nextra:x:7:bob\n";
+        let group = "root:x:9:\nstaff:x:50:ann,bob\ngrp:x:500:\nextra:x:7:bob,root\n";
         std::fs::write(temp.path().join("real-group"), group).unwrap();
         std::os::unix::fs::symlink("/real-group", temp.path().join("etc/group")).unwrap();
         let dir = Dir::open(temp.path()).unwrap();
@@ -253,17 +263,21 @@ mod tests {
             let user = resolve_user(Some(&dir), user).unwrap();
             (user.uid, user.gid, user.additional_gids, user.home)
         };
-        assert_eq!(found(""), (0, 0, vec![0], "/root".into()));
+        assert_eq!(found(""), (0, 9, vec![7, 9], "/root".into()));
         assert_eq!(found("bob"), (300, 400, vec![7, 50, 400], "/home/bob".into()));
         assert_eq!(found("300"), (300, 400, vec![7, 50, 400], "/home/bob".into()));
         assert_eq!(found("bob:grp"), (300, 500, vec![500], "/home/bob".into()));
         assert_eq!(found("42"), (42, 0, vec![0], "/".into()));
         assert_eq!(found("42:43"), (42, 43, vec![43], "/".into()));
+        assert_eq!([found("root"), found("0")], [found(""), found("")]);
+        assert_eq!(found("toor"), (0, 7, vec![7], "/root".into()));
+        assert_eq!(found("bob:root"), (300, 9, vec![9], "/home/bob".into()));
+        assert_eq!(found("root:root"), (0, 0, vec![0], "/root".into()));
         let text = |user: &str| resolve_user(Some(&dir), user).unwrap_err().to_string();
         assert_eq!(text("ghost"), "unable to find user ghost: no matching entries in passwd file");
         assert_eq!(text("bob:ghost"), "unable to find group ghost: no matching entries in group file");
         assert!(text("4294967295").contains("range"));
-        assert!(resolve_user(None, "root").is_err());
+        assert!(resolve_user(None, "root").is_err() && resolve_user(None, "5:root").unwrap().uid == 5);
         assert_eq!(resolve_user(None, "").unwrap().home, "/");
     }
 
@@ -281,11 +295,14 @@ mod tests {
             ("bob:7", Some((300, 7))),
             ("ghost", Some((0, 0))),
             ("11:ghost", Some((11, 11))),
+            ("root", Some((0, 0))),
+            ("bob:", Some((300, 0))),
+            ("bob:root", Some((300, 0))),
         ];
         for (owner, expected) in cases {
             assert_eq!(found(owner), expected, "{owner}");
         }
-        assert_eq!(numeric_owner("9:9").unwrap(), Some(Owner { uid: 9, gid: 9 }));
+        assert_eq!(numeric_owner("9:root").unwrap(), Some(Owner { uid: 9, gid: 0 }));
         assert!(numeric_owner("nobody").unwrap_err().to_string().contains("invalid user index: -1"));
     }
 }

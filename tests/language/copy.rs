@@ -373,6 +373,7 @@ COPY --link f /lnk2/
 COPY --link --chown=9:8 f /new/
 COPY --link f rel/
 COPY --link --chmod=600 f /real/
+COPY --link --chown=root:root f /root-is-a-number
 "#,
     )
     .file("f", "f");
@@ -382,7 +383,7 @@ COPY --link --chmod=600 f /real/
     assert_eq!([built.files["/lnk"].kind, built.files["/lnk2"].kind], ["file", "dir"]);
     assert_eq!([owned(&built, "/new"), owned(&built, "/new/f")], [(0o755, 9, 8), (0o644, 9, 8)]);
     assert_eq!([owned(&built, "/real"), owned(&built, "/real/f")], [(0o700, 0, 0), (0o600, 0, 0)]);
-    case.dockerfile("FROM BUSYBOX\nCOPY --link --chown=root f /\n");
+    case.dockerfile("FROM BUSYBOX\nCOPY --link --chown=nobody f /\n");
     case.fails(&["invalid user index: -1", "Dockerfile:2"]);
 }
 

@@ -75,8 +75,11 @@ fn a_failed_command_fails_the_build() {
 fn users() {
     let case = Case::new(
         r"FROM BUSYBOX
-RUN id -u > /none; id -g >> /none; rm /etc/group; chmod 777 /; \
-    echo 'bob:x:300:400::/home/bob:/bin/sh' >> /etc/passwd; printf 'g:x:500:bob\nh:x:600:eve,bob\n' > /etc/group
+RUN rm /etc/group; chmod 777 /; \
+    echo 'bob:x:300:400::/home/bob:/bin/sh' >> /etc/passwd; printf 'g:x:500:bob\nh:x:600:eve,bob\nwheel:x:10:root\n' > /etc/group
+RUN id -u > /none; id -g >> /none; id -G >> /none
+USER root:root
+RUN id -u > /root-only; id -g >> /root-only; id -G >> /root-only
 USER bob
 RUN id -u > /name; id -g >> /name; id -G >> /name
 USER 300
@@ -90,9 +93,10 @@ RUN id -u > /numbers; id -g >> /numbers; id -G >> /numbers
 ",
     );
     let built = case.build(&[]);
-    let told = ["/none", "/name", "/known", "/unknown", "/both", "/numbers"].map(|path| built.text(path));
+    let told = ["/none", "/root-only", "/name", "/known", "/unknown", "/both", "/numbers"].map(|path| built.text(path));
     let want = [
-        "0\n0\n",
+        "0\n0\n0 10\n",
+        "0\n0\n0\n",
         "300\n400\n400 500 600\n",
         "300\n400\n400 500 600\n",
         "301\n0\n0\n",
@@ -104,6 +108,7 @@ RUN id -u > /numbers; id -g >> /numbers; id -G >> /numbers
         .fails(&["unable to find user ghost: no matching entries in passwd file", "Dockerfile:4"]);
     Case::new("FROM BUSYBOX\nRUN rm /etc/passwd\nRUN true\nUSER root\nRUN true\n")
         .fails(&["unable to find user root: no matching entries in passwd file", "Dockerfile:5"]);
+    Case::new("FROM BUSYBOX\nRUN rm /etc/passwd /etc/group\nRUN true\nUSER root:root\nRUN true\n").build(&[]);
     Case::new("FROM BUSYBOX\nUSER ghost\n").build(&[]);
 }
 
