@@ -1,7 +1,7 @@
 //! Cache mounts: directories that outlive the build.
 //!
 //! ```text
-//! mounts/<blake3 of id and initial content>/fs      the directory; an flock on its parent says who uses it
+//! mounts/<blake3 of id and how it begins>/fs        the directory; an flock on its parent says who uses it
 //! mounts/<..>.1/fs, .2/fs, ..                       for `sharing=private` while the first is in use
 //! ```
 //!
@@ -45,8 +45,8 @@ pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<B
     let mut wanted = Vec::new();
     for (place, mount) in op.mounts.iter().enumerate() {
         let MountKind::Cache { id, sharing, from, mode, uid, gid, .. } = &mount.kind else { continue };
-        let name = directory_name(id, from.as_ref(), inputs);
-        wanted.push((name, place, *sharing, Initial { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid }));
+        let initial = Initial { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid };
+        wanted.push((directory_name(id, &initial, inputs), place, *sharing, initial));
     }
     wanted.sort_by(|a, b| (&a.0, strictness(a.2), a.1).cmp(&(&b.0, strictness(b.2), b.1)));
     let mut taken: BTreeMap<usize, CacheMount> = BTreeMap::new();
@@ -79,16 +79,23 @@ fn strictness(sharing: CacheSharing) -> u8 {
     }
 }
 
-/// Two mounts share a directory when id and initial content are the same (rule m.5).
-fn directory_name(id: &str, from: Option<&(Root, String)>, inputs: &Inputs) -> String {
+/// Two mounts share a directory when id, initial content, mode and owner are the same (rule m.5): one that root made would
+/// be closed to the user of the other.
+fn directory_name(id: &str, initial: &Initial<'_>, inputs: &Inputs) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(id.len() as u64).to_le_bytes());
     hasher.update(id.as_bytes());
-    if let Some((root, path)) = from {
+    if let Some((root, path)) = initial.from {
         for layer in inputs.chain(*root) {
             hasher.update(layer.0.as_bytes());
         }
         hasher.update(path.as_bytes());
+    }
+    if initial.has_owner() {
+        hasher.update(b"\0");
+        for number in [initial.mode, initial.uid, initial.gid] {
+            hasher.update(&number.to_le_bytes());
+        }
     }
     to_hex(&hasher.finalize().as_bytes()[..16])
 }
@@ -129,7 +136,8 @@ fn try_take(base: &Path, operation: FlockOperation) -> Result<Option<CacheMount>
     }
 }
 
-/// What a new cache mount begins with.
+/// What a new cache mount begins with. Without another mode and owner than the usual ones, the directory that a stage or an
+/// image gives keeps its own.
 struct Initial<'a> {
     from: Option<&'a (Root, String)>,
     mode: u32,
@@ -138,6 +146,11 @@ struct Initial<'a> {
 }
 
 impl Initial<'_> {
+    /// Whether the mount says another mode or owner than that of root.
+    fn has_owner(&self) -> bool {
+        (self.mode, self.uid, self.gid) != (0o755, 0, 0)
+    }
+
     /// Makes the directory if it is new; made beside and renamed, so that a half-filled one is never used.
     fn fill(&self, worker: &Worker, inputs: &Inputs, path: &Path) -> Result<(), OpError> {
         if path.is_dir() {
@@ -146,19 +159,23 @@ impl Initial<'_> {
         let failed = |error| OpError::io(format!("make the cache mount `{}`", path.display()))(error);
         let scratch = worker.snapshots.scratch()?;
         let target = worker.snapshots.tree(scratch.fs()).map_err(failed)?;
+        let (mut mode, mut uid, mut gid) = (self.mode, self.uid, self.gid);
         if let Some((root, source)) = self.from {
             let view = worker.snapshots.view(&inputs.chain(*root))?;
             let source = view.open_dir_in_root(Path::new(source)).map_err(failed)?;
             layer::copy_tree(&source, &target).map_err(|error| OpError::Layer(error.into()))?;
+            if !self.has_owner() {
+                let metadata = source.metadata().map_err(failed)?;
+                (mode, uid, gid) = (metadata.mode, metadata.uid, metadata.gid);
+            }
         }
         target
-            .set_owner_of(&target, self.uid, self.gid)
-            .and_then(|()| set_mode(&target, self.mode))
+            .set_owner_of(&target, uid, gid)
+            .and_then(|()| set_mode(&target, mode))
             .map_err(|error| match error.raw_os_error() {
                 Some(libc::EINVAL) => OpError::user("cache-mount", format!(
-                    "cannot make a cache mount of {}:{}: an id that is not mapped here: the range in /etc/subuid or \
-                     /etc/subgid is too small",
-                    self.uid, self.gid
+                    "cannot make a cache mount of {uid}:{gid}: an id that is not mapped here: the range in /etc/subuid or \
+                     /etc/subgid is too small"
                 )),
                 _ => failed(error),
             })?;

@@ -129,7 +129,9 @@ impl Sandbox {
             }
             SetupStep::File { data, target, mode, uid, gid } => {
                 let file = self.files()?.write(&data.0, *mode, *uid, *gid).map_err(Refused::of_ids)?;
-                self.attach(mounts::clone(file, FILE)?, target, PlaceKind::File, Links::Followed)
+                // One whose mode says that it is a program may be run.
+                let limits = Limits { noexec: *mode & 0o111 == 0, ..FILE };
+                self.attach(mounts::clone(file, limits)?, target, PlaceKind::File, Links::Followed)
             }
             SetupStep::Socket { source, target, mode, uid, gid } => {
                 let (listener, place) = self.files()?.listen(*mode, *uid, *gid).map_err(Refused::of_ids)?;
@@ -194,7 +196,8 @@ impl Sandbox {
 
     fn files(&mut self) -> Result<&mut Files, Refused> {
         if self.files.is_none() {
-            self.files = Some(Files::new(&self.staging, SOCKET, self.owners)?);
+            // What is mounted of it says itself whether it may be run.
+            self.files = Some(Files::new(&self.staging, Limits { noexec: false, ..SOCKET }, self.owners)?);
         }
         self.files.as_mut().ok_or(Refused::from(Errno::NOENT))
     }
@@ -323,7 +326,7 @@ impl Sandbox {
     }
 }
 
-/// Mounted files: nothing in them is a program.
+/// Mounted files.
 const FILE: Limits = Limits { readonly: true, nosuid: true, nodev: true, noexec: true };
 const FILE_WRITABLE: Limits = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
 /// Connecting to a socket is writing.

@@ -124,7 +124,7 @@ RUN --mount=from=stage,source=/o,target=/rw ls /rw > /again && cat /rw/f >> /aga
 fn caches() {
     let case = Case::new(
         r#"FROM BUSYBOX AS seed
-RUN mkdir -p /s/t && echo seed > /s/t/f
+RUN mkdir -p /s/t && echo seed > /s/t/f && chown 3:4 /s/t && chmod 0710 /s/t
 FROM BUSYBOX AS first
 RUN --mount=type=cache,target=/c/ ls /c > /empty && echo one > /c/f && stat -c '%a %u %g' /c > /made
 FROM BUSYBOX
@@ -132,8 +132,10 @@ COPY --from=first /empty /made /
 RUN --mount=type=cache,target=/c cat /c/f > /by-target
 RUN --mount=type=cache,id=/c,target=/elsewhere cat /elsewhere/f > /by-id
 RUN --mount=type=cache,id=own,target=/o,mode=0700,uid=5,gid=6 stat -c '%a %u %g' /o > /owned
-RUN --mount=type=cache,id=own,target=/o,mode=0711,uid=7,gid=8 stat -c '%a %u %g' /o > /still
-RUN --mount=type=cache,target=/seeded,from=seed,source=/s/t cat /seeded/f > /of-seed; echo changed > /seeded/f
+RUN --mount=type=cache,id=own,target=/o,mode=0700,uid=5,gid=6 touch /o/f && chmod 0750 /o
+RUN --mount=type=cache,id=own,target=/o,mode=0700,uid=5,gid=6 stat -c '%a %u %g' /o > /still; ls /o >> /still
+RUN --mount=type=cache,id=own,target=/o,uid=7 stat -c '%a %u %g' /o > /other; ls /o >> /other
+RUN --mount=type=cache,target=/seeded,from=seed,source=/s/t cat /seeded/f > /of-seed; stat -c '%a %u %g' /seeded >> /of-seed; echo changed > /seeded/f
 RUN --mount=type=cache,target=/seeded,from=seed,source=/s/t cat /seeded/f > /kept
 RUN --mount=type=cache,target=/seeded,from=seed,source=/s ls /seeded > /of-parent
 RUN --mount=type=cache,target=/seeded ls /seeded > /unseeded
@@ -142,8 +144,9 @@ RUN --mount=type=cache,target=/seeded ls /seeded > /unseeded
     let built = case.build(&[]);
     assert_eq!([built.text("/empty"), built.text("/made")], ["", "755 0 0\n"]);
     assert_eq!([built.text("/by-target"), built.text("/by-id")], ["one\n", "one\n"]);
-    assert_eq!([built.text("/owned"), built.text("/still")], ["700 5 6\n", "700 5 6\n"]);
-    assert_eq!([built.text("/of-seed"), built.text("/kept")], ["seed\n", "changed\n"]);
+    assert_eq!([built.text("/owned"), built.text("/still")], ["700 5 6\n", "750 5 6\nf\n"]);
+    assert_eq!(built.text("/other"), "755 7 0\n");
+    assert_eq!([built.text("/of-seed"), built.text("/kept")], ["seed\n710 3 4\n", "changed\n"]);
     assert_eq!([built.text("/of-parent"), built.text("/unseeded")], ["t\n", ""]);
     for path in ["/c", "/o", "/seeded", "/elsewhere"] {
         assert!(!built.files.contains_key(path), "{path} is in the image");
@@ -210,14 +213,36 @@ RUN --mount=type=secret,id=tok,env=TOK echo $TOK > /4; test ! -e /run/secrets
 RUN --mount=type=secret,id=tok,env=TOK,target=/both echo $TOK > /5; cat /both >> /5
 RUN --mount=type=secret,id=none test ! -e /run/secrets/none; echo "${TOK-unset}" > /6
 RUN --mount=type=secret,id=none,env=NONE echo "${NONE-unset}" > /7
+ENV TOK=env NONE=env
+RUN --mount=type=secret,id=none,env=TOK --mount=type=secret,id=tok,env=TOK --mount=type=secret,id=none,env=NONE echo "$TOK|$NONE" > /8
+RUN echo "$TOK" > /9
+RUN --mount=type=secret,id=program,target=/program,mode=0755 --mount=type=secret,id=program,target=/text \
+    /program > /10; grep -c ' /text tmpfs ro,.*noexec' /proc/mounts >> /10; ! echo x > /program
 "#,
     );
     let token = case.context().join("token");
     fs::write(&token, "s3cret\n").expect("a secret");
-    let built = case.build(&[&format!("--secret=id=tok,src={}", token.display())]);
-    let told = ["/1", "/2", "/3", "/4", "/5", "/6", "/7"].map(|path| built.text(path));
+    let program = case.context().join("program");
+    fs::write(&program, "#!/bin/sh\necho ran\n").expect("a secret");
+    let secrets =
+        [("tok", &token), ("program", &program)].map(|(id, path)| format!("--secret=id={id},src={}", path.display()));
+    let built = case.build(&[&secrets[0], &secrets[1]]);
+    assert_eq!(built.text("/10"), "ran\n1\n");
+    let told = ["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9"].map(|path| built.text(path));
     let plain = "s3cret\n";
-    let want = ["s3cret\n400 0 0\n", plain, "s3cret\n444 7 8\n", plain, "s3cret\ns3cret\n", "unset\n", "\n"];
+    // The last secret of a name hides the ones before and what ENV says, also by being absent.
+    let hidden = ["s3cret\n|\n", "env\n"];
+    let want = [
+        "s3cret\n400 0 0\n",
+        plain,
+        "s3cret\n444 7 8\n",
+        plain,
+        "s3cret\ns3cret\n",
+        "unset\n",
+        "\n",
+        hidden[0],
+        hidden[1],
+    ];
     assert_eq!(told, want);
     assert!(!built.files.contains_key("/run/secrets") && !built.files.contains_key("/at"));
     assert!(!built.config.to_string().contains("s3cret"));
@@ -235,6 +260,9 @@ RUN --mount=type=ssh echo $SSH_AUTH_SOCK > /default; stat -c '%F %a %u %g' $SSH_
 RUN --mount=type=ssh,id=default,target=/agent,mode=0666,uid=5,gid=6 \
     echo $SSH_AUTH_SOCK > /placed; stat -c '%F %a %u %g' /agent >> /placed
 RUN --mount=type=ssh,id=none echo $SSH_AUTH_SOCK > /absent; test ! -e $SSH_AUTH_SOCK
+RUN --mount=type=ssh,id=none --mount=type=ssh echo $SSH_AUTH_SOCK > /first; ls /run/buildkit >> /first
+ENV SSH_AUTH_SOCK=/set
+RUN --mount=type=ssh echo $SSH_AUTH_SOCK > /set
 "#,
     );
     let socket = case.context().join("socket");
@@ -243,6 +271,7 @@ RUN --mount=type=ssh,id=none echo $SSH_AUTH_SOCK > /absent; test ! -e $SSH_AUTH_
     assert_eq!(built.text("/default"), "/run/buildkit/ssh_agent.0\nsocket 600 0 0\n");
     assert_eq!(built.text("/placed"), "/agent\nsocket 666 5 6\n");
     assert_eq!(built.text("/absent"), "/run/buildkit/ssh_agent.0\n");
+    assert_eq!([built.text("/first"), built.text("/set")], ["/run/buildkit/ssh_agent.0\nssh_agent.1\n", "/set\n"]);
     assert!(!built.files.contains_key("/run/buildkit") && !built.files.contains_key("/agent"));
     refused("type=ssh,source=/x", "ssh does not support source");
     refused("type=ssh,required", "no SSH key \"default\" forwarded from the client");
