@@ -39,10 +39,10 @@ fn forget_other(root: &Path, boot: &[u8]) {
 }
 
 fn forget(root: &Path) -> Result<(), SnapshotError> {
-    // Which overlay marks the snapshots have does not matter to who removes them.
-    let snapshots = Snapshots::open(root, false)?;
-    for chain in snapshots.all()? {
-        snapshots.remove(chain)?;
+    for snapshots in Snapshots::of_all_kinds(root)? {
+        for chain in snapshots.all()? {
+            snapshots.remove(chain)?;
+        }
     }
     match std::fs::remove_dir_all(root.join("cache/stat")) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -56,12 +56,13 @@ fn forget(root: &Path) -> Result<(), SnapshotError> {
 mod tests {
     use super::*;
     use crate::digest::{DiffId, Digest};
+    use crate::snapshot::Snapshotter;
 
     #[test]
     fn what_an_earlier_boot_unpacked_goes() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
-        let snapshots = Snapshots::open(&root, false).unwrap();
+        let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
         let chain = [DiffId(Digest::of(b"layer"))];
         let unpack = || snapshots.commit(snapshots.scratch().unwrap(), &chain).unwrap();
         unpack();

@@ -121,21 +121,30 @@ struct Build<'a> {
 impl Build<'_> {
     async fn run(&self) -> Result<BuildOutcome, BuildFailure> {
         outputs::check(self.request)?;
-        let rung = self.request.entered.rung;
-        self.sink.event(Event::Isolation(format!("{rung} isolation")));
-        if rung == Rung::SingleId {
-            self.sink.event(Event::Notice(rung.description().to_owned()));
-        }
         for doubt in self.request.platforms.iter().filter_map(Platform::doubt) {
             self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
         }
         let open = Open::store(self.request)?;
+        self.tell_of(&open);
         let access = Access::of(self.request, &open, &self.cancel)?;
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         let loaded = load(self.request, &open, &access, &vertices).await?;
         let ended = self.until_mended(&open, &access, &loaded, &vertices).await;
         loaded.save_caches();
         if self.cancel.is_cancelled() { Err(canceled()) } else { ended }
+    }
+
+    /// Says what isolates the steps, and what their snapshots are.
+    fn tell_of(&self, open: &Open) {
+        let (rung, snapshotter) = (self.request.entered.rung, open.snapshots.snapshotter());
+        self.sink.event(Event::Isolation(format!("{rung} isolation, {snapshotter} snapshots")));
+        if rung == Rung::SingleId {
+            self.sink.event(Event::Notice(rung.description().to_owned()));
+        }
+        if let Some(reason) = &open.no_overlay {
+            let text = format!("each RUN gets a copy of all files, which is slower, and no overlay of them: {reason}");
+            self.sink.event(Event::Notice(text));
+        }
     }
 
     /// Waits until the user stops the build, and then a little longer.
@@ -296,7 +305,13 @@ impl Build<'_> {
             cache_mounts: request.store.join("mounts"),
             executor: Executor::of_this_process()
                 .map_err(|error| super::failure::failure(FailureKind::Environment, &error))?,
-            settings: Settings { created: rfc3339(time), time, epoch, resolv_conf: request.host_resolv_conf.clone() },
+            settings: Settings {
+                created: rfc3339(time),
+                time,
+                epoch,
+                resolv_conf: request.host_resolv_conf.clone(),
+                user_namespace: request.entered.user_namespace,
+            },
             sink: self.sink.clone(),
             cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,
             busy: Default::default(),

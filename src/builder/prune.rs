@@ -79,13 +79,13 @@ pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
         // What else the cache remembers is about layers and files that are gone with the images.
         pruned.bytes += empty(&root.join("cache"))?.1;
     }
-    // Which overlay marks the snapshots have does not matter to who removes them.
-    let snapshots = Snapshots::open(root, false)?;
-    snapshots.sweep()?;
-    for chain in snapshots.all()? {
-        if !needed.chains.contains(&chain) {
-            pruned.bytes += snapshots.remove(chain)?;
-            pruned.snapshots += 1;
+    for snapshots in Snapshots::of_all_kinds(root)? {
+        snapshots.sweep()?;
+        for chain in snapshots.all()? {
+            if !needed.chains.contains(&chain) {
+                pruned.bytes += snapshots.remove(chain)?;
+                pruned.snapshots += 1;
+            }
         }
     }
     for (digest, length) in store.blobs()? {
@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::cache::{KeyHasher, KeySink, Record};
     use crate::oci::{descriptor, media_type};
+    use crate::snapshot::Snapshotter;
 
     /// A store with one tagged image of two layers, and as much that nothing leads to.
     fn store(root: &Path) -> [DiffId; 4] {
@@ -181,7 +182,8 @@ mod tests {
         let digest = store.put(manifest.as_bytes()).unwrap();
         store.set_tag("a:1", descriptor(media_type::OCI_MANIFEST, &digest, manifest.len() as u64)).unwrap();
 
-        let (snapshots, cache) = (Snapshots::open(root, false).unwrap(), LocalCache::open(root).unwrap());
+        let (snapshots, cache) =
+            (Snapshots::open(root, Snapshotter::Overlay, false).unwrap(), LocalCache::open(root).unwrap());
         for (chain, layer) in [(&layers[..1], 0), (&layers[..2], 1), (&layers[2..3], 2), (&layers[1..2], 3)] {
             let scratch = snapshots.scratch().unwrap();
             std::fs::write(scratch.fs().join("file"), "12345").unwrap();
@@ -205,7 +207,7 @@ mod tests {
         let layers = store(&root);
         let pruned = prune(&root, false).unwrap();
         assert_eq!(pruned, Pruned { records: 2, snapshots: 2, blobs: 2, bytes: 18, ..Pruned::default() });
-        let snapshots = Snapshots::open(&root, false).unwrap();
+        let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
         assert!(snapshots.find(&layers[..1]).is_some() && snapshots.find(&layers[..2]).is_some());
         assert!(root.join("mounts/id/fs/cached").exists());
         assert_eq!(prune(&root, false).unwrap(), Pruned::default());

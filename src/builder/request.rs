@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
 use crate::sandbox::idmap::Entered;
+use crate::snapshot::Snapshotter;
 
 /// Everything a build may depend on besides the files and registries it names.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// Whether to build, or only to describe.
     pub call: Call,
+    /// How stacks of layers become trees; `None` tries what can be had.
+    pub snapshotter: Option<Snapshotter>,
     /// What isolates the steps. Without a meaning to calls that describe.
     pub entered: Entered,
     /// The user's list of known ssh hosts; it need not exist.

@@ -3,7 +3,7 @@
 //! ```text
 //! lock          shared flock while a build runs, exclusive while `prune` removes
 //! content/      blobs and tags (an OCI image layout)
-//! snapshots/    unpacked layers; scratch/ those being made
+//! snapshots/    unpacked layers, trees/ whole trees where there is no overlayfs; scratch/ those being made
 //! cache/        step records, stat caches, resolved references, compressed layers
 //! mounts/       cache mounts
 //! boot          id of the boot in which snapshots were unpacked (see `boot`)
@@ -16,12 +16,14 @@ use crate::content;
 use crate::fsutil::Owners;
 use crate::registry;
 use crate::sandbox::idmap::Rung;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{self, Snapshots, Snapshotter};
 
 /// The rooms of an open store.
 pub(super) struct Open {
     pub(super) content: content::Store,
     pub(super) snapshots: Snapshots,
+    /// Why snapshots are not overlays, if nobody asked for that.
+    pub(super) no_overlay: Option<String>,
     pub(super) cache: LocalCache,
     pub(super) downloads: DownloadCache,
     pub(super) registry: registry::Client,
@@ -40,15 +42,23 @@ impl Open {
         })?;
         let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         let content = content::Store::open(root).map_err(|error| wrong(&error))?;
+        let userxattr = request.entered.user_namespace;
+        let (snapshotter, no_overlay) = match request.snapshotter {
+            Some(asked) => (asked, None),
+            None => match snapshot::refusal(root, userxattr).map_err(|error| wrong(&error))? {
+                None => (Snapshotter::Overlay, None),
+                refused => (Snapshotter::Copy, refused),
+            },
+        };
         let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
-        let snapshots = Snapshots::open(root, request.entered.user_namespace).map_err(|error| wrong(&error))?;
+        let snapshots = Snapshots::open(root, snapshotter, userxattr).map_err(|error| wrong(&error))?;
         let snapshots = snapshots.with_owners(owners);
         // What cannot be swept now harms nobody; a later build tries again.
         let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
         let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
         let registry = registry::Client::new(settings(request)?);
-        Ok(Self { content, snapshots, cache, downloads, registry, _lock: lock })
+        Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, _lock: lock })
     }
 }
 

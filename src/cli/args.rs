@@ -187,6 +187,9 @@ pub(super) struct BuildArguments {
     #[arg(hide_default_value = true, help_heading = "Output on the terminal")]
     pub(super) quiet: bool,
 
+    /// How layers become the tree that a step sees.
+    #[arg(long, hide = true, value_name = "overlay|copy")]
+    pub(super) snapshotter: Option<String>,
     /// Which store.
     #[command(flatten)]
     pub(super) store: StoreArguments,

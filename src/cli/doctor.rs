@@ -1,5 +1,7 @@
 //! `kiln doctor`: what this machine offers to a build, and what it lacks.
 
+use std::path::PathBuf;
+
 use super::args::StoreArguments;
 use super::environment::{self, Environment};
 use super::report::{self, Exit};
@@ -7,6 +9,7 @@ use super::table::Table;
 use super::terminal;
 use crate::executor;
 use crate::sandbox::idmap::{Entered, IdmapError, Rung};
+use crate::snapshot::refusal;
 
 /// Looks, prints, and ends with [`Exit::Environment`] when a build cannot work. `entered` is how entering the
 /// namespaces went.
@@ -43,15 +46,15 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
     let kernel = environment::machine_text("/proc/sys/kernel/osrelease").unwrap_or_default();
     // Only root of some namespace may try.
     let emulation = if entered.is_ok() { executor::try_emulation() } else { Err("no namespaces".to_owned()) };
-    vec![
-        Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() },
-        isolation(entered),
-        overlay(&environment::machine_text("/proc/filesystems").unwrap_or_default()),
+    let snapshots = snapshots(environment.store(typed.store.as_deref()).ok(), entered.as_ref().ok());
+    let kernel = Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() };
+    let rest = [
         emulators(emulation),
         seccomp(environment::machine_text("/proc/sys/kernel/seccomp/actions_avail").is_some()),
         store(environment, typed),
         resolver(&environment.resolv_conf),
-    ]
+    ];
+    [kernel, isolation(entered)].into_iter().chain(snapshots).chain(rest).collect()
 }
 
 fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
@@ -65,13 +68,18 @@ fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
     Finding { subject: "isolation", verdict, words }
 }
 
-fn overlay(filesystems: &str) -> Finding {
-    let known = filesystems.lines().any(|line| line.ends_with("\toverlay"));
-    let (verdict, words) = match known {
-        true => (Verdict::Ok, "overlayfs is there"),
-        false => (Verdict::Missing, "overlayfs is not loaded; as root: modprobe overlay"),
+/// Tries it in the store, with the rights that a build would have.
+fn snapshots(store: Option<PathBuf>, entered: Option<&Entered>) -> Option<Finding> {
+    let (store, entered) = store.zip(entered)?;
+    refusal(&store, entered.user_namespace).ok().map(snapshots_of)
+}
+
+fn snapshots_of(refusal: Option<String>) -> Finding {
+    let (verdict, words) = match refusal {
+        None => (Verdict::Ok, "overlay: a step writes over the layers below".to_owned()),
+        Some(why) => (Verdict::Note, format!("copy: each RUN gets a copy of all files, which is slower: {why}")),
     };
-    Finding { subject: "file system", verdict, words: words.to_owned() }
+    Finding { subject: "snapshots", verdict, words }
 }
 
 fn emulators(tried: Result<(), String>) -> Finding {
@@ -131,14 +139,15 @@ mod tests {
     #[test]
     fn what_is_missing_comes_with_what_to_do() {
         let emulation = emulators(Err("no emulator is installed".to_owned()));
-        let findings = [overlay("nodev\tproc\n"), emulation, seccomp(true), resolver("search x\n")];
+        let findings =
+            [snapshots_of(Some("it is refused".to_owned())), emulation, seccomp(true), resolver("search x\n")];
         let want = "          SUBJECT        FOUND
-MISSING   file system    overlayfs is not loaded; as root: modprobe overlay
+note      snapshots      copy: each RUN gets a copy of all files, which is slower: it is refused
 note      emulators      no emulator is installed: RUN for another machine needs one that is registered, or the package qemu-user-static
 ok        seccomp        system calls can be filtered
 note      name servers   /etc/resolv.conf names no server: steps cannot resolve names
 ";
         assert_eq!(text(&findings), want);
-        assert_eq!(overlay("nodev\tproc\nnodev\toverlay\n").verdict, Verdict::Ok);
+        assert_eq!(snapshots_of(None).verdict, Verdict::Ok);
     }
 }

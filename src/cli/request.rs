@@ -12,6 +12,7 @@ use super::usage::UsageError;
 use super::{annotations, call, names, outputs, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 use crate::sandbox::idmap::Entered;
+use crate::snapshot::Snapshotter;
 
 /// Resolves `typed` against the machine.
 pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -> Result<BuildRequest, UsageError> {
@@ -54,6 +55,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         },
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         call,
+        snapshotter: snapshotter(typed.snapshotter.as_deref())?,
         entered: Entered::default(),
         known_hosts: environment.known_hosts(),
         host_resolv_conf: environment.resolv_conf.clone(),
@@ -122,6 +124,15 @@ fn network(typed: Option<&str>) -> Result<Network, UsageError> {
         Some("none") => Ok(Network::None),
         Some("host") => Ok(Network::Host),
         Some(other) => Err(UsageError::malformed("--network", other, "expected default, none or host")),
+    }
+}
+
+fn snapshotter(typed: Option<&str>) -> Result<Option<Snapshotter>, UsageError> {
+    match typed {
+        None | Some("") => Ok(None),
+        Some("overlay") => Ok(Some(Snapshotter::Overlay)),
+        Some("copy") => Ok(Some(Snapshotter::Copy)),
+        Some(other) => Err(UsageError::malformed("--snapshotter", other, "expected overlay or copy")),
     }
 }
 

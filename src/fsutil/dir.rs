@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Kind, Metadata, Owners};
+use super::{Kind, Metadata, Owners, Timestamp};
 
 /// An open directory. Paths given to `*_in_root` methods are resolved as if it were `/`.
 #[derive(Debug)]
@@ -150,6 +150,14 @@ impl Dir {
     /// Returns the metadata of this directory.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.metadata_of(&self.fd)
+    }
+
+    /// Returns when this directory was made; `None` if the file system does not keep it.
+    pub fn birth(&self) -> io::Result<Option<Timestamp>> {
+        let found = fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
+        let (seconds, nanoseconds) = (found.stx_btime.tv_sec, found.stx_btime.tv_nsec);
+        let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        Ok(known.then_some(Timestamp { seconds, nanoseconds }))
     }
 
     /// Returns the metadata of one name, not followed; `None` when it is not there.

@@ -24,4 +24,4 @@ pub use metadata::{Kind, Metadata, Timestamp};
 pub use owners::{Note, OVERRIDE, Owners};
 pub use stack::DirStack;
 pub use temp::{random_name, write_atomically};
-pub use xattr::{Xattrs, set_xattr, xattrs_of};
+pub use xattr::{Xattrs, remove_xattr, set_xattr, xattrs_of};

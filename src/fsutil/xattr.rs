@@ -30,6 +30,11 @@ pub fn set_xattr(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
     Ok(fs::fsetxattr(file, name, value, XattrFlags::empty())?)
 }
 
+/// Removes one attribute of an open file or directory.
+pub fn remove_xattr(file: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(fs::fremovexattr(file, name)?)
+}
+
 impl Dir {
     /// Returns the attributes of one name (not followed, never opened) whose names are `wanted`.
     pub fn child_xattrs(&self, name: &OsStr, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Xattrs> {

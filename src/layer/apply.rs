@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::entry::{TarEntry, shown};
 use super::read::{Limits, Reader};
 use super::unpack::{Form, Unpacker};
-use super::walk::{Sink, Walk};
+use super::walk::{Marks, Sink, Walk};
 use super::whiteout::Mark;
 use super::xattr::OverlayNamespace;
 use super::{LayerError, Warning};
@@ -48,8 +48,19 @@ pub fn apply(
     options: &ApplyOptions,
 ) -> Result<ApplySummary, LayerError> {
     let form = Form::Overlay(OverlayNamespace { userxattr: options.userxattr });
-    let mut unpacker = Unpacker::new(target, lower, form)?;
-    let mut reader = Reader::new(reader, options.limits);
+    unpack(reader, Unpacker::new(target, lower, form)?, options.limits)
+}
+
+/// Unpacks a layer tar (not compressed) over `target`, the whole tree of the layers below, which becomes that of the layer.
+/// Files are never written in place, only unlinked: they may be shared with other trees ([`super::link_tree`]).
+///
+/// Otherwise as [`apply`]: the tar may be hostile, and is read to its end.
+pub fn merge(reader: impl Read, target: &Dir, limits: Limits) -> Result<ApplySummary, LayerError> {
+    unpack(reader, Unpacker::new(target, None, Form::Merged)?, limits)
+}
+
+fn unpack(reader: impl Read, mut unpacker: Unpacker<'_>, limits: Limits) -> Result<ApplySummary, LayerError> {
+    let mut reader = Reader::new(reader, limits);
     while let Some(entry) = reader.next_entry()? {
         match Mark::of(&entry.path) {
             Mark::None => unpacker.place(&entry, &mut reader)?,
@@ -70,7 +81,7 @@ pub fn apply(
 /// may not make them.
 pub fn copy_tree(view: &Dir, target: &Dir) -> Result<ApplySummary, LayerError> {
     let mut unpacker = Unpacker::new(target, None, Form::Plain)?;
-    let warnings = Walk::new(&mut unpacker, view, None, None, BTreeSet::new())?.run()?;
+    let warnings = Walk::new(&mut unpacker, view, None, Marks::None, BTreeSet::new())?.run()?;
     let mut summary = unpacker.finish()?;
     summary.warnings.extend(warnings);
     Ok(summary)

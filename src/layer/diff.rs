@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::entry::{EntryKind, TarEntry, join};
+use super::original::Original;
 use super::read::clean_path;
 use super::tree::directory_entry;
-use super::walk::{Sink, Walk};
+use super::walk::{Marks, Sink, Walk};
 use super::write::Writer;
 use super::xattr::OverlayNamespace;
 use super::{LayerError, Warning};
@@ -46,13 +47,29 @@ pub fn diff(
     out: impl Write,
 ) -> Result<DiffSummary, LayerError> {
     let skip = options.skip.iter().filter_map(|path| clean_path(path.as_os_str().as_bytes())).collect();
-    write(upper, lower, Some(OverlayNamespace { userxattr: options.userxattr }), skip, out)
+    write(upper, lower, Marks::Overlay(OverlayNamespace { userxattr: options.userxattr }), skip, out)
+}
+
+/// Writes what `tree` holds that `below` does not, or no more, as a layer: the same that [`diff`] writes of an overlay in
+/// which the same was done. `original` is what `tree` was as a private copy of `below`; nobody writes either any more.
+///
+/// One thing cannot be told: which of several names of a file in `below` was written to. All of them are the changed
+/// file, where an overlay would part them. `out` is not flushed.
+pub fn diff_trees(
+    tree: &Dir,
+    below: &Dir,
+    original: &Original,
+    skip: &[PathBuf],
+    out: impl Write,
+) -> Result<DiffSummary, LayerError> {
+    let skip = skip.iter().filter_map(|path| clean_path(path.as_os_str().as_bytes())).collect();
+    write(tree, Some(below), Marks::Original(original), skip, out)
 }
 
 /// Writes everything in `root` (a merged view, or any tree) as one tar. The same files give the same bytes.
 /// `out` is not flushed.
 pub fn write_tree(root: &Dir, out: impl Write) -> Result<DiffSummary, LayerError> {
-    write(root, None, None, BTreeSet::new(), out)
+    write(root, None, Marks::None, BTreeSet::new(), out)
 }
 
 /// Writes several trees as one tar, each in a directory of its name, which has no slash. Otherwise as [`write_tree`].
@@ -64,7 +81,7 @@ pub fn write_trees(trees: &BTreeMap<String, Dir>, out: impl Write) -> Result<Dif
             directory_entry(tree, name.clone().into_bytes()).map_err(LayerError::file("read", name.as_bytes()))?;
         writer.append(&top, &mut io::empty())?;
         let mut below = Below { name: name.as_bytes(), writer: &mut writer };
-        warnings.extend(Walk::new(&mut below, tree, None, None, BTreeSet::new())?.run()?);
+        warnings.extend(Walk::new(&mut below, tree, None, Marks::None, BTreeSet::new())?.run()?);
     }
     finish(writer, warnings)
 }
@@ -100,12 +117,12 @@ impl<W: Write> Sink for Below<'_, W> {
 fn write(
     tree: &Dir,
     lower: Option<&Dir>,
-    overlay: Option<OverlayNamespace>,
+    marks: Marks<'_>,
     skip: BTreeSet<Vec<u8>>,
     out: impl Write,
 ) -> Result<DiffSummary, LayerError> {
     let mut writer = Writer::new(out);
-    let warnings = Walk::new(&mut writer, tree, lower, overlay, skip)?.run()?;
+    let warnings = Walk::new(&mut writer, tree, lower, marks, skip)?.run()?;
     finish(writer, warnings)
 }
 

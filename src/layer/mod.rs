@@ -3,7 +3,10 @@
 //! ```text
 //! tree, overlay upper directory -> walk -> Writer -> tar      diff, write_tree
 //! tar -> Reader -> Unpacker -> overlay lower directory        apply
+//! tree, private copy of another -> walk -> Writer -> tar       diff_trees
+//! tar -> Reader -> Unpacker -> the whole tree of a stack       merge
 //! tree -> walk -> Unpacker -> plain directory                 copy_tree
+//! tree -> the same tree, files shared or copied                link_tree, private_copy
 //! tar -> gzip, zstd -> stored blob -> decoder -> tar
 //! ```
 //!
@@ -13,7 +16,8 @@
 //! for deletions. Same tree, same bytes, on any machine: the digest of the stream is the diff id.
 //!
 //! **On disk** an unpacked layer is an overlayfs lower directory: a deletion is a character device 0:0, an opaque
-//! directory has the attribute `trusted.overlay.opaque` (`user.` in a user namespace).
+//! directory has the attribute `trusted.overlay.opaque` (`user.` in a user namespace). Where there is no overlayfs, a stack
+//! of layers is one plain tree instead, and what a step changed is found by comparing two of them.
 //!
 //! Not here: where layers are kept (`content`, `snapshot`), digests of what passes (wrap the reader or writer in
 //! `digest`'s), and when any of it happens. Nothing here is shared or locked: the caller owns the directories, and no
@@ -22,10 +26,13 @@
 mod apply;
 mod decode;
 mod diff;
+mod duplicate;
 mod entry;
 mod error;
 pub mod gzip;
 mod header;
+mod merged;
+mod original;
 mod pax;
 mod read;
 mod sparse;
@@ -39,11 +46,13 @@ mod write;
 mod xattr;
 pub mod zstd;
 
-pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree};
+pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree, merge};
 pub use decode::{Decoder, compression_of, decoder};
-pub use diff::{DiffOptions, DiffSummary, diff, write_tree, write_trees};
+pub use diff::{DiffOptions, DiffSummary, diff, diff_trees, write_tree, write_trees};
+pub use duplicate::{link_tree, private_copy};
 pub use entry::{EntryKind, TarEntry, path_order};
 pub use error::{LayerError, Warning};
+pub use original::Original;
 pub use read::{Limits, ReadError, Reader};
 pub use tree::{FileData, Found, directory_entry, read_entry};
 pub use whiteout::is_reserved_name;

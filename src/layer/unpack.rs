@@ -3,6 +3,7 @@
 //! The way to the current directory stays open, so that entries in order cost no path walk, and each step of it is
 //! one name that is not followed. A symbolic link on the way is followed by hand, inside the target.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,6 +12,7 @@ use std::os::unix::fs::FileExt;
 
 use super::apply::{ApplySummary, nothing};
 use super::entry::{EntryKind, TarEntry, join, shown, split};
+use super::merged::forget_xattrs;
 use super::read::ReadError;
 use super::tree::{directory_entry, read_entry};
 use super::write::WriteError;
@@ -27,16 +29,20 @@ const MOST_LINKS: u32 = 40;
 pub(super) enum Form {
     /// An overlayfs lower directory.
     Overlay(OverlayNamespace),
+    /// The whole tree of a stack of layers, of which the target holds those below.
+    Merged,
     /// A directory for people.
     Plain,
 }
 
 /// Makes files below one directory.
 pub(super) struct Unpacker<'a> {
-    root: Dir,
+    pub(super) root: Dir,
     lower: Option<&'a Dir>,
-    form: Form,
-    way: DirStack<Level>,
+    pub(super) form: Form,
+    pub(super) way: DirStack<Level>,
+    /// The paths that this layer has, in a merged tree.
+    pub(super) placed: BTreeSet<Vec<u8>>,
     /// The path, as given, that led to the last directory of the way.
     current: Option<Vec<u8>>,
     buffer: Box<[u8]>,
@@ -45,8 +51,8 @@ pub(super) struct Unpacker<'a> {
 }
 
 /// A directory on the way.
-struct Level {
-    name: Vec<u8>,
+pub(super) struct Level {
+    pub(super) name: Vec<u8>,
     /// Set when it is left, because making files in it changes it.
     mtime: Timestamp,
     /// Nothing of the layers below is seen in it.
@@ -71,6 +77,7 @@ impl<'a> Unpacker<'a> {
             lower,
             form,
             way,
+            placed: BTreeSet::new(),
             current: None,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             opaque_root: false,
@@ -98,6 +105,9 @@ impl<'a> Unpacker<'a> {
         let path = join(parent, name);
         self.enter(parent, &path)?;
         let name = OsStr::from_bytes(name);
+        if self.form == Form::Merged {
+            return self.delete(name).map_err(LayerError::file("delete", &path));
+        }
         let marked = match self.way.top().create_node(name, Kind::CharDevice, (0, 0)) {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.mark_existing(name),
             other => other,
@@ -129,6 +139,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn place_here(&mut self, entry: &TarEntry, name: &OsStr, data: &mut dyn Read) -> Result<(), LayerError> {
+        self.note(name);
         let failed = |doing| LayerError::file(doing, &entry.path);
         match &entry.kind {
             EntryKind::Directory => return self.place_directory(entry, name),
@@ -223,7 +234,9 @@ impl<'a> Unpacker<'a> {
         let owned = self.way.top().set_owner_of(self.way.top(), entry.uid, entry.gid);
         self.check_owner(owned, entry)?;
         let top = self.way.top();
-        set_mode(top, entry.mode)
+        let forgotten = if self.form == Form::Merged { forget_xattrs(top, &entry.xattrs) } else { Ok(()) };
+        forgotten
+            .and_then(|()| set_mode(top, entry.mode))
             .and_then(|()| set_xattrs(top, &entry.xattrs))
             .map_err(LayerError::file("set the attributes of", &entry.path))
     }
@@ -295,7 +308,7 @@ impl<'a> Unpacker<'a> {
         }
         match self.form {
             Form::Overlay(namespace) => set_xattr(&dir.child_dir(name)?, namespace.opaque(), b"y"),
-            Form::Plain => Ok(()),
+            Form::Merged | Form::Plain => Ok(()),
         }
     }
 
@@ -303,6 +316,7 @@ impl<'a> Unpacker<'a> {
         self.way.top_data().hides = true;
         match self.form {
             Form::Overlay(namespace) => set_xattr(self.way.top(), namespace.opaque(), b"y"),
+            Form::Merged => self.clear_here(),
             Form::Plain => Ok(()),
         }
     }
@@ -344,6 +358,7 @@ impl<'a> Unpacker<'a> {
             None => self.copy_up(target, &refused)?,
         }
         self.enter(parent, &entry.path)?;
+        self.note(name);
         let link = |dir: &Dir| {
             if target_parent == parent {
                 return dir.create_hard_link(name, dir, target_name);
@@ -424,6 +439,7 @@ impl<'a> Unpacker<'a> {
         let found = self.way.top().child_metadata(name).map_err(LayerError::file("find", path))?;
         match found.map(|metadata| (metadata.kind, metadata.mtime)) {
             Some((Kind::Directory, mtime)) => {
+                self.note(name);
                 self.push(name, mtime, false).map_err(LayerError::file("enter", path))?;
                 Ok(Step::Entered)
             }
@@ -471,6 +487,7 @@ impl<'a> Unpacker<'a> {
 
     /// Makes a directory that the layer does not mention.
     fn imply(&mut self, name: &OsStr, entry: TarEntry) -> Result<Step, LayerError> {
+        self.note(name);
         let replaced = self.make_directory(name).map_err(LayerError::file("create a parent of", &entry.path))?;
         self.push(name, entry.mtime, replaced).map_err(LayerError::file("enter", &entry.path))?;
         self.describe_directory(&entry)?;

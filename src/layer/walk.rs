@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::vec;
 
 use super::entry::{EntryKind, TarEntry, shown};
+use super::original::Original;
 use super::tree::{Found, RawFound, directory_entry, entry_of};
 use super::whiteout::is_reserved_name;
 use super::xattr::{OverlayNamespace, OverlayNotes, carried, is_carried_xattr};
@@ -25,14 +26,26 @@ pub(super) trait Sink {
     fn opaque(&mut self, path: &[u8]) -> Result<(), LayerError>;
 }
 
+/// What tells of changes beside the files themselves.
+#[derive(Clone, Copy)]
+pub(super) enum Marks<'a> {
+    /// Nothing: the tree is written whole.
+    None,
+    /// Devices and attributes of an overlay's upper directory.
+    Overlay(OverlayNamespace),
+    /// What the tree was as a private copy of what is below.
+    Original(&'a Original),
+}
+
 /// A walk, to be run once.
 pub(super) struct Walk<'a, S> {
     sink: &'a mut S,
     tree: DirStack<Frame>,
     /// Stands at the twin of the last directory of `tree` that has one.
     below: Option<DirStack<()>>,
-    /// Whose attributes mark deletions; `None` if the tree is no upper directory.
-    overlay: Option<OverlayNamespace>,
+    marks: Marks<'a>,
+    /// The tree's own root.
+    root: Dir,
     skip: BTreeSet<Vec<u8>>,
     path: Vec<u8>,
     /// Device and inode of files with several names, and the first of them.
@@ -42,11 +55,39 @@ pub(super) struct Walk<'a, S> {
 
 /// A directory being walked.
 struct Frame {
-    names: vec::IntoIter<Entry>,
+    names: vec::IntoIter<Name>,
     path_length: usize,
     /// The directory's own entry, if it is not written yet.
     kept_back: Option<TarEntry>,
     has_twin: bool,
+    /// It is the directory of the private copy, and none made since.
+    is_original: bool,
+}
+
+/// A name of a directory being walked.
+enum Name {
+    There(Entry),
+    /// Only the directory below has it.
+    Gone(Entry),
+}
+
+/// Returns the names of `dir`, and of its twin those that it lacks, sorted by bytes.
+fn names(dir: &Dir, twin: Option<&Dir>) -> io::Result<vec::IntoIter<Name>> {
+    let there = dir.entries()?;
+    let Some(twin) = twin else { return Ok(there.into_iter().map(Name::There).collect::<Vec<_>>().into_iter()) };
+    let lacks = |entry: &Entry| there.binary_search_by(|known| known.name.cmp(&entry.name)).is_err();
+    let gone: Vec<Entry> = twin.entries()?.into_iter().filter(lacks).collect();
+    let mut all: Vec<Name> = there.into_iter().map(Name::There).chain(gone.into_iter().map(Name::Gone)).collect();
+    all.sort_unstable_by(|left, right| left.entry().name.cmp(&right.entry().name));
+    Ok(all.into_iter())
+}
+
+impl Name {
+    fn entry(&self) -> &Entry {
+        match self {
+            Self::There(entry) | Self::Gone(entry) => entry,
+        }
+    }
 }
 
 impl<'a, S: Sink> Walk<'a, S> {
@@ -54,22 +95,24 @@ impl<'a, S: Sink> Walk<'a, S> {
         sink: &'a mut S,
         tree: &Dir,
         below: Option<&Dir>,
-        overlay: Option<OverlayNamespace>,
+        marks: Marks<'a>,
         skip: BTreeSet<Vec<u8>>,
     ) -> Result<Self, LayerError> {
         let start = || {
+            let is_original = matches!(marks, Marks::Original(_));
             let frame = Frame {
-                names: tree.entries()?.into_iter(),
+                names: names(tree, below.filter(|_| is_original))?,
                 path_length: 0,
                 kept_back: None,
                 has_twin: below.is_some(),
+                is_original,
             };
             let below = below.map(|below| DirStack::new(below.try_clone()?, ())).transpose()?;
-            Ok((DirStack::new(tree.try_clone()?, frame)?, below))
+            Ok((DirStack::new(tree.try_clone()?, frame)?, below, tree.try_clone()?))
         };
-        let (tree, below) = start().map_err(LayerError::file("open", b""))?;
+        let (tree, below, root) = start().map_err(LayerError::file("open", b""))?;
         let (path, first_names, warnings) = Default::default();
-        Ok(Self { sink, tree, below, overlay, skip, path, first_names, warnings })
+        Ok(Self { sink, tree, below, marks, root, skip, path, first_names, warnings })
     }
 
     /// Walks the whole tree.
@@ -79,7 +122,8 @@ impl<'a, S: Sink> Walk<'a, S> {
             let frame = self.tree.top_data();
             self.path.truncate(frame.path_length);
             match frame.names.next() {
-                Some(entry) => self.visit(&entry)?,
+                Some(Name::There(entry)) => self.visit(&entry)?,
+                Some(Name::Gone(entry)) => self.visit_gone(&entry)?,
                 None if self.tree.depth() == 0 => return Ok(self.warnings),
                 None => {
                     let left = self.leave();
@@ -102,11 +146,21 @@ impl<'a, S: Sink> Walk<'a, S> {
         if is_same_directory(&entry, &before) { Ok(()) } else { self.sink.entry(&entry, &mut io::empty()) }
     }
 
-    fn visit(&mut self, entry: &Entry) -> Result<(), LayerError> {
+    fn push_name(&mut self, entry: &Entry) {
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(entry.name.as_bytes());
+    }
+
+    fn visit_gone(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        self.push_name(entry);
+        self.write_kept_back()?;
+        self.sink.whiteout(&self.path)
+    }
+
+    fn visit(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        self.push_name(entry);
         if is_reserved_name(entry.name.as_bytes()) {
             self.warnings.push(Warning::ReservedName { path: self.path.clone() });
             return Ok(());
@@ -119,8 +173,14 @@ impl<'a, S: Sink> Walk<'a, S> {
     }
 
     fn visit_file(&mut self, entry: &Entry) -> Result<(), LayerError> {
-        let overlay = self.overlay;
-        let wanted = |name: &[u8]| overlay.map_or_else(|| is_carried_xattr(name), |overlay| overlay.is_wanted(name));
+        if self.is_untouched(entry).map_err(LayerError::file("read", &self.path))? {
+            return Ok(());
+        }
+        let marks = self.marks;
+        let wanted = |name: &[u8]| match marks {
+            Marks::Overlay(overlay) => overlay.is_wanted(name),
+            _ => is_carried_xattr(name),
+        };
         let raw = RawFound::read(self.tree.top(), &entry.name, wanted);
         let Some(raw) = raw.map_err(LayerError::file("read", &self.path))? else { return Ok(()) };
         let notes = self.notes(&raw)?;
@@ -131,7 +191,8 @@ impl<'a, S: Sink> Walk<'a, S> {
         if metadata.kind == Kind::File && metadata.size == 0 && self.skip.contains(&self.path) {
             return Ok(());
         }
-        if metadata.links > 1 {
+        let is_linked = self.is_linked(&metadata).map_err(LayerError::file("read", &self.path))?;
+        if is_linked {
             if let Some(first) = self.first_names.get(&(metadata.device, metadata.inode)) {
                 let kind = EntryKind::Hardlink(first.clone());
                 let entry = TarEntry { kind, ..entry_of(&metadata, EntryKind::Fifo, self.path.clone(), raw.xattrs) };
@@ -148,15 +209,33 @@ impl<'a, S: Sink> Walk<'a, S> {
             Some(mut data) => self.write(&entry, &mut data)?,
             None => self.write(&entry, &mut io::empty())?,
         }
-        if metadata.links > 1 {
+        if is_linked {
             self.first_names.insert((metadata.device, metadata.inode), entry.path);
         }
         Ok(())
     }
 
+    /// Whether nobody can have changed it since the tree was copied.
+    fn is_untouched(&mut self, entry: &Entry) -> io::Result<bool> {
+        let Marks::Original(original) = self.marks else { return Ok(false) };
+        if !self.tree.top_data().is_original {
+            return Ok(false);
+        }
+        let metadata = self.tree.top().child_metadata(&entry.name)?;
+        Ok(metadata.is_some_and(|metadata| original.is_untouched(&self.path, &metadata)))
+    }
+
+    /// Whether the file stands in the layer as one of several names.
+    fn is_linked(&self, metadata: &Metadata) -> io::Result<bool> {
+        match self.marks {
+            Marks::Original(original) if metadata.links > 1 => original.is_linked(&self.root, &self.path, metadata),
+            _ => Ok(metadata.links > 1),
+        }
+    }
+
     /// Reads what the overlay noted on a file that is no directory.
     fn notes(&self, raw: &RawFound) -> Result<OverlayNotes, LayerError> {
-        let Some(overlay) = self.overlay else { return Ok(OverlayNotes::default()) };
+        let Marks::Overlay(overlay) = self.marks else { return Ok(OverlayNotes::default()) };
         let mut notes = overlay.notes(&raw.xattrs);
         if notes.elsewhere {
             return Err(LayerError::Elsewhere { path: shown(&self.path) });
@@ -205,9 +284,14 @@ impl<'a, S: Sink> Walk<'a, S> {
     fn open_directory(&self, entry: &Entry) -> io::Result<(Dir, TarEntry, bool, bool)> {
         let dir = self.tree.top().child_dir(&entry.name)?;
         let metadata = dir.metadata()?;
-        let Some(overlay) = self.overlay else {
+        let Marks::Overlay(overlay) = self.marks else {
             let xattrs = xattrs_of(&dir, is_carried_xattr)?;
-            return Ok((dir, entry_of(&metadata, EntryKind::Directory, self.path.clone(), xattrs), false, false));
+            let own = entry_of(&metadata, EntryKind::Directory, self.path.clone(), xattrs);
+            let is_made_anew = match self.marks {
+                Marks::Original(original) => !original.is_directory(&self.path, &dir)?,
+                _ => false,
+            };
+            return Ok((dir, own, is_made_anew, false));
         };
         let xattrs = xattrs_of(&dir, |name| overlay.is_wanted(name))?;
         let notes = overlay.notes(&xattrs);
@@ -237,8 +321,13 @@ impl<'a, S: Sink> Walk<'a, S> {
     }
 
     fn enter(&mut self, dir: Dir, own: TarEntry, twin: Option<Dir>) -> io::Result<()> {
-        let names = dir.entries()?.into_iter();
-        let frame = Frame { names, path_length: self.path.len(), kept_back: Some(own), has_twin: twin.is_some() };
+        let is_original = match self.marks {
+            Marks::Original(original) => self.tree.top_data().is_original && original.is_directory(&self.path, &dir)?,
+            _ => false,
+        };
+        let names = names(&dir, twin.as_ref().filter(|_| matches!(self.marks, Marks::Original(_))))?;
+        let (path_length, has_twin) = (self.path.len(), twin.is_some());
+        let frame = Frame { names, path_length, kept_back: Some(own), has_twin, is_original };
         self.tree.push(dir, frame)?;
         match (&mut self.below, twin) {
             (Some(below), Some(twin)) => below.push(twin, ()),

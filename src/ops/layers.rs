@@ -13,6 +13,7 @@ use crate::layer;
 use crate::oci::Layer;
 use crate::plan::ImageOp;
 use crate::progress::{Event, VertexId};
+use crate::snapshot::SnapshotError;
 
 /// One lock per digest, so that two steps of this process do not fetch or unpack the same layer. (Two processes
 /// may: both succeed, and one result stays.)
@@ -106,21 +107,20 @@ impl Worker {
     fn unpack(&self, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
-        let below = self.snapshots.view(&chain[..chain.len() - 1])?;
-        let scratch = self.snapshots.scratch()?;
-        let target = self.snapshots.tree(scratch.fs()).map_err(OpError::io("open a scratch directory"))?;
         let blob = self.store.open_blob(&blob_digest(layer)?)?;
         let decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
         let mut hashed = HashingReader::new(decoded);
-        let options = layer::ApplyOptions { userxattr: self.snapshots.userxattr(), ..Default::default() };
-        layer::apply(&mut hashed, &target, Some(&below), &options).map_err(|error| failed(error.into()))?;
+        let unpacked = self.snapshots.unpack(&mut hashed, &chain[..chain.len() - 1]).map_err(|error| match error {
+            SnapshotError::Layer(error) => failed(error.into()),
+            error => error.into(),
+        })?;
         // What follows the end of the archive counts for the digests.
         drain(&mut hashed).map_err(|error| failed(error.into()))?;
         let (_, found, _) = hashed.finish();
         if found != layer.diff_id.0 {
             return Err(OpError::WrongDiffId { layer: layer.diff_id, found });
         }
-        Ok(self.snapshots.commit(scratch, chain)?)
+        Ok(self.snapshots.commit(unpacked, chain)?)
     }
 }
 

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache_mount::CacheMount;
@@ -33,12 +33,11 @@ use crate::context::Source;
 use crate::digest::{DiffId, to_hex};
 use crate::executor::{self, ExecOutcome, NetworkUsed};
 use crate::fsutil::{Dir, Owners};
-use crate::layer;
 use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
 use crate::progress::{Event, Stream, VertexId};
 use crate::sandbox::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
-use crate::snapshot::Scratch;
+use crate::snapshot::{Scratch, Snapshotter, Writable};
 
 /// The facts of one RUN, over the inputs it has in this build.
 struct Facts<'a> {
@@ -179,15 +178,15 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
     let view = worker.snapshots.view(&chain)?;
     let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
-    let scratch = worker.snapshots.scratch()?;
-    open(worker, scratch.fs())?.copy_metadata_of(&view).map_err(OpError::io("prepare the root directory"))?;
-    let mounted = Mounted::prepare(worker, op, inputs, &scratch)?;
+    let writable = worker.snapshots.writable(&chain)?;
+    let scratch = writable.scratch();
+    let mounted = Mounted::prepare(worker, op, inputs, scratch)?;
     let spec = SandboxSpec {
         rootfs: Rootfs {
-            lowers: worker.snapshots.lowers(&chain),
+            lowers: writable.lowers().to_vec(),
             upper: scratch.fs().to_owned(),
             work: scratch.work().to_owned(),
-            userxattr: worker.snapshots.userxattr(),
+            userxattr: worker.settings.user_namespace,
         },
         single_id: worker.snapshots.owners() == Owners::Noted,
         argv: op.argv.clone(),
@@ -209,7 +208,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
     if !outcome.status.success() {
         return Err(OpError::Exit { command: op.argv.join(" "), code: outcome.status.shell_code() });
     }
-    keep(worker, &chain, &view, scratch, &outcome.stubs, vertex)
+    keep(worker, &chain, &view, writable, &outcome.stubs, vertex)
 }
 
 fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutcome, OpError> {
@@ -241,26 +240,20 @@ fn keep(
     worker: &Worker,
     below: &[DiffId],
     view: &Dir,
-    scratch: Scratch,
+    written: Writable,
     stubs: &[PathBuf],
     vertex: VertexId,
 ) -> Result<Made, OpError> {
     let mut blob = worker.store.ingest()?;
-    let options = layer::DiffOptions { skip: stubs, userxattr: worker.snapshots.userxattr() };
-    let summary = layer::diff(&open(worker, scratch.fs())?, Some(view), &options, &mut blob)
-        .map_err(|error| OpError::Layer(error.into()))?;
+    let summary = worker.snapshots.difference(&written, view, stubs, &mut blob)?;
     for warning in summary.warnings {
         let data = format!("kiln: {warning}\n").into_bytes();
         worker.sink.event(Event::Log { id: vertex, stream: Stream::Stderr, data });
     }
     let (digest, length) = blob.commit(None)?;
     let chain: Vec<DiffId> = below.iter().copied().chain([DiffId(digest)]).collect();
-    worker.snapshots.commit(scratch, &chain)?;
+    worker.snapshots.keep(written, &chain)?;
     Ok(Made { digest, length })
-}
-
-fn open(worker: &Worker, path: &Path) -> Result<Dir, OpError> {
-    worker.snapshots.tree(path).map_err(OpError::io(format!("open `{}`", path.display())))
 }
 
 /// Help for what the build was not given: the nearest of what it was given, and the flag.
@@ -326,8 +319,14 @@ impl Mounted {
                             span: Some(mount.span),
                         });
                     }
-                    let lowers = worker.snapshots.lowers(&chain);
-                    mounted.mounts.push(Mount::Layers { lowers, subpath, target, readonly: mount.readonly });
+                    mounted.mounts.push(if mount.readonly || worker.snapshots.snapshotter() != Snapshotter::Copy {
+                        let lowers = worker.snapshots.lowers(&chain);
+                        Mount::Layers { lowers, subpath, target, readonly: mount.readonly }
+                    } else {
+                        // Writes are forgotten with the step.
+                        let source = worker.snapshots.copy_beside(&chain, scratch, &format!("mount{place}"))?;
+                        Mount::Bind { source, subpath, target, readonly: false }
+                    });
                 }
                 MountKind::Cache { .. } => {
                     let cache = caches.remove(&place).expect("lock_all locks every cache mount of the step");

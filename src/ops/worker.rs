@@ -92,6 +92,8 @@ pub struct Settings {
     pub epoch: Option<i64>,
     /// The host's `/etc/resolv.conf`.
     pub resolv_conf: String,
+    /// Whether this process is in a user namespace.
+    pub user_namespace: bool,
 }
 
 /// Does steps. Shared by all of a build's tasks.

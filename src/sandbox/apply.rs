@@ -36,15 +36,6 @@ impl Refused {
         let meaning = "the user or group id is not mapped here: the range in /etc/subuid or /etc/subgid is too small";
         Self { meaning: (errno == Errno::INVAL).then_some(meaning), ..errno.into() }
     }
-
-    /// The kernel answers `EINVAL` when it cannot let an overlay write to `upper`.
-    fn of_overlay(errno: Errno, path: Option<PathBuf>, upper: &OwnedFd) -> Self {
-        const OVERLAYFS: fs::FsWord = 0x794c_7630;
-        let stacked = errno == Errno::INVAL && fs::fstatfs(upper).is_ok_and(|found| found.f_type == OVERLAYFS);
-        let meaning = "the store is on an overlay file system itself, as in a container, and those do not take the \
-                       writes of another: put the store on a volume, a disk or a tmpfs (--store, KILN_ROOT)";
-        Self { errno, path, meaning: stacked.then_some(meaning) }
-    }
 }
 
 impl From<Errno> for Refused {
@@ -110,6 +101,10 @@ impl Sandbox {
             SetupStep::PrivateMounts => {
                 let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
                 Ok(mount_change("/", private)?)
+            }
+            SetupStep::RootDirectory(path) => {
+                let tree = mounts::open_directory(path).map_err(at(path))?;
+                self.stage_root(mounts::clone(tree, NODEV).map_err(at(path))?, path)
             }
             SetupStep::Root { lowers, upper, work, userxattr } => self.mount_root(lowers, upper, work, *userxattr),
             SetupStep::Filesystem { kind, target, options, limits } => {
@@ -185,11 +180,14 @@ impl Sandbox {
             upper: mounts::open_directory(upper).map_err(at(upper))?,
             work: mounts::open_directory(work).map_err(at(work))?,
         };
-        let nodev = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
-        let mount = mounts::overlay(lowers, Some(&writable), userxattr, nodev)
-            .map_err(|(errno, path)| Refused::of_overlay(errno, path, &writable.upper))?;
-        // A root must be attached somewhere before it can be pivoted to; this directory is surely there.
-        mounts::stage(&mount, upper).map_err(at(upper))?;
+        let mount = mounts::overlay(lowers, Some(&writable), userxattr, NODEV)
+            .map_err(|(errno, path)| Refused { path, ..errno.into() })?;
+        self.stage_root(mount, upper)
+    }
+
+    /// A root must be attached somewhere before it can be pivoted to; this directory is surely there.
+    fn stage_root(&mut self, mount: OwnedFd, on: &Path) -> Done {
+        mounts::stage(&mount, on).map_err(at(on))?;
         self.root = Some(Root::new(mount));
         Ok(())
     }
@@ -250,7 +248,7 @@ impl Sandbox {
     }
 
     fn memory_for_writes(&mut self) -> Result<Writable, Refused> {
-        let memory = mounts::filesystem("tmpfs", &[("mode", "0700".to_owned())], FILE_WRITABLE)?;
+        let memory = mounts::filesystem("tmpfs", &[("mode", "0700".to_owned())], NODEV)?;
         mounts::stage(&memory, &self.staging)?;
         let mut made = ["upper", "work"].into_iter().map(|name| {
             fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
@@ -328,7 +326,7 @@ impl Sandbox {
 
 /// Mounted files.
 const FILE: Limits = Limits { readonly: true, nosuid: true, nodev: true, noexec: true };
-const FILE_WRITABLE: Limits = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
+const NODEV: Limits = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
 /// Connecting to a socket is writing.
 const SOCKET: Limits = Limits { readonly: false, nosuid: true, nodev: true, noexec: true };
 /// A device that covers a file must stay one.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
 use super::seccomp::Purpose;
-use super::{Mount, SandboxSpec, SecretBytes, Security};
+use super::{Mount, Rootfs, SandboxSpec, SecretBytes, Security};
 
 /// The network a sandbox is started with, decided before the plan is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub(super) enum SetupStep {
     JoinNetwork,
     /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
     PrivateMounts,
+    /// Mounts a directory as the root file system (not yet at `/`).
+    RootDirectory(PathBuf),
     /// Mounts the root file system (not yet at `/`).
     Root { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf, userxattr: bool },
     /// Mounts a new file system.
@@ -146,12 +148,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
         steps.push(SetupStep::JoinNetwork);
     }
     steps.push(SetupStep::PrivateMounts);
-    steps.push(SetupStep::Root {
-        lowers: spec.rootfs.lowers.clone(),
-        upper: spec.rootfs.upper.clone(),
-        work: spec.rootfs.work.clone(),
-        userxattr: spec.rootfs.userxattr,
-    });
+    steps.push(root(&spec.rootfs));
     standard_mounts(spec, own_network, &mut steps);
     steps.extend(mounts_in_order(&spec.mounts).into_iter().map(|mount| mount_step(mount, spec.rootfs.userxattr)));
     if confined {
@@ -168,6 +165,11 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
     steps.push(SetupStep::TellMounted);
     process(spec, connection, emulated, &mut steps);
     steps
+}
+
+fn root(rootfs: &Rootfs) -> SetupStep {
+    let Rootfs { lowers, upper, work, userxattr } = rootfs.clone();
+    if lowers.is_empty() { SetupStep::RootDirectory(upper) } else { SetupStep::Root { lowers, upper, work, userxattr } }
 }
 
 fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &mut Vec<SetupStep>) {
@@ -296,6 +298,7 @@ impl fmt::Display for SetupStep {
             }
             Self::JoinNetwork => f.write_str("join the network namespace of an earlier sandbox"),
             Self::PrivateMounts => f.write_str("make mounts private"),
+            Self::RootDirectory(path) => write!(f, "mount {} as root", path.display()),
             Self::Root { lowers, upper, work, userxattr } => {
                 let xattr = if *userxattr { " userxattr" } else { "" };
                 let (upper, work) = (upper.display(), work.display());
@@ -355,7 +358,7 @@ fn shown(subpath: &Path) -> std::path::Display<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{Network, ProcessUser, Rootfs};
+    use crate::sandbox::{Network, ProcessUser};
 
     fn spec() -> SandboxSpec {
         SandboxSpec {
@@ -402,6 +405,13 @@ mod tests {
         spec.rootfs.userxattr = true;
         spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
         check("user-namespace", &spec, Connection::Host, false);
+    }
+
+    #[test]
+    fn plan_of_a_private_copy() {
+        let mut spec = spec();
+        spec.rootfs.lowers.clear();
+        check("copy", &spec, Connection::None, false);
     }
 
     #[test]

@@ -37,12 +37,13 @@ pub struct SandboxSpec {
     pub resolv_conf: Option<String>,
 }
 
-/// An overlay of finished layers with one that takes the writes.
+/// An overlay of finished layers with one that takes the writes, or a directory that is the whole root by itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rootfs {
-    /// Lower directories, bottom first; at least one, at most 500.
+    /// Lower directories, bottom first; at most 500. None: `upper` is all there is.
     pub lowers: Vec<PathBuf>,
-    /// Takes the writes; afterwards it holds the difference in overlayfs form. The caller owns it alone.
+    /// Takes the writes; over lower directories it holds the difference in overlayfs form afterwards. The caller owns it
+    /// alone.
     pub upper: PathBuf,
     /// Overlayfs' own directory, empty, fresh for each run (a `volatile` mount leaves a mark that refuses a second)
     /// and on the file system of `upper`.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
 use rustix::io::{Errno, Result};
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,10 @@ impl Root {
                 fs::openat(&dir, name, flags, Mode::from_raw_mode(0o755))?;
             }
         }
+        // What is made in a mount is gone with the mount, and what the root has of that name is something else.
+        if mount_of(&dir)? != mount_of(&self.dir)? {
+            return Ok(());
+        }
         let after = modified(&dir)?;
         self.stubs.created.push(parent.join(name));
         self.stubs.parents.entry(parent.to_owned()).or_insert((before, after)).1 = after;
@@ -144,7 +148,7 @@ fn is_from(upper: &OwnedFd, path: &Path, moment: Moment) -> bool {
     open_retrying(upper, path, PLACE, INSIDE).and_then(|dir| modified(&dir)) == Ok(moment)
 }
 
-/// Whether `path` is gone: removed now, or never in `upper` because a mount covered the place.
+/// Whether `path` is gone: removed now, or by the step itself.
 fn is_removed(upper: &OwnedFd, path: &Path) -> bool {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
     let Ok(dir) = open_retrying(upper, parent, PLACE | OFlags::DIRECTORY, INSIDE) else { return true };
@@ -155,6 +159,10 @@ fn is_removed(upper: &OwnedFd, path: &Path) -> bool {
         FileType::RegularFile if stat.st_size == 0 => fs::unlinkat(&dir, name, AtFlags::empty()).is_ok(),
         _ => false,
     }
+}
+
+fn mount_of(dir: &OwnedFd) -> Result<u64> {
+    Ok(fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
 fn modified(dir: &OwnedFd) -> Result<Moment> {

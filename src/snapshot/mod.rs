@@ -1,33 +1,44 @@
-//! Snapshots: layers unpacked on disk, stacked by overlayfs.
+//! Snapshots: layers unpacked on disk, and stacks of them seen as one tree.
 //!
-//! A snapshot is one layer as an overlayfs lower directory, named by the [`ChainId`] of the stack it
-//! completes (as containerd does): what an unpacked layer holds may depend on what is below it, because a tar
-//! may leave out parent directories or link to a file of a lower layer, and a RUN's upper directory may hold
-//! unchanged copies.
+//! There are two ways to do that, the [`Snapshotter`]s, which give the same layers:
+//!
+//! - *overlay*: a snapshot is one layer as an overlayfs lower directory. What an unpacked layer holds may depend on what
+//!   is below it, because a tar may leave out parent directories or link to a file of a lower layer, and a RUN's upper
+//!   directory may hold unchanged copies.
+//! - *copy*, where overlayfs cannot be had: a snapshot is the whole tree of its stack. Files are shared with the snapshot
+//!   below by hard links and never written in place; a step that writes gets a private copy of everything.
+//!
+//! A snapshot is named by the [`ChainId`] of the stack it completes (as containerd does).
 //!
 //! ```text
-//! snapshots/<chain id hex>/   finished: appeared by rename, never changed afterwards
+//! snapshots/<chain id hex>/   finished, for overlays: appeared by rename, never changed afterwards
 //! snapshots/empty/            an empty directory: the bottom of every stack
+//! trees/<chain id hex>/       finished, of copies; trees/empty/
 //! scratch/<random>/fs, work   being made; its owner holds a flock on scratch/<random>
 //! ```
 //!
-//! A stack is looked at through a view ([`Snapshots::view`]): a *detached* read-only overlay mount held by a file descriptor, which
-//! no path leads to and which the kernel drops with the descriptor. So nothing is ever left mounted.
+//! A stack is looked at through a view ([`Snapshots::view`]). For overlays that is a *detached* read-only mount held by a
+//! file descriptor, which no path leads to and which the kernel drops with the descriptor. So nothing is ever left mounted.
 //!
-//! Not here: how a layer is unpacked (`layer`), when (`ops`), or running anything in it (`sandbox`).
+//! Not here: when a layer is unpacked (`ops`), what its tar means (`layer`), or running anything in it (`sandbox`).
 //! Any number of processes use one directory at once; two that make the same snapshot both succeed.
 
+mod choice;
+#[cfg(test)]
+mod contract;
+mod overlay;
 mod scratch;
-mod view;
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::fsutil::{Dir, Entry, Owners};
+use crate::layer::{self, DiffSummary, LayerError, Original};
 
+pub use choice::refusal;
 pub use scratch::Scratch;
 
 /// What went wrong with a snapshot.
@@ -51,6 +62,9 @@ pub enum SnapshotError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A tree could not be read or made.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
 }
 
 impl SnapshotError {
@@ -59,21 +73,65 @@ impl SnapshotError {
     }
 }
 
+/// How stacks of layers become trees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Snapshotter {
+    /// Overlay mounts.
+    Overlay,
+    /// Whole trees.
+    Copy,
+}
+
+impl std::fmt::Display for Snapshotter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Overlay => "overlay",
+            Self::Copy => "copy",
+        })
+    }
+}
+
 /// The snapshots of one store.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     finished: PathBuf,
     scratch: PathBuf,
+    snapshotter: Snapshotter,
     userxattr: bool,
     owners: Owners,
+}
+
+/// A tree that a step may write, on top of a stack.
+#[derive(Debug)]
+pub struct Writable {
+    scratch: Scratch,
+    lowers: Vec<PathBuf>,
+    /// Of a private copy.
+    original: Option<Original>,
+}
+
+impl Writable {
+    /// Returns the scratch directory, whose `fs` takes the writes.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Returns the overlay lower directories to mount below, bottom first. Without any, `fs` is the whole tree.
+    pub fn lowers(&self) -> &[PathBuf] {
+        &self.lowers
+    }
 }
 
 impl Snapshots {
     /// Opens the snapshots below the store's `root`, making the directories if they are missing.
     /// `userxattr`: overlay marks are `user.overlay.*`, which a user namespace may write.
-    pub fn open(root: &Path, userxattr: bool) -> Result<Self, SnapshotError> {
+    pub fn open(root: &Path, snapshotter: Snapshotter, userxattr: bool) -> Result<Self, SnapshotError> {
+        let finished = match snapshotter {
+            Snapshotter::Overlay => root.join("snapshots"),
+            Snapshotter::Copy => root.join("trees"),
+        };
         let owners = Owners::Real;
-        let snapshots = Self { finished: root.join("snapshots"), scratch: root.join("scratch"), userxattr, owners };
+        let snapshots = Self { finished, scratch: root.join("scratch"), snapshotter, userxattr, owners };
         std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
         // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
         let empty = snapshots.finished.join("empty");
@@ -83,9 +141,19 @@ impl Snapshots {
         Ok(snapshots)
     }
 
-    /// Whether overlay marks are `user.overlay.*`.
-    pub fn userxattr(&self) -> bool {
-        self.userxattr
+    /// Opens the snapshots of every kind that the store has, to list and remove them.
+    pub fn of_all_kinds(root: &Path) -> Result<Vec<Self>, SnapshotError> {
+        // Which overlay marks snapshots have does not matter to who removes them.
+        [Snapshotter::Overlay, Snapshotter::Copy]
+            .into_iter()
+            .filter(|kind| *kind != Snapshotter::Copy || root.join("trees").exists())
+            .map(|kind| Self::open(root, kind, false))
+            .collect()
+    }
+
+    /// Returns how stacks become trees.
+    pub fn snapshotter(&self) -> Snapshotter {
+        self.snapshotter
     }
 
     /// Says how snapshots keep the owners of files; by the kernel, if nothing is said.
@@ -109,8 +177,8 @@ impl Snapshots {
         path.is_dir().then_some(path)
     }
 
-    /// Returns the overlay lower directories of `chain`, bottom first, the empty one included.
-    /// The caller has made sure that each snapshot is there.
+    /// Returns the directories that, one over the other (bottom first), are the tree of `chain`: overlay lower directories,
+    /// the empty one included, or one whole tree. The caller has made sure that each snapshot is there.
     pub fn lowers(&self, chain: &[DiffId]) -> Vec<PathBuf> {
         let mut lowers = vec![self.finished.join("empty")];
         let mut id = None;
@@ -119,15 +187,87 @@ impl Snapshots {
             lowers.push(self.path_of(next));
             id = Some(next);
         }
-        lowers
+        match self.snapshotter {
+            Snapshotter::Overlay => lowers,
+            Snapshotter::Copy => lowers.split_off(chain.len()),
+        }
     }
 
     /// Opens the merged, read-only view of `chain`, all of whose snapshots are there.
     pub fn view(&self, chain: &[DiffId]) -> Result<Dir, SnapshotError> {
         let lowers = self.lowers(chain);
-        match lowers.as_slice() {
-            [only] => self.tree(only).map_err(SnapshotError::io("open the directory", only)),
-            _ => Ok(view::mount(&lowers, self.userxattr)?.with_owners(self.owners)),
+        match (lowers.as_slice(), self.snapshotter) {
+            ([only], _) => self.open_tree(only),
+            (_, Snapshotter::Overlay) => Ok(overlay::mount(&lowers, self.userxattr)?.with_owners(self.owners)),
+            (_, Snapshotter::Copy) => unreachable!("a stack of copies is one tree"),
+        }
+    }
+
+    /// Unpacks a layer tar (not compressed, read to its end) on top of `below`, which is there; to be committed.
+    pub fn unpack(&self, tar: impl Read, below: &[DiffId]) -> Result<Scratch, SnapshotError> {
+        let (view, scratch) = (self.view(below)?, self.scratch()?);
+        let target = self.open_tree(scratch.fs())?;
+        match self.snapshotter {
+            Snapshotter::Overlay => {
+                // A layer need not say anything of the root directory.
+                target.copy_metadata_of(&view).map_err(SnapshotError::io("prepare", scratch.fs()))?;
+                let options = layer::ApplyOptions { userxattr: self.userxattr, ..Default::default() };
+                layer::apply(tar, &target, Some(&view), &options)?;
+            }
+            Snapshotter::Copy => {
+                layer::link_tree(&view, &target)?;
+                layer::merge(tar, &target, layer::Limits::default())?;
+            }
+        }
+        Ok(scratch)
+    }
+
+    /// Makes a tree that starts as `chain`, all of whose snapshots are there, and that one step may write.
+    pub fn writable(&self, chain: &[DiffId]) -> Result<Writable, SnapshotError> {
+        let (view, scratch) = (self.view(chain)?, self.scratch()?);
+        let target = self.open_tree(scratch.fs())?;
+        let (lowers, original) = match self.snapshotter {
+            Snapshotter::Overlay => {
+                target.copy_metadata_of(&view).map_err(SnapshotError::io("prepare", scratch.fs()))?;
+                (self.lowers(chain), None)
+            }
+            Snapshotter::Copy => (Vec::new(), Some(layer::private_copy(&view, &target)?)),
+        };
+        Ok(Writable { scratch, lowers, original })
+    }
+
+    /// Makes a private copy of `chain`, all of whose snapshots are there, beside what `scratch` is for.
+    pub fn copy_beside(&self, chain: &[DiffId], scratch: &Scratch, name: &str) -> Result<PathBuf, SnapshotError> {
+        let path = scratch.beside(name);
+        create_dir(&path, 0o755).map_err(SnapshotError::io("create the directory", &path))?;
+        layer::private_copy(&self.view(chain)?, &self.open_tree(&path)?)?;
+        Ok(path)
+    }
+
+    /// Writes what was changed in `written` since it was `below` as a layer. `skip` as in [`layer::DiffOptions`].
+    pub fn difference(
+        &self,
+        written: &Writable,
+        below: &Dir,
+        skip: &[PathBuf],
+        out: impl Write,
+    ) -> Result<DiffSummary, SnapshotError> {
+        let tree = self.open_tree(written.scratch.fs())?;
+        Ok(match (&written.original, self.snapshotter) {
+            (Some(original), _) => layer::diff_trees(&tree, below, original, skip, out)?,
+            (None, Snapshotter::Overlay) => {
+                layer::diff(&tree, Some(below), &layer::DiffOptions { skip, userxattr: self.userxattr }, out)?
+            }
+            (None, Snapshotter::Copy) => unreachable!("a copy has its original"),
+        })
+    }
+
+    /// Keeps `written` as the snapshot on top of `chain`, if that costs nothing: a whole private copy is not kept, the
+    /// layer is unpacked when somebody needs it, and takes no more room than what it changes.
+    pub fn keep(&self, written: Writable, chain: &[DiffId]) -> Result<(), SnapshotError> {
+        match self.snapshotter {
+            Snapshotter::Overlay => self.commit(written.scratch, chain),
+            Snapshotter::Copy => Ok(()),
         }
     }
 
@@ -172,6 +312,10 @@ impl Snapshots {
         inside.map_or(Ok(0), |dir| dir.tree_size(OsStr::new("fs"))).map_err(failed())
     }
 
+    fn open_tree(&self, path: &Path) -> Result<Dir, SnapshotError> {
+        self.tree(path).map_err(SnapshotError::io("open the directory", path))
+    }
+
     fn path_of(&self, chain: ChainId) -> PathBuf {
         self.finished.join(chain.0.hex())
     }
@@ -183,64 +327,5 @@ fn create_dir(path: &Path, mode: u32) -> io::Result<()> {
         Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Digest;
-    use std::path::Path;
-
-    fn layer(name: &str) -> DiffId {
-        DiffId(Digest::of(name.as_bytes()))
-    }
-
-    fn commit(snapshots: &Snapshots, chain: &[DiffId], files: &[(&str, &str)]) {
-        let scratch = snapshots.scratch().unwrap();
-        for (name, text) in files {
-            std::fs::write(scratch.fs().join(name), text).unwrap();
-        }
-        snapshots.commit(scratch, chain).unwrap();
-    }
-
-    #[test]
-    fn a_view_shows_the_upper_layer_over_the_lower() {
-        let store = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(store.path(), false).unwrap();
-        let (a, b) = (layer("a"), layer("b"));
-        commit(&snapshots, &[a], &[("one", "a"), ("two", "a")]);
-        commit(&snapshots, &[a, b], &[("two", "b")]);
-        let view = snapshots.view(&[a, b]).unwrap();
-        let read = |name| std::io::read_to_string(view.open_file_in_root(Path::new(name)).unwrap()).unwrap();
-        assert_eq!((read("one"), read("/two")), ("a".to_owned(), "b".to_owned()));
-        assert!(snapshots.find(&[b]).is_none());
-    }
-
-    #[test]
-    fn an_empty_chain_is_an_empty_directory() {
-        let store = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(store.path(), false).unwrap();
-        assert_eq!(snapshots.view(&[]).unwrap().entries().unwrap(), []);
-    }
-
-    #[test]
-    fn a_sweep_takes_the_dead_and_leaves_the_living() {
-        let store = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(store.path(), false).unwrap();
-        let living = snapshots.scratch().unwrap();
-        let dead = store.path().join("scratch/0123456789abcdef");
-        std::fs::create_dir_all(dead.join("work/work")).unwrap();
-        snapshots.sweep().unwrap();
-        assert!(living.fs().is_dir());
-        assert!(!dead.exists());
-    }
-
-    #[test]
-    fn a_dropped_scratch_is_gone() {
-        let store = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(store.path(), false).unwrap();
-        let fs = snapshots.scratch().unwrap().fs().to_owned();
-        assert!(!fs.exists());
     }
 }

@@ -218,7 +218,7 @@ fn set_id_files_of_the_store_are_out_of_reach() {
     let dir = tempfile::tempdir().unwrap();
     // A directory that was there before, open to everybody.
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let snapshots = kiln::snapshot::Snapshots::open(dir.path(), false).unwrap();
+    let snapshots = kiln::snapshot::Snapshots::open(dir.path(), kiln::snapshot::Snapshotter::Copy, false).unwrap();
     let scratch = snapshots.scratch().unwrap();
     let program = scratch.fs().join("program");
     std::fs::copy("/bin/busybox", &program).unwrap();

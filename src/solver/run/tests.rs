@@ -15,7 +15,7 @@ use crate::ops::{Fetcher, Settings};
 use crate::plan::{CopyOp, CopySource, Op, Step, Tree, WorkdirOp};
 use crate::progress::Sink;
 use crate::registry;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Snapshots, Snapshotter};
 use crate::source::{SourceId, Span};
 
 /// Keeps what is told, a line each.
@@ -81,7 +81,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
     let registry = registry::Client::new(registry::Settings::default());
     let fetcher = Fetcher {
         store: content::Store::open(root).unwrap(),
-        snapshots: Snapshots::open(root, false).unwrap(),
+        snapshots: Snapshots::open(root, Snapshotter::Overlay, false).unwrap(),
         registry: registry.clone(),
         downloads: DownloadCache::open(root).unwrap(),
         secrets: BTreeMap::new(),
@@ -90,7 +90,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
     };
     let worker = Arc::new(Worker {
         store: content::Store::open(root).unwrap(),
-        snapshots: Snapshots::open(root, false).unwrap(),
+        snapshots: Snapshots::open(root, Snapshotter::Overlay, false).unwrap(),
         cache: LocalCache::open(root).unwrap(),
         fetcher,
         registry,
@@ -101,6 +101,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             time: Timestamp::from_seconds(0),
             epoch: None,
             resolv_conf: String::new(),
+            user_namespace: false,
         },
         executor: Executor::of_this_process().unwrap(),
         sink: lines.clone(),

@@ -1,0 +1,56 @@
+//! Whether overlay mounts can be had: tried out, because file systems, kernels and containers differ.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::{
+    fd::AsFd,
+    mount::{fsconfig_set_flag, fsconfig_set_string},
+};
+
+use super::{SnapshotError, Snapshots, Snapshotter};
+use crate::fsutil::{Dir, set_xattr};
+
+/// The type that statfs(2) gives of an overlay.
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+
+/// Returns why this process cannot have overlay mounts with their writes in the store at `root`; `None` if it can.
+/// A store that is not there is not made: only its place is looked at.
+pub fn refusal(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotError> {
+    let place = root.ancestors().find(|path| path.exists()).unwrap_or(root);
+    let stat = rustix::fs::statfs(place).map_err(|error| SnapshotError::io("look at", place)(error.into()))?;
+    if stat.f_type == OVERLAYFS {
+        return Ok(Some("the store is on an overlay file system itself, which takes no writes of another".to_owned()));
+    }
+    if place != root {
+        return Ok(None);
+    }
+    let scratch = Snapshots::open(root, Snapshotter::Overlay, userxattr)?.scratch()?;
+    let tried = mount(&root.join("snapshots/empty"), scratch.fs(), scratch.work(), userxattr)
+        .map_err(|error| format!("an overlay cannot be mounted: {}", std::io::Error::from(error)))
+        .and_then(|()| mark(scratch.fs(), userxattr));
+    Ok(tried.err())
+}
+
+fn mount(lower: &Path, upper: &Path, work: &Path, userxattr: bool) -> rustix::io::Result<()> {
+    let config = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in [("lowerdir+", lower), ("upperdir", upper), ("workdir", work)] {
+        fsconfig_set_string(config.as_fd(), name, value)?;
+    }
+    fsconfig_set_flag(config.as_fd(), "volatile")?;
+    if userxattr {
+        fsconfig_set_flag(config.as_fd(), "userxattr")?;
+    }
+    fsconfig_create(config.as_fd())?;
+    fsmount(config.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map(drop)
+}
+
+/// Tries what stands for deletions: an overlay mounts without, and fails when something is deleted.
+fn mark(upper: &Path, userxattr: bool) -> Result<(), String> {
+    let name: &[u8] = if userxattr { b"user.overlay.opaque" } else { b"trusted.overlay.opaque" };
+    let refused = |error: std::io::Error| format!("the file system of the store takes no marks of an overlay: {error}");
+    Dir::open(upper).and_then(|dir| set_xattr(&dir, name, b"y")).map_err(refused)?;
+    mknodat(CWD, upper.join("deleted"), FileType::CharacterDevice, Mode::empty(), 0)
+        .map_err(|error| refused(error.into()))
+}
