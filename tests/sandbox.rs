@@ -79,6 +79,7 @@ impl Bench {
             hostname: "buildkitsandbox".to_owned(),
             network: Network::None,
             security: Security::Sandbox,
+            isolation: kiln::sandbox::Isolation::Namespaces,
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some("nameserver 192.0.2.53\n".to_owned()),
         }

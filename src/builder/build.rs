@@ -28,6 +28,7 @@ use crate::oci::{Layer, Platform, rfc3339};
 use crate::ops::{Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
+use crate::sandbox::Isolation;
 use crate::sandbox::idmap::Rung;
 use crate::solver;
 use crate::source::{SourceId, Sources, Span};
@@ -76,6 +77,10 @@ pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Re
     runtime.shutdown_background();
     ended.map_err(Box::new)
 }
+
+/// The label of a build without isolation.
+const UNISOLATED: &str = "WARNING: steps are NOT ISOLATED (--isolation=chroot): they see the processes and the network of \
+     this machine, have no /proc and /sys, and their secrets are on the disk of the store while they run";
 
 /// How long work may take to end by itself, and to clean up, once the user stopped the build.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -140,6 +145,9 @@ impl Build<'_> {
         self.sink.event(Event::Isolation(format!("{rung} isolation, {snapshotter} snapshots")));
         if rung == Rung::SingleId {
             self.sink.event(Event::Notice(rung.description().to_owned()));
+        }
+        if rung == Rung::Chroot {
+            self.sink.event(Event::Notice(UNISOLATED.to_owned()));
         }
         if let Some(reason) = &open.no_overlay {
             let text = format!("each RUN gets a copy of all files, which is slower, and no overlay of them: {reason}");
@@ -310,6 +318,10 @@ impl Build<'_> {
                 time,
                 epoch,
                 resolv_conf: request.host_resolv_conf.clone(),
+                isolation: match request.entered.rung {
+                    Rung::Chroot => Isolation::Chroot,
+                    _ => Isolation::Namespaces,
+                },
                 user_namespace: request.entered.user_namespace,
             },
             sink: self.sink.clone(),

@@ -45,6 +45,7 @@ impl Open {
         let userxattr = request.entered.user_namespace;
         let (snapshotter, no_overlay) = match request.snapshotter {
             Some(asked) => (asked, None),
+            None if request.entered.rung == Rung::Chroot => (Snapshotter::Copy, None),
             None => match snapshot::refusal(root, userxattr).map_err(|error| wrong(&error))? {
                 None => (Snapshotter::Overlay, None),
                 refused => (Snapshotter::Copy, refused),

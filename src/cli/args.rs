@@ -166,6 +166,9 @@ pub(super) struct BuildArguments {
     /// Privilege the Dockerfile may use: network.host or security.insecure
     #[arg(long, value_name = "PRIVILEGE", value_delimiter = ',', help_heading = "Steps")]
     pub(super) allow: Vec<String>,
+    /// How steps are isolated: default, or chroot, which does NOT isolate them, for root where there are no namespaces
+    #[arg(long, value_name = "TYPE", help_heading = "Steps")]
+    pub(super) isolation: Option<String>,
     /// How many steps may run at once
     #[arg(long, value_name = "NUMBER", help_heading = "Steps")]
     pub(super) jobs: Option<usize>,
@@ -245,9 +248,6 @@ pub(super) struct ForeignArguments {
     /// Security options of steps.
     #[arg(long, hide = true)]
     pub(super) security_opt: Vec<String>,
-    /// Isolation technology.
-    #[arg(long, hide = true)]
-    pub(super) isolation: Option<String>,
     /// One layer out of many.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) squash: Option<String>,

@@ -8,10 +8,11 @@ use super::environment::Environment;
 use super::interrupt::Interrupt;
 use super::progress::{Mode, Progress};
 use super::report::{self, Exit, Style};
-use super::request::build_request;
+use super::request::{build_request, is_unisolated};
 use super::usage::UsageError;
-use super::{describe, in_namespaces, metadata, terminal};
+use super::{describe, entered_as, metadata, terminal};
 use crate::builder::{self, BuildOutcome, BuildRequest, Call, CallReport, FailureKind};
+use crate::sandbox::idmap;
 use crate::source::Sources;
 
 /// Builds, reports, and says how to exit.
@@ -19,10 +20,13 @@ pub(super) fn run(typed: &BuildArguments) -> Exit {
     match Job::prepare(typed) {
         // To describe a Dockerfile takes no privilege.
         Ok(job) if job.call.call != Call::Build => job.run(),
-        Ok(mut job) => in_namespaces(|entered| {
-            job.request.entered = entered;
-            job.run()
-        }),
+        Ok(mut job) => {
+            let entered = if job.unisolated { idmap::stay() } else { idmap::enter() };
+            entered_as(entered, |entered| {
+                job.request.entered = entered;
+                job.run()
+            })
+        }
         Err(error) => report::refused(&error),
     }
 }
@@ -30,6 +34,8 @@ pub(super) fn run(typed: &BuildArguments) -> Exit {
 /// A build that is ready to start, and what is to be said of it at its end.
 struct Job {
     request: BuildRequest,
+    /// Without namespaces.
+    unisolated: bool,
     call: CallOptions,
     mode: Mode,
     color: bool,
@@ -44,6 +50,7 @@ impl Job {
         let mode = Mode::choose(typed.progress.as_deref(), typed.quiet, &environment)?;
         let request = build_request(typed, &environment)?;
         Ok(Self {
+            unisolated: is_unisolated(typed.isolation.as_deref())?,
             call: call::call(typed)?,
             mode,
             color: environment.stderr_is_terminal && environment.variable("NO_COLOR").is_none(),

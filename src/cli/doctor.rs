@@ -8,7 +8,7 @@ use super::report::{self, Exit};
 use super::table::Table;
 use super::terminal;
 use crate::executor;
-use crate::sandbox::idmap::{Entered, IdmapError, Rung};
+use crate::sandbox::idmap::{self, Entered, IdmapError, Rung};
 use crate::snapshot::refusal;
 
 /// Looks, prints, and ends with [`Exit::Environment`] when a build cannot work. `entered` is how entering the
@@ -63,7 +63,13 @@ fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
             let verdict = if rung == Rung::SingleId { Verdict::Note } else { Verdict::Ok };
             (verdict, format!("{rung}: {}", rung.description()))
         }
-        Err(error) => (Verdict::Missing, crate::diag::chain(&error)),
+        Err(error) => {
+            let instead = match idmap::stay() {
+                Ok(_) => "; `--isolation=chroot` builds here, without isolating its steps",
+                Err(_) => "",
+            };
+            (Verdict::Missing, format!("{}{instead}", crate::diag::chain(&error)))
+        }
     };
     Finding { subject: "isolation", verdict, words }
 }
@@ -141,11 +147,11 @@ mod tests {
         let emulation = emulators(Err("no emulator is installed".to_owned()));
         let findings =
             [snapshots_of(Some("it is refused".to_owned())), emulation, seccomp(true), resolver("search x\n")];
-        let want = "          SUBJECT        FOUND
-note      snapshots      copy: each RUN gets a copy of all files, which is slower: it is refused
-note      emulators      no emulator is installed: RUN for another machine needs one that is registered, or the package qemu-user-static
-ok        seccomp        system calls can be filtered
-note      name servers   /etc/resolv.conf names no server: steps cannot resolve names
+        let want = "       SUBJECT        FOUND
+note   snapshots      copy: each RUN gets a copy of all files, which is slower: it is refused
+note   emulators      no emulator is installed: RUN for another machine needs one that is registered, or the package qemu-user-static
+ok     seccomp        system calls can be filtered
+note   name servers   /etc/resolv.conf names no server: steps cannot resolve names
 ";
         assert_eq!(text(&findings), want);
         assert_eq!(snapshots_of(None).verdict, Verdict::Ok);

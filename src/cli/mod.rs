@@ -41,7 +41,7 @@ use clap::error::ErrorKind;
 use args::{Arguments, Verb};
 use report::Exit;
 
-use crate::sandbox::idmap::{self, Entered};
+use crate::sandbox::idmap::{self, Entered, IdmapError};
 
 /// Does what `arguments` (the program's name first) ask for.
 ///
@@ -64,15 +64,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Build(typed) => build::run(&typed),
         Verb::Images(typed) => images::run(&typed),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
+        Verb::Prune(typed) if rustix::process::geteuid().is_root() => prune::run(&typed),
         // Layers of an ordinary user's builds hold files of other users, which only the namespace may remove.
-        Verb::Prune(typed) => in_namespaces(|_| prune::run(&typed)),
+        Verb::Prune(typed) => entered_as(idmap::enter(), |_| prune::run(&typed)),
     };
     exit.into()
 }
 
-/// Enters the namespaces a build needs and goes on there.
-fn in_namespaces(verb: impl FnOnce(Entered) -> Exit) -> Exit {
-    match idmap::enter() {
+/// Goes on with the rights that a build needs, or says why there are none.
+fn entered_as(entered: Result<Entered, IdmapError>, verb: impl FnOnce(Entered) -> Exit) -> Exit {
+    match entered {
         Ok(entered) => verb(entered),
         Err(error) => {
             terminal::print_error(&format!("ERROR: {}\n", crate::diag::chain(&error)));

@@ -80,7 +80,6 @@ fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
         ("--cpuset-mems", foreign.cpuset_mems.is_some(), limits),
         ("--cgroup-parent", foreign.cgroup_parent.is_some(), limits),
         ("--security-opt", !foreign.security_opt.is_empty(), ""),
-        ("--isolation", asked(&foreign.isolation) && foreign.isolation.as_deref() != Some("default"), ""),
         ("--squash", asked(&foreign.squash), ": build in one stage and copy the result into another"),
         ("--sbom", asked(&foreign.sbom), ": use --sbom=false"),
         ("--provenance", asked(&foreign.provenance), ": use --provenance=false"),
@@ -124,6 +123,15 @@ fn network(typed: Option<&str>) -> Result<Network, UsageError> {
         Some("none") => Ok(Network::None),
         Some("host") => Ok(Network::Host),
         Some(other) => Err(UsageError::malformed("--network", other, "expected default, none or host")),
+    }
+}
+
+/// Whether steps run without namespaces.
+pub(super) fn is_unisolated(typed: Option<&str>) -> Result<bool, UsageError> {
+    match typed {
+        None | Some("" | "default") => Ok(false),
+        Some("chroot") => Ok(true),
+        Some(other) => Err(UsageError::malformed("--isolation", other, "expected default or chroot")),
     }
 }
 

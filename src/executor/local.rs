@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -71,9 +72,13 @@ pub(super) fn run_once(
     {
         means.networks.give(helper);
     }
-    let stubs = session.stubs.remove(&spec.rootfs.upper);
-    let stubs = stubs.map_err(|error| Ended::io("clean the upper directory")(error.into()));
-    Ok(ExecOutcome { status: ended?, network, stubs: stubs? })
+    let cleaned = session.stubs.remove(&spec.rootfs.upper);
+    let cleaned = cleaned.map_err(|error| Ended::io("clean the upper directory")(error.into()));
+    let (status, cleaned) = (ended?, cleaned?);
+    match cleaned.moved.into_iter().next().filter(|_| status.success()) {
+        Some(path) => Err(Ended::Error(ExecError::Moved { path: Path::new("/").join(path) })),
+        None => Ok(ExecOutcome { status, network, stubs: cleaned.staying }),
+    }
 }
 
 struct Session {

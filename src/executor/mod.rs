@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::fsutil::Dir;
-use crate::sandbox::SandboxSpec;
+use crate::sandbox::{Isolation, Network, SandboxSpec};
 
 pub use cancel::CancelFlag;
 use emulation::Emulation;
@@ -127,6 +127,12 @@ pub enum ExecError {
         /// What that means and what to do about it, where the answer alone does not tell.
         meaning: Option<String>,
     },
+    /// Without namespaces: the command moved or removed what was put into its root directory for it.
+    #[error("the command moved, linked or removed `{}`, which is there for this step only and no part of the image", path.display())]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// Something of the executor's own failed.
     #[error("cannot {doing}: {source}")]
     Io {
@@ -204,6 +210,16 @@ impl Executor {
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let mut network = network::choose(spec.network);
+        if spec.isolation == Isolation::Chroot {
+            network = match spec.network {
+                Network::Default => NetworkUsed::HostInstead("chroot isolation has no other"),
+                Network::Host => NetworkUsed::Host,
+                Network::None => {
+                    let refused = ExecError::io("keep a step from the network without namespaces");
+                    return Err(refused(io::ErrorKind::Unsupported.into()));
+                }
+            };
+        }
         let mut means = Means { program: &self.program, networks: &self.networks, emulation: None };
         loop {
             match local::run_once(&means, spec, network, log, cancel) {

@@ -14,9 +14,7 @@ use rustix::io::Errno;
 use super::LayerError;
 use super::original::Original;
 use super::xattr::is_carried_xattr;
-use crate::fsutil::{
-    Dir, DirStack, Entry, Kind, Metadata, set_mode, set_mtime, set_xattr, xattrs_of,
-};
+use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, set_mode, set_mtime, set_xattr, xattrs_of};
 
 /// Makes in `to`, an empty directory on the file system of `from`, a tree whose files are those of `from`, by other
 /// names, and whose directories are its own. Neither tree may be written in place afterwards: a change unlinks first.

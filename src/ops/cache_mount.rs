@@ -24,6 +24,7 @@ use crate::digest::to_hex;
 use crate::fsutil::set_mode;
 use crate::layer;
 use crate::plan::{CacheSharing, MountKind, Root, RunOp};
+use crate::sandbox::Isolation;
 
 /// A cache mount in use. Clones share the lock.
 #[derive(Clone)]
@@ -59,6 +60,10 @@ pub(super) fn lock_all(worker: &Worker, op: &RunOp, inputs: &Inputs) -> Result<B
         }
         let base = worker.cache_mounts.join(&name);
         let mount = match sharing {
+            // Where it cannot be mounted it is in one place at a time.
+            CacheSharing::Shared if worker.settings.isolation == Isolation::Chroot => {
+                wait(worker, &base, FlockOperation::NonBlockingLockExclusive)?
+            }
             CacheSharing::Shared => wait(worker, &base, FlockOperation::NonBlockingLockShared)?,
             CacheSharing::Locked => wait(worker, &base, FlockOperation::NonBlockingLockExclusive)?,
             CacheSharing::Private => first_free(&base)?,

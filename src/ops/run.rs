@@ -36,7 +36,7 @@ use crate::fsutil::{Dir, Owners};
 use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
 use crate::progress::{Event, Stream, VertexId};
-use crate::sandbox::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+use crate::sandbox::{Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
 use crate::snapshot::{Scratch, Snapshotter, Writable};
 
 /// The facts of one RUN, over the inputs it has in this build.
@@ -176,6 +176,9 @@ async fn read_bound(worker: &Arc<Worker>, op: &RunOp, vertex: VertexId, inputs: 
 fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Result<Made, OpError> {
     let below: &[Layer] = inputs.layers(op.parent);
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
+    if worker.settings.isolation == Isolation::Chroot {
+        without_namespaces(op)?;
+    }
     let view = worker.snapshots.view(&chain)?;
     let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
     let writable = worker.snapshots.writable(&chain)?;
@@ -201,6 +204,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
             RunNetwork::Host => Network::Host,
         },
         security: if op.insecure { Security::Insecure } else { Security::Sandbox },
+        isolation: worker.settings.isolation,
         hosts: Some(hosts(op)),
         resolv_conf: Some(worker.settings.resolv_conf.clone()),
     };
@@ -209,6 +213,29 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
         return Err(OpError::Exit { command: op.argv.join(" "), code: outcome.status.shell_code() });
     }
     keep(worker, &chain, &view, writable, &outcome.stubs, vertex)
+}
+
+/// Refuses by name what takes namespaces or mounts.
+fn without_namespaces(op: &RunOp) -> Result<(), OpError> {
+    let refused = |what: &str, span| OpError::User {
+        code: "isolation",
+        message: format!("{what} takes namespaces, which a build with --isolation=chroot does without"),
+        help: vec!["build where namespaces can be had: `kiln doctor` says what is missing".to_owned()],
+        span,
+    };
+    if op.network == RunNetwork::None {
+        return Err(refused("--network=none", None));
+    }
+    for mount in &op.mounts {
+        match &mount.kind {
+            MountKind::Ssh { .. } => return Err(refused("--mount=type=ssh", Some(mount.span))),
+            MountKind::Tmpfs { size: Some(_) } => {
+                return Err(refused("a size of --mount=type=tmpfs", Some(mount.span)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutcome, OpError> {
@@ -319,13 +346,15 @@ impl Mounted {
                             span: Some(mount.span),
                         });
                     }
-                    mounted.mounts.push(if mount.readonly || worker.snapshots.snapshotter() != Snapshotter::Copy {
+                    // What a step writes there is forgotten with it.
+                    let takes_writes = !mount.readonly && worker.snapshots.snapshotter() == Snapshotter::Copy;
+                    mounted.mounts.push(if takes_writes || worker.settings.isolation == Isolation::Chroot {
+                        let name = format!("mount{place}");
+                        let source = worker.snapshots.copy_beside(&chain, &subpath, scratch, &name)?;
+                        Mount::Bind { source, subpath: PathBuf::new(), target, readonly: mount.readonly }
+                    } else {
                         let lowers = worker.snapshots.lowers(&chain);
                         Mount::Layers { lowers, subpath, target, readonly: mount.readonly }
-                    } else {
-                        // Writes are forgotten with the step.
-                        let source = worker.snapshots.copy_beside(&chain, scratch, &format!("mount{place}"))?;
-                        Mount::Bind { source, subpath, target, readonly: false }
                     });
                 }
                 MountKind::Cache { .. } => {

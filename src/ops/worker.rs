@@ -16,6 +16,7 @@ use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
 use crate::progress::{Event, SharedSink, VertexId};
 use crate::registry;
+use crate::sandbox::Isolation;
 use crate::snapshot::Snapshots;
 
 /// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
@@ -92,6 +93,8 @@ pub struct Settings {
     pub epoch: Option<i64>,
     /// The host's `/etc/resolv.conf`.
     pub resolv_conf: String,
+    /// What keeps steps apart.
+    pub isolation: Isolation,
     /// Whether this process is in a user namespace.
     pub user_namespace: bool,
 }

@@ -14,6 +14,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::SandboxSpec;
+use super::cover::Thing;
 use super::mounts::{self, Files, Writable};
 use super::plan::{Limits, SetupStep};
 use super::seccomp::{self, Purpose};
@@ -93,6 +94,35 @@ impl Sandbox {
     /// Does one step.
     pub(super) fn apply(&mut self, step: &SetupStep) -> Done {
         match step {
+            SetupStep::AdoptOrphans => Ok(nix::sys::prctl::set_child_subreaper(true)?),
+            SetupStep::OpenRoot(path) => {
+                self.root = Some(Root::new(mounts::open_directory(path).map_err(at(path))?));
+                Ok(())
+            }
+            SetupStep::PlaceDirectory { target, mode } => self.cover(target, &Thing::Directory { mode: *mode }),
+            SetupStep::PlaceFile { data, target, mode, uid, gid, must_stay } => {
+                let (mode, uid, gid, must_stay) = (*mode, *uid, *gid, *must_stay);
+                self.cover(target, &Thing::File { data: &data.0, mode, uid, gid, must_stay })
+            }
+            SetupStep::PlaceTree { source, target } => self.cover(target, &Thing::Own(source)),
+            SetupStep::Directory { path, mode } => {
+                let (dir, name) = self.parent(path)?;
+                fs::mkdirat(&dir, name, Mode::from_raw_mode(*mode)).map_err(at(path))
+            }
+            SetupStep::TryDevice(path) => self.try_device(path),
+            SetupStep::Chroot => {
+                rustix::process::fchdir(&*self.root()?)?;
+                rustix::process::chroot(".")?;
+                Ok(rustix::process::chdir("/")?)
+            }
+            SetupStep::Refuse { target, .. } => Err(at(target)(Errno::OPNOTSUPP)),
+            SetupStep::OfferedFilter => {
+                match system::load_filter(&seccomp::filter(Purpose { confined: true, single_id: false })) {
+                    // Without CAP_SYS_ADMIN only no_new_privs would allow it, which would break sudo.
+                    Err(Errno::ACCESS | Errno::PERM | Errno::NOSYS | Errno::INVAL) => Ok(()),
+                    other => Ok(other?),
+                }
+            }
             SetupStep::Unshare { network } => unshare(*network),
             SetupStep::JoinNetwork => {
                 let namespace = wire::receive_descriptor(&self.socket)?;
@@ -165,6 +195,23 @@ impl Sandbox {
         }
     }
 
+    /// Whether something was put into the root that nobody was told of yet.
+    pub(super) fn owes(&self) -> bool {
+        self.root.as_ref().is_some_and(|root| !root.stubs.covered.is_empty())
+    }
+
+    fn cover(&mut self, target: &Path, thing: &Thing<'_>) -> Done {
+        let aside = self.staging.clone();
+        self.root()?.cover(target, thing, &aside).map_err(at(target))
+    }
+
+    fn try_device(&mut self, path: &Path) -> Done {
+        let meaning = "the device cannot be used: the file system of the store is mounted `nodev`, or the container has no \
+                       right to it";
+        let opened = self.root()?.open(path, OFlags::WRONLY);
+        opened.map(drop).map_err(|errno| Refused { meaning: Some(meaning), ..at(path)(errno) })
+    }
+
     fn attach(&mut self, mount: OwnedFd, target: &Path, kind: PlaceKind, links: Links) -> Done {
         let place = self.root()?.place(target, kind, links).map_err(at(target))?;
         // The kernel would answer `EINVAL` to a file on a directory, and to a directory on a file.
@@ -209,7 +256,9 @@ impl Sandbox {
     fn make_node(&mut self, path: &Path, major: u32, minor: u32) -> Done {
         let (dir, name) = self.parent(path)?;
         let mode = Mode::from_raw_mode(0o666);
-        Ok(fs::mknodat(dir, name, FileType::CharacterDevice, mode, fs::makedev(major, minor))?)
+        let made = fs::mknodat(dir, name, FileType::CharacterDevice, mode, fs::makedev(major, minor));
+        let meaning = "making devices takes CAP_MKNOD outside of user namespaces (in a container: --cap-add MKNOD)";
+        made.map_err(|errno| Refused { meaning: (errno == Errno::PERM).then_some(meaning), ..errno.into() })
     }
 
     fn bind(&mut self, source: &Path, subpath: &Path, target: &Path, limits: Limits) -> Done {

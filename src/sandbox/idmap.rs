@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, User};
 use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::CapabilitySet;
 
 /// The private first argument of the helper: process id, number of arguments for `newuidmap`, all arguments.
 pub(super) const MAPPER: &str = "kiln-sandbox-mapper";
@@ -103,6 +104,12 @@ pub enum IdmapError {
         /// What to change.
         help: &'static str,
     },
+    /// What even builds without isolation need.
+    #[error("chroot isolation takes root with {missing}, which this process lacks")]
+    Chroot {
+        /// Names of capabilities, or root itself.
+        missing: String,
+    },
     /// Something on the way failed.
     #[error("cannot {doing}: {source}")]
     Io {
@@ -144,6 +151,30 @@ fn entered(as_root: bool, map: &str) -> Entered {
     };
     Entered { rung, user_namespace: map != ["0", "0", "4294967295"] }
 }
+
+/// Makes sure that this process may build without namespaces, and changes nothing.
+pub fn stay() -> Result<Entered, IdmapError> {
+    let has = rustix::thread::capabilities(None).map_err(|error| failed("read capabilities")(error.into()))?.effective;
+    let lacks = NEEDED.into_iter().filter(|(set, _)| !has.contains(*set)).map(|(_, name)| name);
+    let root = (!Uid::effective().is_root()).then_some("user id 0");
+    let missing: Vec<&str> = root.into_iter().chain(lacks).collect();
+    if !missing.is_empty() {
+        return Err(IdmapError::Chroot { missing: missing.join(", ") });
+    }
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    Ok(Entered { rung: Rung::Chroot, ..entered(true, &map) })
+}
+
+/// What it takes to unpack layers, to become the user of a step, and to end it. Containers have it unless told otherwise.
+const NEEDED: [(CapabilitySet, &str); 7] = [
+    (CapabilitySet::CHOWN, "CAP_CHOWN"),
+    (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
+    (CapabilitySet::FOWNER, "CAP_FOWNER"),
+    (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::SETUID, "CAP_SETUID"),
+    (CapabilitySet::SYS_CHROOT, "CAP_SYS_CHROOT"),
+    (CapabilitySet::KILL, "CAP_KILL"),
+];
 
 fn enter_user_namespace(uid: Uid, gid: Gid) -> Result<(), IdmapError> {
     let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
@@ -216,7 +247,7 @@ fn no_mount_namespace(source: io::Error) -> IdmapError {
         "the limit is reached: raise sysctl user.max_mnt_namespaces"
     } else {
         "this is root without CAP_SYS_ADMIN (in a container: run it with that capability, or as an ordinary user with \
-         subordinate ids)"
+         subordinate ids; or, without isolation: --isolation=chroot)"
     };
     IdmapError::MountNamespace { source, help }
 }

@@ -19,8 +19,8 @@ use rustix::process::{PidfdFlags, Signal};
 use super::apply::{Refused, Sandbox};
 use super::ids::{Credentials, Emulator};
 use super::plan::{SetupStep, plan};
-use super::system;
 use super::wire::{self, Report, Start};
+use super::{orphans, system};
 
 /// Does what the socket on standard input says, until the command has ended or the builder has gone.
 pub(super) fn supervise() -> io::Result<()> {
@@ -33,10 +33,9 @@ pub(super) fn supervise() -> io::Result<()> {
     let mut sandbox = Sandbox::new(socket.try_clone()?, &start.spec, asking);
     // Of this process namespace; the sandbox will have another at this path.
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    if let Some(unshare) = steps.next()
-        && let Err(refused) = sandbox.apply(&unshare)
-    {
-        return wire::send(&mut socket, &failed(&unshare, refused));
+    let first = steps.next().ok_or(io::ErrorKind::InvalidInput)?;
+    if let Err(refused) = sandbox.apply(&first) {
+        return wire::send(&mut socket, &failed(&first, refused));
     }
     wire::send(&mut socket, &Report::Unshared)?;
     let (alive, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -47,6 +46,9 @@ pub(super) fn supervise() -> io::Result<()> {
             let credentials = Credentials::new(user.uid, user.gid, &user.additional_gids);
             let emulation = start.spec.single_id.then_some(Emulation::Awaited { questions, proc, credentials });
             let report = watch(&socket, child, emulation)?;
+            if first == SetupStep::AdoptOrphans {
+                orphans::end_all()?;
+            }
             drop(lifeline);
             wire::send(&mut socket, &report)
         }
@@ -72,6 +74,10 @@ fn become_command(mut sandbox: Sandbox, steps: impl Iterator<Item = SetupStep>, 
     }
     for step in steps {
         if let Err(refused) = sandbox.apply(&step) {
+            if sandbox.owes() {
+                // What was put into the root must be taken away again all the same.
+                let _ = sandbox.apply(&SetupStep::TellMounted);
+            }
             let report = match step {
                 SetupStep::Execute { .. } => {
                     let head = refused.path.as_deref().and_then(|path| head_of(path).ok()).unwrap_or_default();

@@ -24,16 +24,21 @@
 //! Wire shape of the socket: one length-framed JSON `Start` to the supervisor, then length-framed
 //! JSON `Report`s back; see `wire`.
 //!
+//! Where there are no namespaces, a plan of another kind (`chroot`) does what can be done without; that is no isolation.
+//!
 //! It knows no Dockerfile, no cache and no layer. Called by `executor` (and [`idmap`] by `main`). No locks: whoever gives
 //! an upper directory owns it alone, which the kernel does not check.
 
 mod apply;
+mod chroot;
+mod cover;
 mod credentials;
 pub(crate) mod emulator;
 pub mod idmap;
 mod ids;
 mod init;
 mod mounts;
+mod orphans;
 mod plan;
 mod seccomp;
 mod spec;
@@ -41,7 +46,7 @@ mod system;
 mod target;
 pub(crate) mod wire;
 
-pub use spec::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+pub use spec::{Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
 
 pub(crate) use plan::Connection;
 pub(crate) use target::Stubs;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
 use super::seccomp::Purpose;
-use super::{Mount, Rootfs, SandboxSpec, SecretBytes, Security};
+use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, chroot};
 
 /// The network a sandbox is started with, decided before the plan is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +28,26 @@ pub(crate) enum Connection {
 /// One thing to do on the way to the command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum SetupStep {
+    /// Becomes the parent of what the command leaves behind; by the supervisor, where there are no namespaces.
+    AdoptOrphans,
+    /// Opens a directory as the root file system, unmounted.
+    OpenRoot(PathBuf),
+    /// Puts an empty directory in the place of what is there.
+    PlaceDirectory { target: PathBuf, mode: u32 },
+    /// Puts a file in the place of what is there; one that must stay may be neither moved nor removed.
+    PlaceFile { data: SecretBytes, target: PathBuf, mode: u32, uid: u32, gid: u32, must_stay: bool },
+    /// Puts a file or directory of the builder's in the place of what is there, until the command has ended.
+    PlaceTree { source: PathBuf, target: PathBuf },
+    /// Makes a directory.
+    Directory { path: PathBuf, mode: u32 },
+    /// Tries whether a device can be written.
+    TryDevice(PathBuf),
+    /// Makes the opened root the root of the process.
+    Chroot,
+    /// Refuses what needs mounts.
+    Refuse { target: PathBuf, why: &'static str },
+    /// Loads the system call filter if this process has the right to.
+    OfferedFilter,
     /// Leaves the namespaces of the builder; by the supervisor.
     Unshare { network: bool },
     /// Enters the network namespace that the executor hands over.
@@ -110,9 +130,9 @@ const PSEUDO: Limits = Limits { nosuid: true, nodev: true, noexec: true, ..NOTHI
 const PSEUDO_READONLY: Limits = Limits { readonly: true, ..PSEUDO };
 
 /// Name and device number of what is in `/dev`, after the Open Container Initiative's runtime specification.
-const NODES: [(&str, u32, u32); 6] =
+pub(super) const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-const LINKS: [(&str, &str); 5] = [
+pub(super) const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -139,6 +159,11 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 
 /// Returns what to do for `spec`. `emulated` says that the command needs the emulators of [`super::emulator`].
 pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -> Vec<SetupStep> {
+    if spec.isolation == Isolation::Chroot {
+        let mut steps = chroot::setup(spec);
+        process(spec, Connection::Host, false, &mut steps);
+        return steps;
+    }
     let own_network = connection != Connection::Host;
     let confined = spec.security == Security::Sandbox;
     let joined = connection == Connection::Joined;
@@ -174,7 +199,11 @@ fn root(rootfs: &Rootfs) -> SetupStep {
 
 fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &mut Vec<SetupStep>) {
     let confined = spec.security == Security::Sandbox;
-    let capabilities = if confined { CONTAINER_CAPABILITIES } else { ALL_CAPABILITIES };
+    let capabilities = match (confined, spec.isolation) {
+        (false, _) => ALL_CAPABILITIES,
+        (true, Isolation::Namespaces) => CONTAINER_CAPABILITIES,
+        (true, Isolation::Chroot) => chroot::CAPABILITIES,
+    };
     // Before the filter, which refuses keyctl.
     steps.extend([SetupStep::SessionKeyring, SetupStep::Session, SetupStep::ProcessDefaults]);
     // Everything is mounted and named; from here on only rights over this process itself are needed.
@@ -188,7 +217,10 @@ fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &m
     steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
     if confined || spec.single_id {
         // Before the capabilities go: without no_new_privs (which would break sudo) loading needs CAP_SYS_ADMIN.
-        steps.push(SetupStep::SystemCallFilter(Purpose { confined, single_id: spec.single_id }));
+        steps.push(match spec.isolation {
+            Isolation::Namespaces => SetupStep::SystemCallFilter(Purpose { confined, single_id: spec.single_id }),
+            Isolation::Chroot => SetupStep::OfferedFilter,
+        });
     }
     steps.push(SetupStep::BoundCapabilities(capabilities));
     if spec.single_id {
@@ -251,7 +283,7 @@ fn bind(source: &Path, target: &str, limits: Limits) -> SetupStep {
 }
 
 /// Parents first; of several with one target the last.
-fn mounts_in_order(mounts: &[Mount]) -> Vec<&Mount> {
+pub(super) fn mounts_in_order(mounts: &[Mount]) -> Vec<&Mount> {
     let mut chosen: Vec<&Mount> = Vec::new();
     for mount in mounts {
         chosen.retain(|other| other.target() != mount.target());
@@ -293,6 +325,20 @@ impl fmt::Display for Limits {
 impl fmt::Display for SetupStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AdoptOrphans => f.write_str("adopt orphans"),
+            Self::OpenRoot(path) => write!(f, "open {} as root", path.display()),
+            Self::PlaceDirectory { target, mode } => write!(f, "place a directory at {} {mode:04o}", target.display()),
+            Self::PlaceFile { data, target, mode, uid, gid, must_stay } => {
+                let stays = if *must_stay { " which must stay" } else { "" };
+                let (length, target) = (data.0.len(), target.display());
+                write!(f, "place a file of {length} bytes at {target} {mode:04o} {uid}:{gid}{stays}")
+            }
+            Self::PlaceTree { source, target } => write!(f, "place {} at {}", source.display(), target.display()),
+            Self::Directory { path, mode } => write!(f, "make directory {} {mode:04o}", path.display()),
+            Self::TryDevice(path) => write!(f, "try device {}", path.display()),
+            Self::Chroot => f.write_str("change the root directory"),
+            Self::Refuse { target, why } => write!(f, "mount on {} without namespaces: {why}", target.display()),
+            Self::OfferedFilter => f.write_str("load the system call filter if that is allowed"),
             Self::Unshare { network } => {
                 write!(f, "unshare mount pid ipc uts cgroup{}", if *network { " network" } else { "" })
             }
@@ -377,6 +423,7 @@ mod tests {
             hostname: "buildkitsandbox".to_owned(),
             network: Network::Default,
             security: Security::Sandbox,
+            isolation: Isolation::Namespaces,
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some(String::new()),
         }
@@ -421,6 +468,21 @@ mod tests {
         spec.single_id = true;
         spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![7] };
         check("single-id", &spec, Connection::Host, false);
+    }
+
+    #[test]
+    fn plan_without_namespaces() {
+        let mut spec = spec();
+        spec.rootfs.lowers.clear();
+        spec.isolation = Isolation::Chroot;
+        let (data, target) = (SecretBytes(b"hush".to_vec()), "/run/secrets/s".into());
+        spec.mounts = vec![
+            Mount::Bind { source: "/cache".into(), subpath: "".into(), target: "/a/b".into(), readonly: false },
+            Mount::Tmpfs { target: "/t".into(), size: None, mode: 0o1777, readonly: false },
+            Mount::Secret { data, target, mode: 0o400, uid: 1, gid: 2 },
+            Mount::Socket { source: "/agent".into(), target: "/run/ssh".into(), mode: 0o600, uid: 0, gid: 0 },
+        ];
+        check("chroot", &spec, Connection::Host, false);
     }
 
     #[test]

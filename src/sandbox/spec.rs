@@ -31,6 +31,8 @@ pub struct SandboxSpec {
     pub network: Network,
     /// Whether it is confined at all.
     pub security: Security,
+    /// What keeps it apart.
+    pub isolation: Isolation,
     /// The text of `/etc/hosts`, a read-only mount; `None` leaves the image's file.
     pub hosts: Option<String>,
     /// The text of `/etc/resolv.conf`, a read-only mount; `None` leaves the image's file.
@@ -161,6 +163,17 @@ pub enum Network {
     None,
     /// The host's network, abstract unix sockets and loopback included.
     Host,
+}
+
+/// What keeps a process apart from the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Isolation {
+    /// Namespaces, and mounts of its own.
+    #[default]
+    Namespaces,
+    /// Nothing but another root directory and fewer rights. The root file system has no lower directories then, and mounts
+    /// are whole files and directories of its file system, which are moved there and back.
+    Chroot,
 }
 
 /// How a process is confined.

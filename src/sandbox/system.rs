@@ -76,6 +76,12 @@ pub(super) fn drop_from_bounding_set(number: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether the bounding set has a capability, by number; also if the kernel does not know it, which dropping it tells.
+pub(super) fn is_in_bounding_set(number: u32) -> bool {
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) != 0 }
+}
+
 /// Loads a seccomp filter for this process and its descendants.
 pub(super) fn load_filter(program: &[libc::sock_filter]) -> Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;

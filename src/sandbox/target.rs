@@ -13,11 +13,14 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags
 use rustix::io::{Errno, Result};
 use serde::{Deserialize, Serialize};
 
+use super::cover::Covered;
+
 /// As many links as the kernel follows in one path.
 const MOST_LINKS: usize = 40;
 
-const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const INSIDE: ResolveFlags =
+    ResolveFlags::IN_ROOT.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is to be mounted at a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,13 +42,24 @@ pub(crate) struct Stubs {
     created: Vec<PathBuf>,
     /// Directories something was created in: their modification time before the first and after the last.
     parents: BTreeMap<PathBuf, (Moment, Moment)>,
+    /// What was put in the place of something, in order.
+    pub(super) covered: Vec<Covered>,
 }
 
-type Moment = (i64, i64);
+/// What became of stubs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cleaned {
+    /// Stubs that were used, and stay.
+    pub(crate) staying: Vec<PathBuf>,
+    /// What was not where it had been put, and had to be.
+    pub(crate) moved: Vec<PathBuf>,
+}
+
+pub(super) type Moment = (i64, i64);
 
 /// The root directory of the sandbox, and what was created below it.
 pub(super) struct Root {
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     pub(super) stubs: Stubs,
 }
 
@@ -62,6 +76,12 @@ impl Root {
 
     /// Opens the place at `path`; missing directories on the way, and the place itself, are created and noted.
     pub(super) fn place(&mut self, path: &Path, kind: PlaceKind, links: Links) -> Result<OwnedFd> {
+        let at = self.resolve(path, kind, links)?;
+        open_retrying(&self.dir, &at, PLACE, INSIDE)
+    }
+
+    /// Like [`Root::place`]; returns the path of the place without links.
+    pub(super) fn resolve(&mut self, path: &Path, kind: PlaceKind, links: Links) -> Result<PathBuf> {
         let mut at = PathBuf::new();
         let mut pending = names_reversed(path);
         let mut followed = 0;
@@ -93,7 +113,20 @@ impl Root {
                 Ok(_) => at = next,
             }
         }
-        open_retrying(&self.dir, &at, PLACE, INSIDE)
+        Ok(at)
+    }
+
+    pub(super) fn modified_of(&self, dir: &OwnedFd) -> Result<Moment> {
+        modified(dir)
+    }
+
+    /// Notes that a name of the directory `parent` changed hands, which was last modified `before`.
+    pub(super) fn note_change(&mut self, place: &Path, parent: &OwnedFd, before: Moment) -> Result<()> {
+        let after = modified(parent)?;
+        if let Some(path) = place.parent().filter(|_| !self.stubs.is_in_covered(place)) {
+            self.stubs.parents.entry(path.to_owned()).or_insert((before, after)).1 = after;
+        }
+        Ok(())
     }
 
     fn create(&mut self, parent: &Path, name: &OsStr, kind: PlaceKind) -> Result<()> {
@@ -107,7 +140,7 @@ impl Root {
             }
         }
         // What is made in a mount is gone with the mount, and what the root has of that name is something else.
-        if mount_of(&dir)? != mount_of(&self.dir)? {
+        if mount_of(&dir)? != mount_of(&self.dir)? || self.stubs.is_in_covered(&parent.join(name)) {
             return Ok(());
         }
         let after = modified(&dir)?;
@@ -125,11 +158,17 @@ impl AsFd for Root {
 
 impl Stubs {
     /// Removes from `upper` what is still as it was created, and gives directories that nobody else touched their
-    /// modification time back. Returns what stays. Never follows links, and never leaves `upper`.
-    pub(crate) fn remove(&self, upper: &Path) -> Result<Vec<PathBuf>> {
+    /// modification time back. Brings back what something was put in the place of. Never follows links, and never leaves `upper`.
+    pub(crate) fn remove(&self, upper: &Path) -> Result<Cleaned> {
         let upper = fs::open(upper, PLACE | OFlags::DIRECTORY, Mode::empty())?;
         let untouched: Vec<_> =
             self.parents.iter().filter(|(path, (_, after))| is_from(&upper, path, *after)).collect();
+        let mut moved = Vec::new();
+        for covered in self.covered.iter().rev() {
+            if !covered.uncover(&upper)? {
+                moved.push(covered.path.clone());
+            }
+        }
         let mut staying: Vec<_> = self.created.iter().rev().filter(|path| !is_removed(&upper, path)).cloned().collect();
         for (path, (before, _)) in untouched {
             if let Ok(dir) = open_retrying(&upper, path, OFlags::RDONLY | OFlags::DIRECTORY, INSIDE) {
@@ -140,7 +179,12 @@ impl Stubs {
             }
         }
         staying.reverse();
-        Ok(staying)
+        Ok(Cleaned { staying, moved })
+    }
+
+    /// Whether the place is in something that was put there.
+    fn is_in_covered(&self, place: &Path) -> bool {
+        self.covered.iter().any(|covered| place != covered.path && place.starts_with(&covered.path))
     }
 }
 
@@ -180,7 +224,7 @@ fn names_reversed(path: &Path) -> Vec<OsString> {
     names.rev().collect()
 }
 
-fn open_retrying(dir: impl AsFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd> {
+pub(super) fn open_retrying(dir: impl AsFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     loop {
         // EAGAIN: a rename elsewhere raced with the walk (openat2(2)); the walk is simply done again.
@@ -213,7 +257,7 @@ mod tests {
         root.place(Path::new("/etc/hosts"), PlaceKind::File, Links::Followed).unwrap();
         root.place(Path::new("/a/b"), PlaceKind::Directory, Links::Followed).unwrap();
         assert!(temp.path().join("a/b").is_dir());
-        assert_eq!(root.stubs.remove(temp.path()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(root.stubs.remove(temp.path()).unwrap(), Cleaned::default());
         assert!(!temp.path().join("a").exists());
         assert_eq!(std::fs::metadata(temp.path().join("etc")).unwrap().modified().unwrap(), before);
     }
@@ -224,7 +268,7 @@ mod tests {
         let mut root = root(temp.path());
         root.place(Path::new("/a/b/c"), PlaceKind::Directory, Links::Followed).unwrap();
         std::fs::write(temp.path().join("a/x"), "x").unwrap();
-        assert_eq!(root.stubs.remove(temp.path()).unwrap(), [PathBuf::from("a")]);
+        assert_eq!(root.stubs.remove(temp.path()).unwrap().staying, [PathBuf::from("a")]);
         assert!(!temp.path().join("a/b").exists());
     }
 

@@ -35,7 +35,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
-use crate::fsutil::{Dir, Entry, Owners};
+use crate::fsutil::{Dir, Entry, Owners, set_mode, set_mtime};
 use crate::layer::{self, DiffSummary, LayerError, Original};
 
 pub use choice::refusal;
@@ -236,11 +236,26 @@ impl Snapshots {
         Ok(Writable { scratch, lowers, original })
     }
 
-    /// Makes a private copy of `chain`, all of whose snapshots are there, beside what `scratch` is for.
-    pub fn copy_beside(&self, chain: &[DiffId], scratch: &Scratch, name: &str) -> Result<PathBuf, SnapshotError> {
-        let path = scratch.beside(name);
-        create_dir(&path, 0o755).map_err(SnapshotError::io("create the directory", &path))?;
-        layer::private_copy(&self.view(chain)?, &self.open_tree(&path)?)?;
+    /// Makes a private copy of the file or directory at `subpath` of `chain`, all of whose snapshots are there, beside what
+    /// `scratch` is for.
+    pub fn copy_beside(
+        &self,
+        chain: &[DiffId],
+        subpath: &Path,
+        scratch: &Scratch,
+        name: &str,
+    ) -> Result<PathBuf, SnapshotError> {
+        let (view, path) = (self.view(chain)?, scratch.beside(name));
+        match view.open_dir_in_root(subpath) {
+            Ok(dir) => {
+                create_dir(&path, 0o755).map_err(SnapshotError::io("create the directory", &path))?;
+                layer::private_copy(&dir, &self.open_tree(&path)?)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                copy_file(&view, subpath, &path).map_err(SnapshotError::io("make", &path))?;
+            }
+            Err(error) => return Err(SnapshotError::io("open", subpath)(error)),
+        }
         Ok(path)
     }
 
@@ -319,6 +334,16 @@ impl Snapshots {
     fn path_of(&self, chain: ChainId) -> PathBuf {
         self.finished.join(chain.0.hex())
     }
+}
+
+/// Copies a file of `view` into the directory of `to`, a new name.
+fn copy_file(view: &Dir, subpath: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (view.open_file_in_root(subpath)?, std::fs::File::create_new(to)?);
+    let metadata = view.metadata_of(&from)?;
+    io::copy(&mut from, &mut to)?;
+    view.set_owner_of(&to, metadata.uid, metadata.gid)?;
+    set_mode(&to, metadata.mode)?;
+    set_mtime(&to, metadata.mtime)
 }
 
 /// Makes a directory with this mode whatever the umask, unless it is there.

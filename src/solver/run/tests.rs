@@ -101,6 +101,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             time: Timestamp::from_seconds(0),
             epoch: None,
             resolv_conf: String::new(),
+            isolation: crate::sandbox::Isolation::Namespaces,
             user_namespace: false,
         },
         executor: Executor::of_this_process().unwrap(),
