@@ -6,7 +6,8 @@
 set -euo pipefail
 
 inside() {
-  top=$(mktemp -d)
+  # In this mount namespace only.
+  top=/mnt
   mount -t tmpfs -o mode=755 tmpfs "$top"
   mkdir "$top/upper" "$top/work" "$top/root"
   mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$top/root"
