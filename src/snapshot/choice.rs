@@ -1,5 +1,6 @@
 //! Whether overlay mounts can be had: tried out, because file systems, kernels and containers differ.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -10,13 +11,14 @@ use rustix::{
 };
 
 use super::{SnapshotError, Snapshots, Snapshotter};
-use crate::fsutil::{Dir, set_xattr};
+use crate::fsutil::{Dir, set_xattr, write_atomically};
 
 /// The type that statfs(2) gives of an overlay.
 const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 
 /// Returns why this process cannot have overlay mounts with their writes in the store at `root`; `None` if it can.
-/// A store that is not there is not made: only its place is looked at.
+/// A store that is not there is not made: only its place is looked at. That it works is remembered until the next boot in
+/// `snapshots/tried`, because making and removing directories may take tens of milliseconds on a busy disk.
 pub fn refusal(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotError> {
     let place = root.ancestors().find(|path| path.exists()).unwrap_or(root);
     let stat = rustix::fs::statfs(place).map_err(|error| SnapshotError::io("look at", place)(error.into()))?;
@@ -26,11 +28,26 @@ pub fn refusal(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotE
     if place != root {
         return Ok(None);
     }
+    let tried = root.join("snapshots/tried");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let here = format!("{} {userxattr} {}", boot.trim(), std::fs::metadata(root).map_or(0, |found| found.dev()));
+    if std::fs::read_to_string(&tried).is_ok_and(|known| known == here) {
+        return Ok(None);
+    }
+    let refused = try_out(root, userxattr)?;
+    if refused.is_none() {
+        // If it cannot be written, the next build tries again.
+        let _ = write_atomically(&tried, here.as_bytes());
+    }
+    Ok(refused)
+}
+
+fn try_out(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotError> {
     let scratch = Snapshots::open(root, Snapshotter::Overlay, userxattr)?.scratch()?;
-    let tried = mount(&root.join("snapshots/empty"), scratch.fs(), scratch.work(), userxattr)
+    let mounted = mount(&root.join("snapshots/empty"), scratch.fs(), scratch.work(), userxattr)
         .map_err(|error| format!("an overlay cannot be mounted: {}", std::io::Error::from(error)))
         .and_then(|()| mark(scratch.fs(), userxattr));
-    Ok(tried.err())
+    Ok(mounted.err())
 }
 
 fn mount(lower: &Path, upper: &Path, work: &Path, userxattr: bool) -> rustix::io::Result<()> {
