@@ -15,7 +15,8 @@ test=(
   docker-registry skopeo podman        # a real registry, and strangers who read and copy images
   mmdebstrap                           # makes the Debian base images
   qemu-user-static                     # RUN for another machine
-  uidmap passt                         # builds of an ordinary user: subordinate ids, a network of their own
+  uidmap                               # builds of an ordinary user: subordinate ids
+  passt slirp4netns                    # networks of steps: either program makes them
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
   openssh-client openssh-server        # key agents, repositories behind ssh

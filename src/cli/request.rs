@@ -158,7 +158,8 @@ fn entitlements(typed: &[String], network: Network) -> Result<BTreeSet<Entitleme
     Ok(all)
 }
 
-/// `HOST=IP` or `HOST:IP`; an IPv6 address may stand in brackets; `host-gateway` is kept as it is.
+/// `HOST=IP` or `HOST:IP`; an IPv6 address may stand in brackets. There is no `host-gateway`: a step
+/// has no way to the services of its host.
 fn add_host(text: &str) -> Result<(String, String), UsageError> {
     let malformed = |expected: String| UsageError::malformed("--add-host", text, expected);
     let (host, address) = text
@@ -167,7 +168,12 @@ fn add_host(text: &str) -> Result<(String, String), UsageError> {
         .filter(|(host, _)| !host.is_empty())
         .ok_or_else(|| malformed("bad format for add-host: expected HOST:IP".to_owned()))?;
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    if bare != "host-gateway" && bare.parse::<IpAddr>().is_err() {
+    if bare == "host-gateway" {
+        let why =
+            "unable to derive the IP value for host-gateway: a step has no address of the services of this machine";
+        return Err(malformed(format!("{why}; give one that it can reach, or `--network host`")));
+    }
+    if bare.parse::<IpAddr>().is_err() {
         return Err(malformed(format!("invalid IP address in add-host: `{address}`")));
     }
     Ok((host.to_owned(), bare.to_owned()))

@@ -56,7 +56,11 @@ fn hosts() {
         ("--add-host a=10.0.0.1", r#"[("a", "10.0.0.1")]"#),
         ("--add-host a:::1", r#"[("a", "::1")]"#),
         ("--add-host a=[::1]", r#"[("a", "::1")]"#),
-        ("--add-host a:host-gateway", r#"[("a", "host-gateway")]"#),
+        (
+            "--add-host a:host-gateway",
+            "invalid value `a:host-gateway` for --add-host: unable to derive the IP value for host-gateway: a step has no address \
+             of the services of this machine; give one that it can reach, or `--network host`",
+        ),
         ("--add-host a", "invalid value `a` for --add-host: bad format for add-host: expected HOST:IP"),
         ("--add-host a:b", "invalid value `a:b` for --add-host: invalid IP address in add-host: `b`"),
     ] {

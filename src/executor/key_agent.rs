@@ -52,7 +52,7 @@ impl KeyAgent {
         // Asked first: the helper below cannot tell what it did not find.
         silent(Command::new("ssh-add").arg("-V")).status().map_err(missing("ssh-add"))?;
         let mut command = Command::new(program.path());
-        command.args([sandbox::HELPER, "ssh-agent", "-D", "-a"]).arg(&socket);
+        command.args([sandbox::HELPER, &std::process::id().to_string(), "ssh-agent", "-D", "-a"]).arg(&socket);
         let process = silent(&mut command).spawn().map_err(missing("ssh-agent"))?;
         let mut agent = Self { process, socket, _directory: directory };
         agent.wait()?;

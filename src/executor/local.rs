@@ -1,6 +1,6 @@
 //! One life of a local sandbox: start it, hand on its output, answer it, end it.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,18 +14,16 @@ use rustix::io::Errno;
 
 use super::agent::Served;
 use super::emulation::{self, Emulation};
-use super::network::{Helper, Networks};
-use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream, resolv_conf};
-use crate::sandbox::wire::{self, GO, Report, Reports, Start};
-use crate::sandbox::{self, SandboxSpec, Security, Stubs};
+use super::network::{Connected, resolv_conf};
+use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use crate::sandbox::wire::{self, Report, Reports, Start};
+use crate::sandbox::{self, Connection, SandboxSpec, Stubs};
 
 /// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
 const KILL_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Why there is no outcome.
 pub(super) enum Ended {
-    /// The network helper did not connect, and nothing was executed: another network may do.
-    NetworkFailed,
     /// The command is a program of another machine (its name follows), which the kernel cannot run.
     Foreign(&'static str),
     Error(ExecError),
@@ -34,7 +32,7 @@ pub(super) enum Ended {
 impl Ended {
     pub(super) fn into_error(self) -> ExecError {
         match self {
-            Self::NetworkFailed | Self::Foreign(_) => ExecError::Lost,
+            Self::Foreign(_) => ExecError::Lost,
             Self::Error(error) => error,
         }
     }
@@ -47,7 +45,9 @@ impl Ended {
 /// What sandboxes are made with.
 pub(super) struct Means<'a> {
     pub(super) program: &'a Program,
-    pub(super) networks: &'a Networks,
+    pub(super) network: NetworkUsed,
+    /// The own network, if it is that.
+    pub(super) connected: Option<&'a Connected>,
     /// For programs of other machines.
     pub(super) emulation: Option<&'a Emulation>,
 }
@@ -56,28 +56,18 @@ pub(super) struct Means<'a> {
 pub(super) fn run_once(
     means: &Means<'_>,
     spec: &SandboxSpec,
-    network: NetworkUsed,
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, Ended> {
     let mut session = Session::start(means.program).map_err(Ended::io("start the sandbox"))?;
-    if network == NetworkUsed::Own {
-        session.helper = means.networks.take();
-    }
-    let ended = session.follow(means, spec, network, log, cancel);
+    let ended = session.follow(means, spec, log, cancel);
     session.end();
-    // A command with all capabilities may have left anything in its network.
-    if let (Some(helper), Ok(_) | Err(Ended::Foreign(_)), Security::Sandbox) =
-        (session.helper.take(), &ended, spec.security)
-    {
-        means.networks.give(helper);
-    }
     let cleaned = session.stubs.remove(&spec.rootfs.upper);
     let cleaned = cleaned.map_err(|error| Ended::io("clean the upper directory")(error.into()));
     let (status, cleaned) = (ended?, cleaned?);
     match cleaned.moved.into_iter().next().filter(|_| status.success()) {
         Some(path) => Err(Ended::Error(ExecError::Moved { path: Path::new("/").join(path) })),
-        None => Ok(ExecOutcome { status, network, stubs: cleaned.staying }),
+        None => Ok(ExecOutcome { status, network: means.network, stubs: cleaned.staying }),
     }
 }
 
@@ -87,7 +77,6 @@ struct Session {
     output: Vec<(Stream, OwnedFd)>,
     reports: Reports,
     stubs: Stubs,
-    helper: Option<Helper>,
     served: Vec<Served>,
 }
 
@@ -108,7 +97,7 @@ impl Session {
         output.extend(supervisor.stdout.take().map(|pipe| (Stream::Stdout, pipe.into())));
         output.extend(supervisor.stderr.take().map(|pipe| (Stream::Stderr, pipe.into())));
         let (reports, stubs) = (Reports::default(), Stubs::default());
-        let session = Self { supervisor, socket, output, reports, stubs, helper: None, served: Vec::new() };
+        let session = Self { supervisor, socket, output, reports, stubs, served: Vec::new() };
         for (_, pipe) in &session.output {
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
@@ -119,14 +108,19 @@ impl Session {
         &mut self,
         means: &Means<'_>,
         spec: &SandboxSpec,
-        network: NetworkUsed,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
-        let connection = network.connection(self.helper.is_some());
+        let connection = match means.network {
+            NetworkUsed::None => Connection::None,
+            NetworkUsed::Own => Connection::Joined,
+            NetworkUsed::Host | NetworkUsed::HostInstead(_) => Connection::Host,
+        };
         let mut spec_here = spec.clone();
-        if matches!(network, NetworkUsed::Own | NetworkUsed::None) {
-            spec_here.resolv_conf = spec_here.resolv_conf.as_deref().map(resolv_conf::in_another_network);
+        if connection != Connection::Host {
+            let forwarder = means.connected.map(Connected::name_server);
+            let reachable = |host: String| resolv_conf::in_another_network(&host, forwarder);
+            spec_here.resolv_conf = spec_here.resolv_conf.map(reachable);
         }
         let start = Start { spec: spec_here, connection, emulated: means.emulation.is_some() };
         // A supervisor that dies over it is noticed below.
@@ -136,8 +130,8 @@ impl Session {
             }
             _ => {}
         }
-        if let Some(helper) = &self.helper {
-            let _ = wire::send_descriptor(&self.socket, helper.namespace().as_raw_fd());
+        if let Some(connected) = means.connected {
+            let _ = wire::send_descriptor(&self.socket, connected.namespace().as_raw_fd());
         }
         if let Some(emulation) = means.emulation {
             let _ = wire::send_descriptor(&self.socket, emulation.namespace().as_raw_fd());
@@ -148,7 +142,7 @@ impl Session {
             }
             let talking = self.wait(log, cancel).map_err(Ended::io("wait for the sandbox"))?;
             while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
-                if let Some(status) = self.answer(report, means.program, spec, network, cancel)? {
+                if let Some(status) = self.answer(report, spec)? {
                     // Everything in the sandbox is dead, so what there is to read is there now.
                     self.drain(log).map_err(Ended::io("read the output"))?;
                     return Ok(status);
@@ -194,30 +188,9 @@ impl Session {
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        report: Report,
-        program: &Program,
-        spec: &SandboxSpec,
-        network: NetworkUsed,
-        cancel: &CancelFlag,
-    ) -> Result<Option<ExitStatus>, Ended> {
+    fn answer(&mut self, report: Report, spec: &SandboxSpec) -> Result<Option<ExitStatus>, Ended> {
         match report {
-            Report::Unshared if network == NetworkUsed::Own && self.helper.is_none() => {
-                self.helper = Helper::connect(program, self.supervisor.id(), cancel);
-                if self.helper.is_some() {
-                    // A sandbox that has failed meanwhile has told why.
-                    let _ = self.socket.write_all(&[GO]);
-                }
-            }
-            Report::Unshared => {}
-            Report::Mounted(stubs) => {
-                self.stubs = stubs;
-                // Only now, so that what was created is known.
-                if network == NetworkUsed::Own && self.helper.is_none() {
-                    return Err(Ended::NetworkFailed);
-                }
-            }
+            Report::Mounted(stubs) => self.stubs = stubs,
             Report::Listening { source } => {
                 if let Some(listener) = self.reports.next_descriptor() {
                     self.served.push(Served::start(listener, source).map_err(Ended::io("serve the ssh agent"))?);

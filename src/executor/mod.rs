@@ -13,20 +13,19 @@ mod key_agent;
 mod local;
 mod network;
 mod program;
-mod resolv_conf;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::fsutil::Dir;
-use crate::sandbox::{Isolation, Network, SandboxSpec};
+use crate::sandbox::{Isolation, Network, SandboxSpec, Security};
 
 pub use cancel::CancelFlag;
 use emulation::Emulation;
 pub use key_agent::{KeyAgent, KeyAgentError};
 use local::{Ended, Means};
-use network::Networks;
+use network::{Connected, Networks};
 pub use program::Program;
 
 /// Which output a chunk was written to.
@@ -209,23 +208,10 @@ impl Executor {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
-        let mut network = network::choose(spec.network);
-        if spec.isolation == Isolation::Chroot {
-            network = match spec.network {
-                Network::Default => NetworkUsed::HostInstead("chroot isolation has no other"),
-                Network::Host => NetworkUsed::Host,
-                Network::None => {
-                    let refused = ExecError::io("keep a step from the network without namespaces");
-                    return Err(refused(io::ErrorKind::Unsupported.into()));
-                }
-            };
-        }
-        let mut means = Means { program: &self.program, networks: &self.networks, emulation: None };
-        loop {
-            match local::run_once(&means, spec, network, log, cancel) {
-                Err(Ended::NetworkFailed) if network == NetworkUsed::Own => {
-                    network = NetworkUsed::HostInstead("the network helper `pasta` did not connect");
-                }
+        let (network, connected) = self.network(spec, cancel)?;
+        let mut means = Means { program: &self.program, network, connected: connected.as_ref(), emulation: None };
+        let ended = loop {
+            match local::run_once(&means, spec, log, cancel) {
                 Err(Ended::Foreign(machine)) => {
                     let emulation = match (&means.emulation, self.emulation()) {
                         (None, Ok(emulation)) => Ok(emulation),
@@ -236,10 +222,50 @@ impl Executor {
                     let foreign = |reason| ExecError::Foreign { program: program(), machine, reason };
                     means.emulation = Some(emulation.map_err(foreign)?);
                 }
-                other => return other.map_err(Ended::into_error),
+                other => break other.map_err(Ended::into_error),
             }
             // Nothing was executed yet. The work directory carries the mark of a volatile mount, which refuses a second.
             empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
+        };
+        // A command with all capabilities may have left anything in its network.
+        if let (Some(connected), Ok(_), Security::Sandbox) = (connected, &ended, spec.security) {
+            self.networks.give(connected);
+        }
+        ended
+    }
+
+    /// Whether a network should be connected for a step that will want [`Network::Default`]: then the caller is to have
+    /// [`Executor::connect_ahead`] called at once.
+    pub fn begin_ahead(&self) -> bool {
+        self.networks.begin_ahead()
+    }
+
+    /// Connects a network, so that a step need not wait for that. Blocks, and the thread must live as long as this value,
+    /// as with [`Executor::run`].
+    pub fn connect_ahead(&self, cancel: &CancelFlag) {
+        self.networks.make_ahead(&self.program, cancel);
+    }
+
+    /// Decides what the network of `spec` means on this machine.
+    fn network(
+        &self,
+        spec: &SandboxSpec,
+        cancel: &CancelFlag,
+    ) -> Result<(NetworkUsed, Option<Connected>), ExecError> {
+        match (spec.network, spec.isolation) {
+            (Network::Host, _) => Ok((NetworkUsed::Host, None)),
+            (Network::Default, Isolation::Chroot) => {
+                Ok((NetworkUsed::HostInstead("chroot isolation has no other"), None))
+            }
+            (Network::None, Isolation::Chroot) => {
+                let refused = ExecError::io("keep a step from the network without namespaces");
+                Err(refused(io::ErrorKind::Unsupported.into()))
+            }
+            (Network::None, _) => Ok((NetworkUsed::None, None)),
+            (Network::Default, _) => match self.networks.take(&self.program, cancel) {
+                Ok(connected) => Ok((NetworkUsed::Own, Some(connected))),
+                Err(reason) => Ok((NetworkUsed::HostInstead(reason), None)),
+            },
         }
     }
 

@@ -100,6 +100,7 @@ pub(super) async fn perform(
     step: &Step,
     vertex: VertexId,
     inputs: &Inputs,
+    leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
     let layers_below = inputs.layers(op.parent);
     let below = if op.link { Vec::new() } else { inputs.chain(op.parent) };
@@ -128,6 +129,7 @@ pub(super) async fn perform(
         remember_layers(&record)?;
         return Ok(on_top(layers_below, &record, true));
     }
+    worker.connect_ahead(leads_to_network);
     let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(layers_below, vertex).await?) };
     let mut fetched = Vec::new();
     for remote in known {

@@ -122,6 +122,7 @@ pub(super) async fn perform(
     step: &Step,
     vertex: VertexId,
     inputs: &Inputs,
+    leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
     let below = inputs.layers(op.parent);
     let nothing_read = Bound::new();
@@ -137,6 +138,7 @@ pub(super) async fn perform(
         worker.remember_again(&by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
+    worker.connect_ahead(leads_to_network);
     worker.materialize(below, vertex).await?;
     for mount in &op.mounts {
         match &mount.kind {

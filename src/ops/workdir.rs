@@ -41,12 +41,14 @@ pub(super) async fn perform(
     step: &Step,
     vertex: VertexId,
     inputs: &Inputs,
+    leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
     let facts = Facts { op, below: inputs.chain(op.parent) };
     let below = inputs.layers(op.parent);
     if let Some(record) = worker.recall(step, &facts) {
         return Ok(on_top(below, &record, true));
     }
+    worker.connect_ahead(leads_to_network);
     let view = worker.view(below, vertex).await?;
     let (task_worker, task_op) = (worker.clone(), op.clone());
     let made = blocking(move || {

@@ -130,18 +130,29 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Does one step, or finds that it was done before.
+    /// Does one step, or finds that it was done before. `leads_to_network` says that it is, or is needed by, a RUN with the
+    /// default network.
     pub async fn run_step(
         self: &Arc<Self>,
         step: &Step,
         vertex: VertexId,
         inputs: &Inputs,
+        leads_to_network: bool,
     ) -> Result<StepResult, OpError> {
+        let ahead = leads_to_network;
         match &step.op {
             Op::Image(image) => Ok(layers::of_image(image)),
-            Op::Run(run) => super::run::perform(self, run, step, vertex, inputs).await,
-            Op::Copy(copy) => super::copy_step::perform(self, copy, step, vertex, inputs).await,
-            Op::Workdir(workdir) => super::workdir::perform(self, workdir, step, vertex, inputs).await,
+            Op::Run(run) => super::run::perform(self, run, step, vertex, inputs, ahead).await,
+            Op::Copy(copy) => super::copy_step::perform(self, copy, step, vertex, inputs, ahead).await,
+            Op::Workdir(workdir) => super::workdir::perform(self, workdir, step, vertex, inputs, ahead).await,
+        }
+    }
+
+    /// Begins to connect a network when a step that is not cached leads to a RUN that will need one. Does not wait.
+    pub(super) fn connect_ahead(self: &Arc<Self>, leads_to_network: bool) {
+        if leads_to_network && self.executor.begin_ahead() {
+            let worker = self.clone();
+            tokio::task::spawn_blocking(move || worker.executor.connect_ahead(&worker.cancel));
         }
     }
 

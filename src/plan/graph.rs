@@ -62,6 +62,17 @@ impl StepGraph {
         places
     }
 
+    /// Returns for each step whether `wanted` says yes to it or to a step that needs it.
+    pub fn leading_to(&self, wanted: impl Fn(&Op) -> bool) -> Vec<bool> {
+        let mut leads: Vec<bool> = self.steps.iter().map(|step| wanted(&step.op)).collect();
+        for (index, step) in self.steps.iter().enumerate().rev() {
+            for input in step.op.inputs() {
+                leads[input.index()] |= leads[index];
+            }
+        }
+        leads
+    }
+
     /// Returns the steps that made the layers of a filesystem, bottom first.
     pub fn chain(&self, root: Root) -> Vec<StepId> {
         let mut chain: Vec<StepId> = std::iter::successors(root, |id| self.step(*id).op.parent()).collect();

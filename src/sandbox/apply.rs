@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use super::mounts::{self, Files, Writable};
 use super::plan::{Limits, SetupStep};
 use super::seccomp::{self, Purpose};
 use super::target::{Links, PlaceKind, Root};
-use super::wire::{self, GO, Report};
+use super::wire::{self, Report};
 use super::{credentials, ids, system};
 use crate::fsutil::Owners;
 
@@ -177,7 +176,6 @@ impl Sandbox {
             SetupStep::SessionKeyring => Ok(system::join_session_keyring()?),
             SetupStep::Session => Ok(rustix::process::setsid().map(drop)?),
             SetupStep::ProcessDefaults => set_process_defaults(),
-            SetupStep::AwaitNetwork => self.await_network(),
             SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
             SetupStep::SystemCallFilter(purpose) => self.load_filter(*purpose),
             SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
@@ -364,12 +362,6 @@ impl Sandbox {
         }
         let asking = ids::load_filter(&program)?;
         Ok(wire::send_descriptor(&self.supervisor, asking.as_raw_fd())?)
-    }
-
-    fn await_network(&mut self) -> Done {
-        let mut byte = [0];
-        self.socket.read_exact(&mut byte)?;
-        if byte == [GO] { Ok(()) } else { Err(Errno::CANCELED.into()) }
     }
 }
 

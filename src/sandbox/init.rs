@@ -37,7 +37,6 @@ pub(super) fn supervise() -> io::Result<()> {
     if let Err(refused) = sandbox.apply(&first) {
         return wire::send(&mut socket, &failed(&first, refused));
     }
-    wire::send(&mut socket, &Report::Unshared)?;
     let (alive, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     match system::fork()? {
         Some(child) => {
@@ -118,9 +117,16 @@ fn is_hung_up(fd: &OwnedFd, wanted: PollFlags) -> io::Result<bool> {
     Ok(polled[0].revents().intersects(PollFlags::HUP | wanted))
 }
 
-/// Becomes the command given by `arguments`, which dies with the thread of the executor that started it.
+/// Becomes the command given by `arguments`, behind the number of the executor's process; it dies with the thread that
+/// started it.
 pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let executor = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
+    // It may have died before the wish was known.
+    let parent = rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
+    if executor.to_str() != Some(parent.to_string().as_str()) {
+        return Ok(());
+    }
     let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
     Err(std::process::Command::new(program).args(arguments).exec())
 }

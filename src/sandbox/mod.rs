@@ -53,7 +53,8 @@ pub(crate) use target::Stubs;
 
 /// The private first argument of a supervisor.
 pub(crate) const INIT: &str = "kiln-sandbox-init";
-/// The private first argument of a helper, which dies with the thread that started it: what follows is its command.
+/// The private first argument of a helper, which dies with the thread that started it: what follows is the number of the
+/// process that has that thread, and the helper's command.
 pub(crate) const HELPER: &str = "kiln-sandbox-helper";
 
 /// Becomes the init of a sandbox, or another helper process of this room, if this process was started as
@@ -75,6 +76,13 @@ pub fn init_if_requested() {
     };
     // The builder tells the user, from what it was told or not told; there is nobody here to print to.
     std::process::exit(i32::from(ended.is_err()));
+}
+
+/// Gives this thread a network namespace of its own with a loopback device, and returns that.
+pub(crate) fn enter_new_network() -> std::io::Result<std::fs::File> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+    system::bring_loopback_up()?;
+    std::fs::File::open("/proc/thread-self/ns/net")
 }
 
 /// Returns a detached read-only mount of the file at `path`.

@@ -17,9 +17,7 @@ use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, chroot
 pub(crate) enum Connection {
     /// A network namespace with loopback only.
     None,
-    /// A network namespace that the executor connects; the command waits for it.
-    Helper,
-    /// A connected network namespace that an earlier sandbox of this builder had; the executor hands it over.
+    /// A connected network namespace, which the executor hands over.
     Joined,
     /// No network namespace.
     Host,
@@ -96,8 +94,6 @@ pub(super) enum SetupStep {
     ProcessDefaults,
     /// Gives standard output and error to the user, and nothing to standard input.
     StandardStreams { uid: u32 },
-    /// Waits until the executor has connected the network.
-    AwaitNetwork,
     /// Loads the system call filter, and hands what it asks on to the supervisor.
     SystemCallFilter(Purpose),
     /// Drops all other capabilities from the bounding set.
@@ -161,7 +157,7 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -> Vec<SetupStep> {
     if spec.isolation == Isolation::Chroot {
         let mut steps = chroot::setup(spec);
-        process(spec, Connection::Host, false, &mut steps);
+        process(spec, false, &mut steps);
         return steps;
     }
     let own_network = connection != Connection::Host;
@@ -188,7 +184,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
     steps.push(SetupStep::Pivot);
     steps.push(SetupStep::WorkingDirectory(spec.cwd.clone()));
     steps.push(SetupStep::TellMounted);
-    process(spec, connection, emulated, &mut steps);
+    process(spec, emulated, &mut steps);
     steps
 }
 
@@ -197,7 +193,7 @@ fn root(rootfs: &Rootfs) -> SetupStep {
     if lowers.is_empty() { SetupStep::RootDirectory(upper) } else { SetupStep::Root { lowers, upper, work, userxattr } }
 }
 
-fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &mut Vec<SetupStep>) {
+fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
     let confined = spec.security == Security::Sandbox;
     let capabilities = match (confined, spec.isolation) {
         (false, _) => ALL_CAPABILITIES,
@@ -209,10 +205,6 @@ fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &m
     // Everything is mounted and named; from here on only rights over this process itself are needed.
     if emulated {
         steps.push(SetupStep::JoinEmulator);
-    }
-    // While the socket is still known, and before the right to change owners is gone.
-    if connection == Connection::Helper {
-        steps.push(SetupStep::AwaitNetwork);
     }
     steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
     if confined || spec.single_id {
@@ -342,7 +334,7 @@ impl fmt::Display for SetupStep {
             Self::Unshare { network } => {
                 write!(f, "unshare mount pid ipc uts cgroup{}", if *network { " network" } else { "" })
             }
-            Self::JoinNetwork => f.write_str("join the network namespace of an earlier sandbox"),
+            Self::JoinNetwork => f.write_str("join the connected network namespace"),
             Self::PrivateMounts => f.write_str("make mounts private"),
             Self::RootDirectory(path) => write!(f, "mount {} as root", path.display()),
             Self::Root { lowers, upper, work, userxattr } => {
@@ -381,7 +373,6 @@ impl fmt::Display for SetupStep {
             Self::Session => f.write_str("start a session"),
             Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
             Self::StandardStreams { uid } => write!(f, "give standard streams to {uid}"),
-            Self::AwaitNetwork => f.write_str("wait for the network"),
             Self::SystemCallFilter(Purpose { confined, single_id }) => {
                 let asks = if *single_id { " that asks about ids" } else { "" };
                 let refuses = if *confined { "" } else { " that refuses nothing" };
@@ -443,7 +434,7 @@ mod tests {
 
     #[test]
     fn plan_of_root() {
-        check("root", &spec(), Connection::Helper, false);
+        check("root", &spec(), Connection::Joined, false);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What executor and sandbox say to each other over the socket.
 //!
-//! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`], and
-//! perhaps one [`GO`] byte later, or at once namespaces to join (of network and emulators); the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a descriptor.
+//! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`] and the
+//! namespaces to join (of network and emulators); the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a
+//! descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,9 +15,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::SandboxSpec;
 use super::plan::Connection;
 use super::target::Stubs;
-
-/// Sent by the executor when the network of the sandbox is connected.
-pub(crate) const GO: u8 = b'g';
 
 /// No report is near this long; a longer one is a mistake on the way.
 const LONGEST_REPORT: usize = 16 << 20;
@@ -32,8 +30,6 @@ pub(crate) struct Start {
 /// What the sandbox tells.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum Report {
-    /// The namespaces are there; the network namespace can be connected now.
-    Unshared,
     /// A socket is listening, its descriptor comes along; connections are to be carried to `source`.
     Listening { source: PathBuf },
     /// Everything is mounted; this was created to mount on.
@@ -67,7 +63,7 @@ pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &
 pub(crate) fn send_descriptor(socket: &UnixStream, fd: RawFd) -> io::Result<()> {
     let passed = [fd];
     let control = [ControlMessage::ScmRights(&passed)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[GO])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::state::{Completion, Engine};
 use crate::diag::chain;
 use crate::ops::{Inputs, OpError, StepResult, Worker};
-use crate::plan::{StepGraph, StepId};
+use crate::plan::{Op, RunNetwork, StepGraph, StepId};
 use crate::progress::{Event, Outcome, VertexId};
 
 /// How long running steps may take to notice that the build stops. What does not, for example a thread that reads a
@@ -42,6 +42,7 @@ pub async fn solve(
     let inputs: Vec<Vec<usize>> =
         graph.steps.iter().map(|step| step.op.inputs().iter().map(|input| input.index()).collect()).collect();
     announce(graph, worker, &vertex);
+    let to_network = graph.leading_to(|op| matches!(op, Op::Run(run) if run.network == RunNetwork::Default));
     let mut engine = Engine::new(&inputs);
     let mut results: Vec<Option<Arc<StepResult>>> = vec![None; graph.steps.len()];
     let mut tasks: JoinSet<Result<StepResult, OpError>> = JoinSet::new();
@@ -54,8 +55,8 @@ pub async fn solve(
             let id = step_id(index);
             worker.sink.event(Event::Started(vertex(id)));
             let inputs = Inputs::of(graph.step(id), &results);
-            let (graph, worker, vertex) = (graph.clone(), worker.clone(), vertex(id));
-            let task = tasks.spawn(async move { worker.run_step(graph.step(id), vertex, &inputs).await });
+            let (graph, worker, vertex, ahead) = (graph.clone(), worker.clone(), vertex(id), to_network[index]);
+            let task = tasks.spawn(async move { worker.run_step(graph.step(id), vertex, &inputs, ahead).await });
             running.insert(task.id(), index);
         }
         if worker.cancel.is_cancelled() && deadline.is_none() {

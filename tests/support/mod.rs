@@ -16,6 +16,7 @@ pub mod http;
 pub mod image;
 pub mod kiln;
 pub mod leftovers;
+pub mod machine;
 pub mod registry;
 pub mod repository;
 pub mod ssh;

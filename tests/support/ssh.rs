@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::registry::free_address;
 use super::tool;
+use super::user::User;
 
 /// A running server with keys of its own. It ends with this value, or with the thread that started it.
 pub struct SshServer {
@@ -124,8 +125,17 @@ pub struct SshAgent {
 impl SshAgent {
     /// Starts an agent that has `key`.
     pub fn start(key: &Path) -> Self {
+        Self::run(tool::tool("ssh-agent"), super::scratch(), key)
+    }
+
+    /// Starts the agent of another user; it speaks to that user and to root.
+    pub fn of(user: &User, key: &Path) -> Self {
         let scratch = super::scratch();
-        let mut command = tool::tool("ssh-agent");
+        user.give(scratch.path());
+        Self::run(user.command(&tool::find("ssh-agent").expect("ssh-agent is installed")), scratch, key)
+    }
+
+    fn run(mut command: Command, scratch: tempfile::TempDir, key: &Path) -> Self {
         command.args(["-D", "-a"]).arg(scratch.path().join("agent")).stdout(Stdio::null());
         let agent = Self { child: command.spawn().expect("ssh-agent starts"), scratch };
         let is_there = (0..500).any(|_| {

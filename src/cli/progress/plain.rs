@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One vertex speaks at a time, under its heading. The others' lines are held until it ends, or until it has
-//! been silent, or has spoken alone for long enough; a vertex that ends is shown at once.
+//! been silent, or has spoken alone for long enough; a vertex that ends, or that has much to say, is shown at once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +25,10 @@ use crate::progress::{Event, Outcome, Place, VertexId};
 const SILENCE: Duration = Duration::from_millis(500);
 /// How long the speaker may go on while others wait.
 const TURN: Duration = Duration::from_secs(5);
+/// The most that is held of a vertex, in bytes.
+const MOST_HELD: usize = 1 << 20;
+/// What a line costs beside its text, in bytes.
+const LINE: usize = 64;
 /// How often an unfinished part is shown again.
 const PART_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -34,12 +38,18 @@ pub(super) struct Plain {
     vertices: Vertices,
     lines: BTreeMap<VertexId, Lines>,
     /// Lines of vertices that do not speak now.
-    held: BTreeMap<VertexId, Vec<String>>,
+    held: BTreeMap<VertexId, Held>,
     /// When a part of a vertex began, and was last shown.
     parts: BTreeMap<(VertexId, String), (Duration, Duration)>,
     tails: Tails,
     speaker: Option<Speaker>,
     anything_shown: bool,
+}
+
+#[derive(Default)]
+struct Held {
+    lines: Vec<String>,
+    bytes: usize,
 }
 
 struct Speaker {
@@ -69,8 +79,10 @@ impl Plain {
         }
         match &self.speaker {
             Some(speaker) if speaker.id != id => {
-                self.held.entry(id).or_default().extend(lines);
-                self.take_turns(at)
+                let held = self.held.entry(id).or_default();
+                held.bytes += lines.iter().map(|line| line.len() + LINE).sum::<usize>();
+                held.lines.extend(lines);
+                if held.bytes > MOST_HELD { self.speak(at, id) } else { self.take_turns(at) }
             }
             _ => {
                 self.speak(at, id)?;
@@ -97,7 +109,7 @@ impl Plain {
         writeln!(self.out, "#{number} {}", self.vertices.get(id).name)?;
         self.speaker = Some(Speaker { id, since: at, last: at });
         let held = self.held.remove(&id).unwrap_or_default();
-        self.write(id, &held)
+        self.write(id, &held.lines)
     }
 
     fn write(&mut self, id: VertexId, lines: &[String]) -> io::Result<()> {

@@ -5,8 +5,8 @@
 //! {"logs":[{"vertex":"sha256:..","stream":1,"data":"<base64>","timestamp":".."}]}
 //! ```
 //!
-//! Shapes and field names are those of `client.SolveStatus` of moby/buildkit. Logs are the raw bytes: what reads
-//! this is a program.
+//! Shapes and field names are those of `client.SolveStatus` of moby/buildkit. Logs are the raw bytes, up to the limit of a
+//! vertex: what reads this is a program.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use super::text::{CLIPPED, VERTEX_LIMIT};
 use super::vertices::Vertices;
 use super::{Printer, Writer, summary};
 use crate::diag::Diagnostic;
@@ -120,12 +121,15 @@ pub(super) struct RawJson {
     vertices: Vertices,
     digests: BTreeMap<VertexId, Digest>,
     parts: BTreeMap<(VertexId, String), Duration>,
+    /// Bytes of log of each vertex.
+    logged: BTreeMap<VertexId, usize>,
 }
 
 impl RawJson {
     /// Times of events are counted from `start`.
     pub(super) fn new(out: Writer, start: Timestamp) -> Self {
-        Self { out, start, vertices: Vertices::default(), digests: BTreeMap::new(), parts: BTreeMap::new() }
+        let (vertices, digests, parts) = (Vertices::default(), BTreeMap::new(), BTreeMap::new());
+        Self { out, start, vertices, digests, parts, logged: BTreeMap::new() }
     }
 
     fn time(&self, at: Duration) -> String {
@@ -160,10 +164,12 @@ impl RawJson {
         VertexJson { digest, inputs, name, started, completed, cached: outcome == Some(Outcome::Cached), error }
     }
 
-    fn status(&mut self, at: Duration, event: Event) -> SolveStatus {
+    /// `None` when there is nothing to say any more.
+    fn status(&mut self, at: Duration, event: Event) -> Option<SolveStatus> {
         let mut status = SolveStatus::default();
         match event {
-            Event::Isolation(_) => {}
+            // The format has no place for it.
+            Event::Isolation(_) => return None,
             Event::Added { id, name, inputs } => {
                 self.vertices.add(id, name, inputs);
                 status.vertexes.push(self.vertex(id));
@@ -177,6 +183,12 @@ impl RawJson {
                 status.vertexes.push(self.vertex(id));
             }
             Event::Log { id, stream, data } => {
+                let logged = self.logged.entry(id).or_default();
+                if *logged > VERTEX_LIMIT {
+                    return None;
+                }
+                *logged += data.len();
+                let data = if *logged > VERTEX_LIMIT { format!("{CLIPPED}\n").into_bytes() } else { data };
                 let stream = if stream == Stream::Stdout { 1 } else { 2 };
                 let data = STANDARD.encode(data);
                 status.logs.push(LogJson { vertex: self.digest(id), stream, data, timestamp: self.time(at) });
@@ -197,7 +209,7 @@ impl RawJson {
                 status.warnings.push(WarningJson { level: 1, short, ..WarningJson::default() });
             }
         }
-        status
+        Some(status)
     }
 }
 
@@ -240,11 +252,7 @@ fn rule_url(name: &str) -> String {
 
 impl Printer for RawJson {
     fn event(&mut self, at: Duration, event: Event) -> io::Result<()> {
-        if matches!(event, Event::Isolation(_)) {
-            // The format has no place for it.
-            return Ok(());
-        }
-        let status = self.status(at, event);
+        let Some(status) = self.status(at, event) else { return Ok(()) };
         let mut line = serde_json::to_vec(&status)?;
         line.push(b'\n');
         self.out.write_all(&line)

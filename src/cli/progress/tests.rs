@@ -317,3 +317,24 @@ fn the_mode_follows_flags_environment_and_terminal() {
         assert_eq!(chosen(typed, quiet, terminal, word), want);
     }
 }
+
+#[test]
+fn plain_holds_little_of_a_step_that_floods() {
+    let flood = "\n".repeat(32 << 10);
+    let mut recording =
+        vec![(0, added(1, "one")), (0, added(2, "two")), (0, started(1)), (0, started(2)), (1, log(1, "first\n"))];
+    recording.push((2, log(2, &flood)));
+    let text = plain(recording);
+    // It spoke before its turn: the first one is told to wait.
+    assert!(text.contains("#1 ...\n\n#2 two\n#2 0.002 \n"), "{}", &text[..200]);
+}
+
+#[test]
+fn raw_json_of_a_step_is_bounded() {
+    let chunk = "x".repeat(1 << 20);
+    let mut recording = vec![(0, added(1, "one")), (0, started(1))];
+    recording.extend((0..100).map(|_| (1, log(1, &chunk))));
+    let now = Timestamp { seconds: 0, nanoseconds: 0 };
+    let text = printed(|out| Box::new(rawjson::RawJson::new(out, now)), recording);
+    assert_eq!(text.matches("\"logs\"").count(), 65);
+}

@@ -6,8 +6,14 @@
 /// The longest line shown, in bytes; the rest of it is dropped.
 const LINE_LIMIT: usize = 16 << 10;
 
+/// What a line costs beside its text: its number, its time and its end.
+const LINE_COST: usize = 16;
+
 /// The most that is shown of one vertex, in bytes; a build that logs more is told so once.
 pub(super) const VERTEX_LIMIT: usize = 64 << 20;
+
+/// Says that it was reached.
+pub(super) const CLIPPED: &str = "[output clipped, log limit 64MiB reached]";
 
 /// Cuts a stream of bytes into clean lines.
 #[derive(Debug, Default)]
@@ -48,10 +54,10 @@ impl Lines {
         if self.full {
             return None;
         }
-        self.given += line.len() + 1;
+        self.given += line.len() + LINE_COST;
         if self.given > VERTEX_LIMIT {
             self.full = true;
-            return Some(format!("[output clipped, log limit {}MiB reached]", VERTEX_LIMIT >> 20));
+            return Some(CLIPPED.to_owned());
         }
         Some(line)
     }

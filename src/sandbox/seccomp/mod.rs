@@ -119,8 +119,7 @@ fn watched(watch: Watch) -> Program {
 /// What to do about numbers that are higher than all known ones.
 fn unknown(abi: Abi) -> Program {
     let private: &[u32] = if abi == Abi::Arm { &ARM_PRIVATE } else { &[] };
-    let mut program: Program =
-        private.iter().flat_map(|number| [jump(BPF_JEQ, *number, 0, 1), allow()]).collect();
+    let mut program: Program = private.iter().flat_map(|number| [jump(BPF_JEQ, *number, 0, 1), allow()]).collect();
     program.push(refuse(libc::ENOSYS));
     program
 }

@@ -76,7 +76,8 @@ fn the_verdict_of_every_call_is_that_of_the_profile() {
 fn the_table_names_calls_by_the_numbers_they_have() {
     let calls = profile();
     for (name, numbers) in REFUSED {
-        let known = calls.iter().find(|(known, ..)| known == name).map(|(.., numbers)| numbers.map(|n| n.unwrap_or(NONE)));
+        let known =
+            calls.iter().find(|(known, ..)| known == name).map(|(.., numbers)| numbers.map(|n| n.unwrap_or(NONE)));
         assert_eq!(known, Some(*numbers), "{name}");
     }
 }

@@ -1,0 +1,102 @@
+//! Connected network namespaces that no step uses just now.
+//!
+//! Connecting one takes longer than all the rest of a small step, so the first is made while the step's filesystem is, and
+//! each is kept for later steps. What ran in one is dead before it comes back here, and had no right to change it.
+
+use std::fs::File;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Connected, TOOLS, Tool};
+use crate::executor::{CancelFlag, Program};
+
+/// How long a step waits for the one that is made ahead; a tool that does not connect is given up sooner.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// The namespaces of one executor.
+#[derive(Default)]
+pub(in crate::executor) struct Networks {
+    state: Mutex<State>,
+    /// The one being made ahead is there, or will not be.
+    made: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Connected>,
+    /// One is being made that no step waits for yet.
+    is_making: bool,
+    /// Tools that failed once: they would again, and each time that takes a while.
+    failed: Vec<&'static str>,
+}
+
+impl Networks {
+    /// Whether one should be made ahead: then [`Networks::take`] waits for [`Networks::make_ahead`].
+    pub(in crate::executor) fn begin_ahead(&self) -> bool {
+        let mut state = self.state();
+        let wanted = !state.is_making && state.idle.is_empty();
+        state.is_making |= wanted;
+        wanted
+    }
+
+    /// Makes one for the next step that needs one.
+    pub(in crate::executor) fn make_ahead(&self, starter: &Program, cancel: &CancelFlag) {
+        let made = self.make(starter, cancel);
+        let mut state = self.state();
+        state.is_making = false;
+        state.idle.extend(made.ok());
+        self.made.notify_all();
+    }
+
+    /// Takes one whose tool still runs, or makes one. The error says why there is none.
+    pub(in crate::executor) fn take(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, &'static str> {
+        let is_coming = |state: &mut State| state.is_making && state.idle.is_empty();
+        let waited = self.made.wait_timeout_while(self.state(), PATIENCE, is_coming);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        while let Some(mut connected) = state.idle.pop() {
+            if connected.is_running() {
+                return Ok(connected);
+            }
+        }
+        drop(state);
+        self.make(starter, cancel)
+    }
+
+    /// Gives one back.
+    pub(in crate::executor) fn give(&self, connected: Connected) {
+        self.state().idle.push(connected);
+    }
+
+    fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, &'static str> {
+        if !can_open_tun() {
+            return Err("/dev/net/tun cannot be opened");
+        }
+        let installed: Vec<_> = TOOLS.into_iter().filter(|tool| tool.path().is_some()).collect();
+        if installed.is_empty() {
+            return Err("neither of the programs `pasta` and `slirp4netns` is installed");
+        }
+        installed
+            .into_iter()
+            .find_map(|tool| self.try_tool(tool, starter, cancel))
+            .ok_or("no network helper connected (of `pasta` and `slirp4netns`, what is installed)")
+    }
+
+    fn try_tool(&self, tool: &'static Tool, starter: &Program, cancel: &CancelFlag) -> Option<Connected> {
+        if cancel.is_cancelled() || self.state().failed.contains(&tool.name) {
+            return None;
+        }
+        let made = Connected::make(starter, tool, cancel);
+        if made.is_none() && !cancel.is_cancelled() {
+            self.state().failed.push(tool.name);
+        }
+        made
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn can_open_tun() -> bool {
+    File::options().read(true).write(true).open("/dev/net/tun").is_ok()
+}
