@@ -138,9 +138,7 @@ impl Sandbox {
             SetupStep::Root { lowers, upper, work, userxattr } => self.mount_root(lowers, upper, work, *userxattr),
             SetupStep::Filesystem { kind, target, options, limits } => {
                 let mount = mounts::filesystem(kind, options, *limits)?;
-                // A place below `/dev` is on the file system that was just mounted there.
-                let links = if is_standard(target) { Links::Refused } else { Links::Followed };
-                self.attach(mount, target, PlaceKind::Directory, links)
+                self.attach(mount, target, PlaceKind::Directory, links_to(target))
             }
             SetupStep::Node { path, major, minor } => self.make_node(path, *major, *minor),
             SetupStep::Link { path, text } => {
@@ -266,7 +264,7 @@ impl Sandbox {
         }
         let kind = mounts::kind_of(&opened)?;
         let mount = mounts::clone(opened, limits).map_err(at(source))?;
-        self.attach(mount, target, kind, Links::Followed)
+        self.attach(mount, target, kind, links_to(target))
     }
 
     fn mount_layers(
@@ -373,8 +371,10 @@ const SOCKET: Limits = Limits { readonly: false, nosuid: true, nodev: true, noex
 /// A device that covers a file must stay one.
 const NULL: Limits = Limits { readonly: true, nosuid: true, nodev: false, noexec: true };
 
-fn is_standard(target: &Path) -> bool {
-    ["/proc", "/sys", "/dev"].iter().any(|standard| target == Path::new(standard))
+/// A place below `/dev` is on the file system that was just mounted there.
+fn links_to(target: &Path) -> Links {
+    let is_standard = ["/proc", "/sys", "/dev"].iter().any(|standard| target == Path::new(standard));
+    if is_standard { Links::Refused } else { Links::Followed }
 }
 
 fn unshare(network: bool) -> Done {
