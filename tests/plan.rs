@@ -37,6 +37,7 @@ fn options(text: &str) -> Options {
         network: RunNetwork::Default,
         allow_network_host: false,
         allow_insecure: false,
+        devices: Vec::new(),
         add_hosts: Vec::new(),
         no_cache: NoCache::Never,
         ignore: None,

@@ -1,6 +1,7 @@
 //! One build, from request to outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use super::load::{Loaded, load};
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
-    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, FailureKind, StepCounts, assemble, epoch,
-    outputs, platforms,
+    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, StepCounts,
+    assemble, epoch, outputs, platforms,
 };
 use crate::context::Source;
 use crate::diag::Diagnostic;
@@ -25,7 +26,7 @@ use crate::executor::{CancelFlag, Executor};
 use crate::export::{Image, MediaTypes, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
-use crate::ops::{Settings, Worker};
+use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Settings, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::sandbox::Isolation;
@@ -87,6 +88,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 fn canceled() -> BuildFailure {
     BuildFailure::new(FailureKind::Canceled, "the build was canceled")
+}
+
+/// The devices of the command line are the user's own choice.
+fn allowed_devices(request: &BuildRequest) -> AllowedDevices {
+    let of_one = |allowed: &Entitlement| match allowed {
+        Entitlement::Device(name) => Some(name.clone()),
+        _ => None,
+    };
+    let names = request.allow.iter().filter_map(of_one).chain(request.devices.iter().cloned()).collect();
+    AllowedDevices { all: request.allow.contains(&Entitlement::Devices), names }
 }
 
 /// What tells two warnings apart: place, code and message.
@@ -205,6 +216,7 @@ impl Build<'_> {
         dockerfile::frontend::check(sources, main, frontend.map(|(_, value)| value.as_str()))
             .map_err(|error| super::failure::diagnostics(vec![error]))?;
         let mut parsed = dockerfile::parse(sources, main);
+        dockerfile::frontend::check_devices(sources, main, frontend.map(|(_, value)| value.as_str()), &mut parsed);
         let first_trigger = sources.next_id();
         call::check_options(self.request, &mut parsed)?;
         let file = parsed.file;
@@ -323,6 +335,8 @@ impl Build<'_> {
                     _ => Isolation::Namespaces,
                 },
                 user_namespace: request.entered.user_namespace,
+                devices: allowed_devices(request),
+                device_directories: DEVICE_DIRECTORIES.map(PathBuf::from).to_vec(),
             },
             sink: self.sink.clone(),
             cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,

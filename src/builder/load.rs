@@ -166,6 +166,7 @@ impl Loaded {
             },
             allow_network_host: request.allow.contains(&Entitlement::NetworkHost),
             allow_insecure: request.allow.contains(&Entitlement::SecurityInsecure),
+            devices: request.devices.clone(),
             add_hosts: request.add_hosts.clone(),
             no_cache: match &request.no_cache {
                 NoCache::Never => plan::NoCache::Never,

@@ -44,7 +44,9 @@ pub struct BuildRequest {
     pub network: Network,
     /// Privileges a Dockerfile may ask for.
     pub allow: BTreeSet<Entitlement>,
-    /// Lines for `/etc/hosts` of each `RUN`: name, and address or `host-gateway`; in the order given.
+    /// Devices of each `RUN`, by the names their vendors gave them; they are allowed as well.
+    pub devices: Vec<String>,
+    /// Lines for `/etc/hosts` of each `RUN`: name and address; in the order given.
     pub add_hosts: Vec<(String, String)>,
     /// Platforms to build for, in the order given; empty is the platform of this machine.
     pub platforms: Vec<Platform>,
@@ -212,12 +214,16 @@ pub enum Network {
 }
 
 /// A privilege a Dockerfile may ask for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Entitlement {
     /// `network.host`: `RUN --network=host`.
     NetworkHost,
     /// `security.insecure`: `RUN --security=insecure`.
     SecurityInsecure,
+    /// `device`: every device that `RUN --device` asks for.
+    Devices,
+    /// `device=NAME`: that one.
+    Device(String),
 }
 
 /// Which steps must run although the cache holds their result.

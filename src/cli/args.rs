@@ -163,7 +163,10 @@ pub(super) struct BuildArguments {
     /// Line for /etc/hosts
     #[arg(long, value_name = "HOST:IP", help_heading = "Steps")]
     pub(super) add_host: Vec<String>,
-    /// Privilege the Dockerfile may use: network.host or security.insecure
+    /// Device of every RUN, by its CDI name
+    #[arg(long, value_name = "VENDOR/CLASS=NAME", help_heading = "Steps")]
+    pub(super) device: Vec<String>,
+    /// Privilege the Dockerfile may use: network.host, security.insecure, device, device=NAME
     #[arg(long, value_name = "PRIVILEGE", value_delimiter = ',', help_heading = "Steps")]
     pub(super) allow: Vec<String>,
     /// How steps are isolated: default, or chroot, which does NOT isolate them, for root where there are no namespaces

@@ -43,6 +43,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         ssh,
         network,
         allow: entitlements(&typed.allow, network)?,
+        devices: typed.device.clone(),
         add_hosts: typed.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
         platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
@@ -149,7 +150,14 @@ fn entitlements(typed: &[String], network: Network) -> Result<BTreeSet<Entitleme
     let one = |text: &String| match text.as_str() {
         "network.host" => Ok(Entitlement::NetworkHost),
         "security.insecure" => Ok(Entitlement::SecurityInsecure),
-        other => Err(UsageError::malformed("--allow", other, "expected network.host or security.insecure")),
+        "device" => Ok(Entitlement::Devices),
+        other => match other.strip_prefix("device=").filter(|name| !name.is_empty()) {
+            Some(name) => Ok(Entitlement::Device(name.strip_prefix("name=").unwrap_or(name).to_owned())),
+            None => {
+                let expected = "expected network.host, security.insecure, device or device=NAME";
+                Err(UsageError::malformed("--allow", other, expected))
+            }
+        },
     };
     let mut all: BTreeSet<Entitlement> = typed.iter().map(one).collect::<Result<_, _>>()?;
     if network == Network::Host {

@@ -77,7 +77,10 @@ fn networks_and_privileges() {
         ("--network host", "Host {NetworkHost}"),
         ("--allow network.host,security.insecure", "Default {NetworkHost, SecurityInsecure}"),
         ("--network bridge", "invalid value `bridge` for --network: expected default, none or host"),
-        ("--allow device", "invalid value `device` for --allow: expected network.host or security.insecure"),
+        (
+            "--allow devices",
+            "invalid value `devices` for --allow: expected network.host, security.insecure, device or device=NAME",
+        ),
     ] {
         assert_eq!(allowed(line), want, "{line}");
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use crate::diag::Diagnostic;
 use crate::source::{SourceId, Sources, Span};
 
-use super::directive;
+use super::instruction::InstructionKind;
+use super::{Parsed, directive};
 
 /// Refuses a file for another frontend. `given` is the build argument BUILDKIT_SYNTAX, which counts instead of
 /// what the file says.
@@ -28,6 +29,32 @@ pub fn check(sources: &Sources, id: SourceId, given: Option<&str>) -> Result<(),
         or build with `--build-arg BUILDKIT_SYNTAX=docker/dockerfile:1`";
     let error = Diagnostic::error("frontend", span, format!("kiln cannot run the frontend `{name}`"));
     Err(error.with_help(BUILT_IN).with_help(anyway))
+}
+
+/// Refuses devices in a file that does not ask for the labs build of the frontend, as that alone knows them. `given` is as
+/// for [`check`].
+pub fn check_devices(sources: &Sources, id: SourceId, given: Option<&str>, parsed: &mut Parsed) {
+    let asked = requested(sources.get(id).text()).map(|(name, _)| name);
+    let frontend = given.map(|given| first_word(given.trim()).to_owned()).or(asked).unwrap_or_default();
+    if is_labs(&frontend) {
+        return;
+    }
+    for instruction in &parsed.file.instructions {
+        if let InstructionKind::Run(run) = &instruction.kind
+            && let Some(device) = run.devices.first()
+        {
+            let message = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later";
+            let error = Diagnostic::error("unsupported-flag", device.span, message);
+            parsed.diagnostics.push(error.with_help("begin the file with `# syntax=docker/dockerfile:1-labs`"));
+        }
+    }
+    parsed.diagnostics.sort_by_key(|mistake| mistake.span.map(|span| span.start));
+}
+
+/// Whether the tag is of a labs build: `labs`, `1-labs`, `1.14.0-labs`.
+fn is_labs(name: &str) -> bool {
+    let tag = name.split('@').next().and_then(|name| name.rsplit('/').next()?.split_once(':'));
+    tag.is_some_and(|(_, tag)| tag.split('-').any(|part| part == "labs"))
 }
 
 const BUILT_IN: &str = "the language of `docker/dockerfile` is built in, and is the only one";

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::source::Span;
 
+use super::device::Device;
 use super::mount::Mount;
 
 /// A word or a stretch of a line, and the bytes it was read from.
@@ -167,6 +168,8 @@ pub struct Run {
     pub network: Option<NetworkMode>,
     /// `--security`
     pub security: Option<SecurityMode>,
+    /// `--device`, in order; see [`super::frontend::check_devices`].
+    pub devices: Vec<Device>,
     /// The heredocs as written, for step names and `--check`.
     pub heredocs: Vec<Heredoc>,
 }

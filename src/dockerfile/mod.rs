@@ -22,6 +22,7 @@
 
 pub mod chmod;
 mod convert;
+pub mod device;
 pub mod directive;
 pub mod duration;
 pub mod expand;

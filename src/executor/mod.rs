@@ -247,11 +247,7 @@ impl Executor {
     }
 
     /// Decides what the network of `spec` means on this machine.
-    fn network(
-        &self,
-        spec: &SandboxSpec,
-        cancel: &CancelFlag,
-    ) -> Result<(NetworkUsed, Option<Connected>), ExecError> {
+    fn network(&self, spec: &SandboxSpec, cancel: &CancelFlag) -> Result<(NetworkUsed, Option<Connected>), ExecError> {
         match (spec.network, spec.isolation) {
             (Network::Host, _) => Ok((NetworkUsed::Host, None)),
             (Network::Default, Isolation::Chroot) => {

@@ -8,6 +8,7 @@
 //! * `run`, `copy_step`, `workdir`: one op each.
 //! * `copy`: which files a COPY takes and how they are laid out.
 //! * `cache_mount`: directories that outlive the build; `remote`: what ADD fetches.
+//! * `devices`: what `RUN --device` brings.
 //! * `users`: `/etc/passwd` and `/etc/group` of a filesystem.
 //!
 //! Not here: the order of steps (`solver`), which steps there are (`plan`), one sandboxed process (`executor`).
@@ -15,6 +16,7 @@
 mod cache_mount;
 pub mod copy;
 mod copy_step;
+mod devices;
 mod error;
 mod fetch;
 mod layers;
@@ -24,6 +26,7 @@ pub mod users;
 mod workdir;
 mod worker;
 
+pub use devices::{Allowed as AllowedDevices, DIRECTORIES as DEVICE_DIRECTORIES};
 pub use error::OpError;
 pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
 pub use worker::{Inputs, Settings, StepResult, Worker};

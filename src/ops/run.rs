@@ -8,6 +8,7 @@
 //! | `cwd`, `user`        | as written: `root`, `0` and none are three keys                           |
 //! | `network`, `security`| what the command may reach                                               |
 //! | `hostname`, `host`   | names it may look up; not their addresses                                 |
+//! | `device`             | what it may use, by full name; not what the file about it says            |
 //! | `mount`              | type, target, options; of cache and secret not the content                |
 //! | `mount-layer`, `mount-content` | what a bind shows: the layers, or the content of what is mounted |
 //! | `layer`              | the content it sees: diff ids bottom first, so a rebuilt equal parent hits |
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache_mount::CacheMount;
+use super::devices::{self, Brought};
 use super::layers::blocking;
 use super::users::{ResolvedUser, resolve_user};
 use super::worker::{Made, on_top};
@@ -44,6 +46,7 @@ struct Facts<'a> {
     op: &'a RunOp,
     inputs: &'a Inputs,
     bound: &'a Bound,
+    devices: &'a Brought,
 }
 
 /// The content of what is bound, as far as it was read, by the place of the mount.
@@ -71,6 +74,9 @@ impl Keyed for Facts<'_> {
         sink.field("hostname", &op.hostname);
         for (name, _) in &op.add_hosts {
             sink.field("host", name);
+        }
+        for name in &self.devices.names {
+            sink.field("device", name);
         }
         for (place, mount) in op.mounts.iter().enumerate() {
             self.mount(place, mount, sink);
@@ -126,12 +132,14 @@ pub(super) async fn perform(
 ) -> Result<StepResult, OpError> {
     let below = inputs.layers(op.parent);
     let nothing_read = Bound::new();
-    let by_layers = Facts { op, inputs, bound: &nothing_read };
+    let settings = &worker.settings;
+    let devices = devices::find(&op.devices, &settings.devices, &settings.device_directories)?;
+    let by_layers = Facts { op, inputs, bound: &nothing_read, devices: &devices };
     if let Some(record) = worker.recall(step, &by_layers) {
         return Ok(on_top(below, &record, true));
     }
     let bound = read_bound(worker, op, vertex, inputs).await?;
-    let by_content = Facts { op, inputs, bound: &bound };
+    let by_content = Facts { op, inputs, bound: &bound, devices: &devices };
     if !bound.is_empty()
         && let Some(record) = worker.recall(step, &by_content)
     {
@@ -148,8 +156,8 @@ pub(super) async fn perform(
             _ => {}
         }
     }
-    let (task_worker, task_op, task_inputs) = (worker.clone(), op.clone(), inputs.clone());
-    let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs)).await?;
+    let (task_worker, task_op, task_inputs, brought) = (worker.clone(), op.clone(), inputs.clone(), devices.clone());
+    let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs, brought)).await?;
     let record = worker.remember(&by_layers, &made)?;
     if !bound.is_empty() {
         worker.remember_again(&by_content, &record)?;
@@ -175,7 +183,7 @@ async fn read_bound(worker: &Arc<Worker>, op: &RunOp, vertex: VertexId, inputs: 
     Ok(bound)
 }
 
-fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Result<Made, OpError> {
+fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devices: Brought) -> Result<Made, OpError> {
     let below: &[Layer] = inputs.layers(op.parent);
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
     if worker.settings.isolation == Isolation::Chroot {
@@ -185,7 +193,11 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
     let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
     let writable = worker.snapshots.writable(&chain)?;
     let scratch = writable.scratch();
-    let mounted = Mounted::prepare(worker, op, inputs, scratch)?;
+    let mut mounted = Mounted::prepare(worker, op, inputs, scratch)?;
+    mounted.given.extend(devices.env);
+    // Before those of the line, of which one may stand in a directory of a device's.
+    mounted.mounts.splice(0..0, devices.mounts);
+    let additional_gids = user.additional_gids.iter().copied().chain(devices.gids).collect();
     let spec = SandboxSpec {
         rootfs: Rootfs {
             lowers: writable.lowers().to_vec(),
@@ -198,7 +210,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs) -> Re
         env: environment(op, &user, &mounted),
         mounts: mounted.mounts,
         cwd: PathBuf::from(&op.cwd),
-        user: ProcessUser { uid: user.uid, gid: user.gid, additional_gids: user.additional_gids.clone() },
+        user: ProcessUser { uid: user.uid, gid: user.gid, additional_gids },
         hostname: op.hostname.clone(),
         network: match op.network {
             RunNetwork::Default => Network::Default,
@@ -227,6 +239,9 @@ fn without_namespaces(op: &RunOp) -> Result<(), OpError> {
     };
     if op.network == RunNetwork::None {
         return Err(refused("--network=none", None));
+    }
+    if let Some(device) = op.devices.first() {
+        return Err(refused("a device", Some(device.span)));
     }
     for mount in &op.mounts {
         match &mount.kind {
@@ -301,11 +316,11 @@ fn hosts(op: &RunOp) -> String {
     text
 }
 
-/// Rule 10.3: the stage's variables; proxies and secrets, which hide those of their names; the socket of an agent and HOME
-/// if nobody set them.
+/// Rule 10.3: the stage's variables; proxies, secrets and what devices bring, which hide those of their names; the socket of
+/// an agent and HOME if nobody set them.
 fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(String, String)> {
     let mut env = op.env.clone();
-    let given = op.proxies.iter().chain(&mounted.secrets).map(|variable| (variable, true));
+    let given = op.proxies.iter().chain(&mounted.given).map(|variable| (variable, true));
     let home = ("HOME".to_owned(), user.home.clone());
     let defaults = mounted.agent.iter().chain([&home]).map(|variable| (variable, false));
     for ((name, value), hides) in given.chain(defaults) {
@@ -321,8 +336,8 @@ fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(Strin
 /// The mounts of a step, and what must be kept while they are used.
 struct Mounted {
     mounts: Vec<Mount>,
-    /// The variables that secrets are.
-    secrets: Vec<(String, String)>,
+    /// The variables that secrets and devices are.
+    given: Vec<(String, String)>,
     /// SSH_AUTH_SOCK, for the first agent.
     agent: Option<(String, String)>,
     _caches: Vec<CacheMount>,
@@ -331,7 +346,7 @@ struct Mounted {
 impl Mounted {
     fn prepare(worker: &Worker, op: &RunOp, inputs: &Inputs, scratch: &Scratch) -> Result<Self, OpError> {
         let mut caches = super::cache_mount::lock_all(worker, op, inputs)?;
-        let mut mounted = Self { mounts: Vec::new(), secrets: Vec::new(), agent: None, _caches: Vec::new() };
+        let mut mounted = Self { mounts: Vec::new(), given: Vec::new(), agent: None, _caches: Vec::new() };
         for (place, mount) in op.mounts.iter().enumerate() {
             let target = PathBuf::from(&mount.target);
             match &mount.kind {
@@ -396,7 +411,7 @@ impl Mounted {
         }
         if let Some(name) = env {
             let text = value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-            self.secrets.push((name.clone(), text));
+            self.given.push((name.clone(), text));
         }
         if let (Some(data), false) = (value, mount.target.is_empty()) {
             let (data, target) = (SecretBytes(data.clone()), PathBuf::from(&mount.target));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Fetcher, OpError, layers};
+use super::{AllowedDevices, Fetcher, OpError, layers};
 use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
@@ -97,6 +97,10 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Whether this process is in a user namespace.
     pub user_namespace: bool,
+    /// Devices that steps may have.
+    pub devices: AllowedDevices,
+    /// Where devices are described.
+    pub device_directories: Vec<PathBuf>,
 }
 
 /// Does steps. Shared by all of a build's tasks.
@@ -150,7 +154,8 @@ impl Worker {
 
     /// Begins to connect a network when a step that is not cached leads to a RUN that will need one. Does not wait.
     pub(super) fn connect_ahead(self: &Arc<Self>, leads_to_network: bool) {
-        if leads_to_network && self.executor.begin_ahead() {
+        let has_namespaces = self.settings.isolation == Isolation::Namespaces;
+        if leads_to_network && has_namespaces && self.executor.begin_ahead() {
             let worker = self.clone();
             tokio::task::spawn_blocking(move || worker.executor.connect_ahead(&worker.cancel));
         }

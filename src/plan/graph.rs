@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::context::GitAddress;
 use crate::digest::{DiffId, Digest};
 use crate::dockerfile::chmod::Chmod;
+use crate::dockerfile::device::Device;
 use crate::oci::{Descriptor, ImageConfig, Platform, Reference};
 use crate::source::Span;
 
@@ -234,6 +235,8 @@ pub struct RunOp {
     pub hostname: String,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--device`, of the command line first.
+    pub devices: Vec<Device>,
     /// In order of the line.
     pub mounts: Vec<RunMount>,
     /// A heredoc with `#!`: the path of the file, and its text.

@@ -33,6 +33,8 @@ pub struct Options {
     pub allow_network_host: bool,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// `--device`: what each RUN gets, by name.
+    pub devices: Vec<String>,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
     /// `--no-cache`, `--no-cache-filter`.

@@ -74,6 +74,9 @@ fn write_run(f: &mut Formatter<'_>, run: &RunOp) -> fmt::Result {
     if run.insecure {
         writeln!(f, "    security insecure")?;
     }
+    for device in &run.devices {
+        writeln!(f, "    device {}{}", device.name, if device.required { " required" } else { "" })?;
+    }
     if run.hostname != DEFAULT_HOSTNAME {
         writeln!(f, "    hostname {}", run.hostname)?;
     }

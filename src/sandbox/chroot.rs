@@ -46,6 +46,7 @@ fn place(mount: &Mount) -> SetupStep {
         Mount::Secret { data, target, mode, uid, gid } => {
             SetupStep::PlaceFile { data, target, mode, uid, gid, must_stay: true }
         }
+        Mount::Device { target, .. } => refuse(target, "a device cannot be mounted"),
         Mount::Bind { target, .. } => refuse(target, "a part of a directory cannot be mounted"),
         Mount::Layers { target, .. } => refuse(target, "a stack of layers cannot be mounted"),
         Mount::Tmpfs { target, .. } => refuse(target, "a size cannot be enforced"),

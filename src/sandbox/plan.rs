@@ -208,7 +208,9 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
     }
     steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
     if confined || spec.single_id {
-        // Before the capabilities go: without no_new_privs (which would break sudo) loading needs CAP_SYS_ADMIN.
+        // Before the capabilities go: without no_new_privs loading needs CAP_SYS_ADMIN. That stays off for every step, as with
+        // BuildKit: sudo, su and ping need it so, which programs a step runs is not known, and what set-id files of the image
+        // may give is in the bounding set already.
         steps.push(match spec.isolation {
             Isolation::Namespaces => SetupStep::SystemCallFilter(Purpose { confined, single_id: spec.single_id }),
             Isolation::Chroot => SetupStep::OfferedFilter,
@@ -289,6 +291,9 @@ fn mount_step(mount: &Mount, userxattr: bool) -> SetupStep {
     match mount.clone() {
         Mount::Bind { source, subpath, target, readonly } => {
             SetupStep::Bind { source, subpath, target, limits: Limits { readonly, ..NODEV } }
+        }
+        Mount::Device { source, target } => {
+            SetupStep::Bind { source, subpath: PathBuf::new(), target, limits: NOSUID_NOEXEC }
         }
         Mount::Layers { lowers, subpath, target, readonly } => {
             SetupStep::Layers { lowers, subpath, target, readonly, userxattr }

@@ -69,6 +69,13 @@ pub enum Mount {
         /// Whether writes are refused.
         readonly: bool,
     },
+    /// A device of this machine, with the mode and the owner it has here.
+    Device {
+        /// Its node.
+        source: PathBuf,
+        /// Where it appears.
+        target: PathBuf,
+    },
     /// The merged view of a stack of layers, of another stage or image.
     Layers {
         /// Lower directories, bottom first; at least one.
@@ -124,6 +131,7 @@ impl Mount {
     pub fn target(&self) -> &PathBuf {
         match self {
             Self::Bind { target, .. }
+            | Self::Device { target, .. }
             | Self::Layers { target, .. }
             | Self::Tmpfs { target, .. }
             | Self::Secret { target, .. }

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod agent;
+mod devices;
 mod network;
 mod output;
 mod paths;

@@ -103,6 +103,7 @@ fn options() -> Options {
         network: RunNetwork::Default,
         allow_network_host: true,
         allow_insecure: true,
+        devices: Vec::new(),
         add_hosts: Vec::new(),
         no_cache: NoCache::Never,
         ignore: None,

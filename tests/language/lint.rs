@@ -35,6 +35,7 @@ fn check() -> Check {
         network: RunNetwork::Default,
         allow_network_host: false,
         allow_insecure: false,
+        devices: Vec::new(),
         add_hosts: Vec::new(),
         no_cache: NoCache::Never,
         ignore: None,

@@ -190,4 +190,11 @@ fn security_and_devices() {
     case.fails(&["security \"lax\" is not valid", "Dockerfile:2"]);
     case.dockerfile("FROM BUSYBOX\nRUN --device=vendor.example/gpu true\n");
     case.fails(&["device feature is only supported in Dockerfile frontend 1.14.0-labs or later", "Dockerfile:2"]);
+    let labs = "# syntax=docker/dockerfile:1-labs\nFROM BUSYBOX\n";
+    case.dockerfile(&format!("{labs}RUN --device=vendor.example/none --device=vendor.example/none=other true\n"));
+    case.build(&[]);
+    case.dockerfile(&format!("{labs}RUN --device=vendor.example/none,required true\n"));
+    case.fails(&["required device \"vendor.example/none\" is not registered", "Dockerfile:3"]);
+    case.dockerfile(&format!("{labs}RUN --device=a/b=c,requierd=true true\n"));
+    case.fails(&["unexpected key 'requierd' in 'requierd=true' (did you mean required?)", "Dockerfile:3"]);
 }

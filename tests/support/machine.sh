@@ -7,6 +7,7 @@
 #   no-tun          nobody may
 #   without=NAME    the program NAME cannot be run
 #   file=A:B        the file A is seen in place of B
+#   etc=DIRECTORY   what is in it is seen in /etc, beside what is there
 set -euo pipefail
 
 if [ "${KILN_TEST_MACHINE:-}" != inside ]; then
@@ -41,6 +42,7 @@ while [ "$1" != -- ]; do
       both=${1#file=}
       mount --bind "${both%%:*}" "$(realpath "${both#*:}")"
       ;;
+    etc=*) mount -t overlay -o "ro,lowerdir=${1#etc=}:/etc" machine /etc ;;
     *) echo "machine.sh: unknown word $1" >&2; exit 2 ;;
   esac
   shift

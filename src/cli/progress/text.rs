@@ -30,6 +30,9 @@ impl Lines {
     /// Takes bytes and gives the lines that are complete, without their ends.
     pub(super) fn feed(&mut self, data: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.full {
+            return lines;
+        }
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE_LIMIT.saturating_sub(self.partial.len());
             let (text, ended) = match piece.strip_suffix(b"\n") {

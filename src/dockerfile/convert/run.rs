@@ -2,6 +2,7 @@
 
 use crate::diag::{Diagnostic, nearest};
 
+use super::super::device::Device;
 use super::super::instruction::{CommandForm, InstructionKind, NetworkMode, Run, Script, SecurityMode, Text};
 use super::super::mount::Mount;
 use super::Line;
@@ -15,10 +16,6 @@ impl Line<'_> {
             ("security", Holds::Text),
             ("device", Holds::Texts),
         ])?;
-        if let Some(device) = flags.texts("device").first() {
-            let message = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later";
-            return Err(Diagnostic::error("unsupported-flag", device.span, message));
-        }
         let (command, script) = self.run_command()?;
         if command == CommandForm::Exec(Vec::new()) {
             return Err(Diagnostic::error("arguments", self.arguments_span(), "arguments are required"));
@@ -31,6 +28,7 @@ impl Line<'_> {
             mounts: mounts.collect::<Result<_, _>>()?,
             network: network(&flags)?,
             security: security(&flags)?,
+            devices: flags.texts("device").iter().map(Device::parse).collect::<Result<_, _>>()?,
             heredocs: self.heredocs.iter().map(|taken| taken.heredoc.clone()).collect(),
         })))
     }

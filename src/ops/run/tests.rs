@@ -10,6 +10,7 @@ struct Case {
     op: RunOp,
     inputs: Inputs,
     bound: Bound,
+    devices: Brought,
 }
 
 const BIND: usize = 0;
@@ -33,6 +34,7 @@ fn case() -> Case {
         insecure: false,
         hostname: "box".to_owned(),
         add_hosts: vec![text("db", "10.0.0.1")],
+        devices: Vec::new(),
         mounts: vec![
             mount("/bind", true, MountKind::Bind { from: Some(StepId(1)), source: "/src".to_owned() }),
             mount("/cache", false, cache("/cache", false, None)),
@@ -43,7 +45,12 @@ fn case() -> Case {
         ],
         script: Some(text("/dev/pipes/EOF", "#!/bin/sh\n")),
     };
-    Case { op, inputs: Inputs::made_up(&[&["base"], &["bound"], &["seed"]]), bound: Bound::new() }
+    Case {
+        op,
+        inputs: Inputs::made_up(&[&["base"], &["bound"], &["seed"]]),
+        bound: Bound::new(),
+        devices: Brought::default(),
+    }
 }
 
 fn text(name: &str, value: &str) -> (String, String) {
@@ -68,7 +75,7 @@ fn ssh(id: &str, mode: u32) -> MountKind {
 }
 
 fn facts(case: &Case) -> Facts<'_> {
-    Facts { op: &case.op, inputs: &case.inputs, bound: &case.bound }
+    Facts { op: &case.op, inputs: &case.inputs, bound: &case.bound, devices: &case.devices }
 }
 
 fn is_same_key(change: impl FnOnce(&mut Case)) -> bool {
@@ -240,6 +247,13 @@ fn layers_count_in_their_order() {
     counts(|case| case.inputs = Inputs::made_up(&[&["changed"], &["bound"], &["seed"]]));
     counts(|case| case.inputs = Inputs::made_up(&[&["base", "more"], &["bound"], &["seed"]]));
     counts(|case| case.op.parent = None);
+}
+
+#[test]
+fn devices_count_by_name() {
+    let device = |case: &mut Case, name: &str| case.devices.names.push(name.to_owned());
+    assert!(!is_same_key(|case| device(case, "v.example/c=a")));
+    does_not_count(|case| case.devices.env.push(text("OF", "the file")));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::super::graph::{CacheSharing, MountKind, Op, Root, RunMount, RunNetwor
 use super::super::{DEFAULT_HOSTNAME, arguments, path};
 use super::{Lowering, Place, StageState, metadata};
 use crate::diag::Diagnostic;
+use crate::dockerfile::device::Device;
 use crate::dockerfile::instruction::{NetworkMode, Run, SecurityMode};
 use crate::dockerfile::mount::Sharing;
 use crate::dockerfile::{Instruction, Mount, ResolvedMount, Text};
@@ -48,6 +49,7 @@ impl Lowering<'_> {
             insecure,
             hostname: hostname.unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
             add_hosts: self.options.add_hosts.clone(),
+            devices: self.devices(run, instruction),
             mounts,
             script: run.script.as_ref().map(|script| (script.path.clone(), script.body.clone())),
             argv,
@@ -55,6 +57,11 @@ impl Lowering<'_> {
         let created_by = format!("RUN {}{} # buildkit", state.scope.history_prefix(), op.argv.join(" "));
         let step = self.step(place, instruction, Op::Run(op));
         Ok(state.with_layer(created_by, step))
+    }
+
+    fn devices(&self, run: &Run, instruction: &Instruction) -> Vec<Device> {
+        let of_all = |name: &String| Device { name: name.clone(), required: true, span: instruction.span };
+        self.options.devices.iter().map(of_all).chain(run.devices.iter().cloned()).collect()
     }
 
     fn network(&self, run: &Run, instruction: &Instruction) -> Result<RunNetwork, Diagnostic> {

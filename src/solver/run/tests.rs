@@ -103,6 +103,8 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             resolv_conf: String::new(),
             isolation: crate::sandbox::Isolation::Namespaces,
             user_namespace: false,
+            devices: Default::default(),
+            device_directories: Vec::new(),
         },
         executor: Executor::of_this_process().unwrap(),
         sink: lines.clone(),
