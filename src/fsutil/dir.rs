@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Kind, Metadata, Owners, Timestamp};
+use super::{DirStack, Kind, Metadata, Owners, Timestamp};
 
 /// An open directory. Paths given to `*_in_root` methods are resolved as if it were `/`.
 #[derive(Debug)]
@@ -193,23 +193,30 @@ impl Dir {
     /// Returns the bytes of all regular files at and below the name; links are not followed, and a file with two
     /// names counts twice. A directory that denies access counts as empty.
     pub fn tree_size(&self, name: &OsStr) -> io::Result<u64> {
-        let mut bytes = 0;
-        let mut waiting: Vec<Dir> = Vec::new();
-        let mut look = |dir: &Dir, name: &OsStr, waiting: &mut Vec<Dir>| -> io::Result<()> {
-            match dir.child_metadata(name)? {
-                Some(metadata) if metadata.kind == Kind::File => bytes += metadata.size,
-                Some(metadata) if metadata.is_dir() => waiting.extend(dir.child_dir(name).ok()),
-                _ => {}
-            }
-            Ok(())
-        };
-        look(self, name, &mut waiting)?;
-        while let Some(dir) = waiting.pop() {
-            for entry in dir.entries()? {
-                look(&dir, &entry.name, &mut waiting)?;
-            }
+        match self.child_metadata(name)? {
+            Some(found) if found.is_dir() => {}
+            found => return Ok(found.filter(|found| found.kind == Kind::File).map_or(0, |found| found.size)),
         }
-        Ok(bytes)
+        let mut bytes = 0;
+        let mut stack = DirStack::new(self.try_clone()?, vec![name.to_owned()])?;
+        loop {
+            let Some(sub) = stack.top_data().pop() else {
+                match stack.pop()? {
+                    Some(_) => continue,
+                    None => return Ok(bytes),
+                }
+            };
+            let Ok(dir) = stack.top().child_dir(&sub) else { continue };
+            let mut below = Vec::new();
+            for entry in dir.entries()? {
+                match dir.child_metadata(&entry.name)? {
+                    Some(found) if found.kind == Kind::File => bytes += found.size,
+                    Some(found) if found.is_dir() => below.push(entry.name),
+                    _ => {}
+                }
+            }
+            stack.push(dir, below)?;
+        }
     }
 }
 
@@ -224,31 +231,29 @@ fn read_link(at: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
-/// A stack in place of recursion: a RUN step may leave directories thousands deep.
+/// A stack in place of recursion, each directory read once, few of them open: a RUN step may leave directories thousands
+/// deep, or a hundred thousand in one.
 fn remove_tree(at: &OwnedFd, name: &OsStr) -> io::Result<()> {
     match fs::unlinkat(at, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut stack = vec![(open_for_removal(at, name)?, name.to_owned())];
-    while let Some((dir, _)) = stack.last() {
-        match empty_files(dir)? {
-            Some(sub) => {
-                let opened = open_for_removal(dir, &sub)?;
-                stack.push((opened, sub));
-            }
-            None => {
-                let Some((_, name)) = stack.pop() else { break };
-                let parent = stack.last().map_or(at, |(parent, _)| parent);
-                match fs::unlinkat(parent, &name, AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    // With each directory its own name, and the directories in it that are still there.
+    let mut stack = DirStack::new(Dir::from_fd(at.try_clone()?), (OsString::new(), vec![name.to_owned()]))?;
+    loop {
+        if let Some(sub) = stack.top_data().1.pop() {
+            let dir = Dir::from_fd(open_for_removal(&stack.top().fd, &sub)?);
+            let below = empty_files(&dir)?;
+            stack.push(dir, (sub, below))?;
+            continue;
+        }
+        let Some((_, (name, _))) = stack.pop()? else { return Ok(()) };
+        match fs::unlinkat(stack.top(), &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 fn open_for_removal(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
@@ -262,16 +267,17 @@ fn open_for_removal(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Unlinks every non-directory in `dir`; returns the first directory met, if any.
-fn empty_files(dir: &OwnedFd) -> io::Result<Option<OsString>> {
-    for entry in Dir::from_fd(dir.try_clone()?).entries()? {
+/// Unlinks every non-directory in `dir`; returns the names of the directories.
+fn empty_files(dir: &Dir) -> io::Result<Vec<OsString>> {
+    let mut directories = Vec::new();
+    for entry in dir.entries()? {
         match fs::unlinkat(dir, &entry.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::ISDIR | Errno::PERM) if entry.kind == Kind::Directory => return Ok(Some(entry.name)),
+            Err(Errno::ISDIR | Errno::PERM) if entry.kind == Kind::Directory => directories.push(entry.name),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    Ok(directories)
 }
 
 #[cfg(test)]
@@ -314,7 +320,24 @@ mod tests {
             fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
             at = at.child_dir(OsStr::new("d")).unwrap();
         }
+        fs::openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU)
+            .and_then(|file| fs::ftruncate(file, 7))
+            .unwrap();
         drop(at);
+        assert_eq!(dir.tree_size(OsStr::new("d")).unwrap(), 7);
+        dir.remove_tree(OsStr::new("d")).unwrap();
+        assert_eq!(dir.entries().unwrap(), []);
+    }
+
+    #[test]
+    fn a_wide_tree_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        for number in 0..3000 {
+            std::fs::create_dir_all(temp.path().join(format!("d/{number}/below"))).unwrap();
+            std::fs::write(temp.path().join(format!("d/{number}/file")), "ab").unwrap();
+        }
+        assert_eq!(dir.tree_size(OsStr::new("d")).unwrap(), 6000);
         dir.remove_tree(OsStr::new("d")).unwrap();
         assert_eq!(dir.entries().unwrap(), []);
     }
