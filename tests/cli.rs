@@ -49,7 +49,7 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         (&["build", "--tag", "UPPER", "."], "must be lower case"),
         (&["build", "/no/such/directory"], "path `/no/such/directory` not found"),
         (&["build", "--progress", "plan", "."], "did you mean `plain`?"),
-        (&["build", "--shm-size", "1g", "."], "--shm-size is not supported yet"),
+        (&["build", "--squash", "."], "--squash is not supported yet"),
     ] {
         let output = kiln(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -191,6 +191,109 @@ fn a_full_disk() {
     }
 }
 
+/// What a step wrote is gone with it, so that one that fills the disk leaves room for the next; the store is then as if
+/// it had never been.
+#[test]
+fn a_step_that_fills_the_disk() {
+    if !support::has_root() {
+        return;
+    }
+    let base = registry::base(Base::Busybox);
+    let filling = context_of(&format!("FROM {base}\nRUN dd if=/dev/zero of=/large bs=1M count=48\n"));
+    let small = small_context();
+    for (size, fits) in [("32m", false), ("128m", true)] {
+        let kiln = Kiln::new();
+        std::fs::create_dir(kiln.store()).expect("the mount point");
+        let script = r#"
+            mount -t tmpfs -o size="$1" none "$KILN_ROOT"
+            "$2" build --progress=plain -t x "$3"; echo "first build: $?"
+            find "$KILN_ROOT"/scratch "$KILN_ROOT"/tmp "$KILN_ROOT"/snapshots/scratch -mindepth 1 2>/dev/null | sed 's/^/left: /'
+            "$2" build -t y "$4"; echo "second build: $?"
+        "#;
+        let program = kiln.command().get_program().to_owned();
+        let mut command = tool::tool("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh", size]).arg(program).args([filling.path(), small.path()]);
+        let log = output_of(command.env("KILN_ROOT", kiln.store()), LIMIT).both();
+        assert_eq!(log.contains("first build: 0"), fits, "{log}");
+        assert_eq!(log.contains("No space left on device"), !fits, "{log}");
+        assert!(
+            log.contains("first build: 0") || log.contains("first build: 1"),
+            "the command failed, not kiln: {log}"
+        );
+        assert!(!log.contains("left: ") && log.contains("second build: 0"), "{log}");
+    }
+}
+
+/// A layer of a hundred thousand files, and of directories far deeper than a path may be long: taken, packed, sent
+/// away, unpacked elsewhere, in little memory.
+#[test]
+fn very_many_files_and_very_deep_directories() {
+    let program = support::scratch();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sandbox/floods.c");
+    tool::run(tool::tool("cc").args(["-static", "-O1", "-o"]).arg(program.path().join("floods")).arg(source));
+    let base = registry::base(Base::Busybox);
+    let look = "floods bottom /deep 4096 && test $(ls /many | wc -l) = 100000 && test $(ls /wide | wc -l) = 3000";
+    let context = context_of(&format!(
+        "FROM {base}\nCOPY floods /bin/\nRUN mkdir /many /wide /deep && floods files /many 100000 && \
+         floods wide /wide 3000 && floods deep /deep 4096\nRUN {look}\n"
+    ));
+    std::fs::copy(program.path().join("floods"), context.path().join("floods")).expect("a copy");
+    let (first, second) = (Kiln::new(), Kiln::new());
+    let layout = first.out().join("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let most = peak_of(with_few_files(&first).args(["build", "-o", &output]).arg(context.path()));
+    // Elsewhere, from the layers alone.
+    let again = context_of(&format!("FROM made\nRUN {look}\n"));
+    let made = format!("made=oci-layout://{}", layout.display());
+    let unpacking = peak_of(with_few_files(&second).args(["build", "--build-context", &made]).arg(again.path()));
+    // With nothing to do it is about 20 MiB.
+    assert!(most < 200 << 10 && unpacking < 200 << 10, "KiB at most: {most} to make it, {unpacking} to unpack it");
+    // The control: there is a bottom only where one was made. What such a step leaves is removed.
+    let failing = context_of(
+        "FROM made\nRUN mkdir /x && floods deep /x 4096 && floods wide /x 3000 && floods bottom /deep 4097\n",
+    );
+    let mut command = with_few_files(&second);
+    let output = output_of(command.args(["build", "--build-context", &made]).arg(failing.path()), LIMIT);
+    assert_eq!(output.failed_saying(&["exit code: 1"]).code, exit::FAILED);
+    leftovers::assert_no_temporary_files(second.store());
+    leftovers::assert_no_temporary_files(&second.store().join("snapshots"));
+    for kiln in [&first, &second] {
+        output_of(with_few_files(kiln).args(["prune", "--all"]), LIMIT).succeeded();
+    }
+}
+
+/// kiln with room for a few open files only, as small machines and busy ones have.
+fn with_few_files(kiln: &Kiln) -> Command {
+    let own = kiln.command();
+    let mut command = tool::tool("prlimit");
+    command.arg("--nofile=200").arg(own.get_program());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// Runs a build that must succeed, and returns the most memory that kiln had, in KiB.
+fn peak_of(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kiln starts");
+    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+    let (start, mut most) = (Instant::now(), 0);
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        most = most.max(peak.and_then(|peak| peak.trim().parse().ok()).unwrap_or(0));
+        if let Some(ended) = child.try_wait().expect("the state of a child") {
+            assert!(ended.success() && most > 0, "{ended}");
+            return most;
+        }
+        assert!(start.elapsed() < Duration::from_secs(600), "too slow");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn an_ordinary_user_without_subordinate_ids() {
     if !support::has_root() {

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln::executor::{CancelFlag, ExecError, ExecOutcome, Executor, ExitStatus, NetworkUsed, Program, Stream};
-use kiln::sandbox::{Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+use kiln::sandbox::{Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, SecretBytes, Security};
 
 #[path = "sandbox/attacks.rs"]
 mod attacks;
+#[path = "sandbox/floods.rs"]
+mod floods;
 mod support;
 
 /// A root file system of busybox and a few files, and what runs wrote.
@@ -83,6 +85,7 @@ impl Bench {
             isolation: kiln::sandbox::Isolation::Namespaces,
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some("nameserver 192.0.2.53\n".to_owned()),
+            limits: ResourceLimits::default(),
         }
     }
 

@@ -337,6 +337,7 @@ impl Build<'_> {
                 user_namespace: request.entered.user_namespace,
                 devices: allowed_devices(request),
                 device_directories: DEVICE_DIRECTORIES.map(PathBuf::from).to_vec(),
+                limits: request.limits.clone(),
             },
             sink: self.sink.clone(),
             cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,

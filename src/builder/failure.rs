@@ -8,11 +8,16 @@ use super::load::Loaded;
 use super::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity};
 use crate::dockerfile::lint::Rule;
+use crate::executor::ExecError;
 use crate::ops::OpError;
 use crate::plan::{CopyOp, Op, StepGraph, Tree};
 use crate::registry::{Cause, RegistryError};
+use crate::sandbox::Exceeded;
 use crate::solver::SolveError;
 use crate::source::Sources;
+
+/// What a shell says of a command that was killed (SIGKILL).
+const KILLED: i32 = 128 + 9;
 
 /// Makes a failure of an error and what is below it.
 pub(super) fn failure(kind: FailureKind, error: &(dyn Error + 'static)) -> BuildFailure {
@@ -102,9 +107,16 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph, loaded: &Loaded) -> Bu
     let mut diagnostic = Diagnostic::error(code_of(&error), step.span, failure.to_string());
     diagnostic.help = std::mem::take(&mut failure.help);
     match error {
-        OpError::Exit { code, .. } => {
+        OpError::Exit { code, exceeded, .. } => {
             diagnostic.message = format!("the command {}", ended(code));
-            diagnostic.help.extend(help_for_exit(code).map(str::to_owned));
+            diagnostic.help.extend(exceeded.iter().flat_map(help_for_limit));
+            if exceeded.is_empty() {
+                diagnostic.help.extend(help_for_exit(code).map(str::to_owned));
+            }
+        }
+        OpError::TimedOut { limit, .. } => {
+            diagnostic.message =
+                format!("the command ran longer than --timeout {limit}: it was killed, with all it started");
         }
         OpError::User { help, span, .. } => {
             diagnostic.span = span.or(diagnostic.span);
@@ -142,6 +154,16 @@ pub(super) fn solve(error: SolveError, graph: &StepGraph, loaded: &Loaded) -> Bu
     }
 }
 
+/// What was met, and what to do about it.
+fn help_for_limit(met: &Exceeded) -> [String; 2] {
+    let what = match met {
+        Exceeded::Memory(Some(_)) => "give it more, or make it use less: fewer jobs at once (`make -j`), for example",
+        Exceeded::Memory(None) => "see `dmesg`; fewer steps at once need less: `--jobs 1`",
+        Exceeded::Pids(_) => "give it more, or make it start fewer",
+    };
+    [met.to_string(), what.to_owned()]
+}
+
 /// What a shell means by an exit code.
 fn ended(code: i32) -> String {
     let signal = Signal::try_from(code - 128).ok().filter(|_| code > 128);
@@ -166,6 +188,7 @@ fn help_for_exit(code: i32) -> Option<&'static str> {
 fn kind_of(error: &OpError) -> FailureKind {
     match error {
         OpError::Exit { code, .. } => FailureKind::Build { exit_code: *code },
+        OpError::TimedOut { .. } => FailureKind::Build { exit_code: KILLED },
         OpError::User { .. } | OpError::NotFound { .. } => FailureKind::User,
         OpError::Registry(error) => kind_of_registry(error),
         // A layer that cannot be written here says nothing about where it comes from.
@@ -209,10 +232,12 @@ fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
 fn code_of(error: &OpError) -> &'static str {
     match error {
         OpError::Exit { .. } => "run-failed",
+        OpError::TimedOut { .. } => "timeout",
         OpError::User { code, .. } => code,
         OpError::NotFound { .. } => "not-found",
         OpError::Registry(_) => "registry",
         OpError::Unpack { .. } | OpError::WrongDiffId { .. } => "layer",
+        OpError::Sandbox(ExecError::Limit(_)) => "limit",
         OpError::Sandbox(_) => "sandbox",
         OpError::Canceled => "canceled",
         OpError::Panicked { .. } => "internal",

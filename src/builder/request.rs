@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
+use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
 
@@ -48,6 +49,8 @@ pub struct BuildRequest {
     pub devices: Vec<String>,
     /// Lines for `/etc/hosts` of each `RUN`: name and address; in the order given.
     pub add_hosts: Vec<(String, String)>,
+    /// How much each `RUN` may use.
+    pub limits: ResourceLimits,
     /// Platforms to build for, in the order given; empty is the platform of this machine.
     pub platforms: Vec<Platform>,
     /// Which steps must run although the cache holds their result.

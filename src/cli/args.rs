@@ -176,6 +176,10 @@ pub(super) struct BuildArguments {
     #[arg(long, value_name = "NUMBER", help_heading = "Steps")]
     pub(super) jobs: Option<usize>,
 
+    /// What each RUN may use.
+    #[command(flatten)]
+    pub(super) limits: LimitArguments,
+
     /// Describe in place of building: check, outline or targets
     #[arg(long, value_name = "METHOD", help_heading = "Output on the terminal")]
     pub(super) call: Option<String>,
@@ -208,6 +212,55 @@ pub(super) struct BuildArguments {
     pub(super) foreign: ForeignArguments,
 }
 
+const LIMITS: &str = "Limits of each RUN";
+
+/// What each `RUN` may use at most. `kiln doctor` says which of these this machine has.
+#[derive(Args, Debug, Default)]
+pub(super) struct LimitArguments {
+    /// Memory: a number with k, m or g
+    #[arg(short, long, value_name = "BYTES", help_heading = LIMITS)]
+    pub(super) memory: Option<String>,
+    /// Memory and swap together; -1 for any amount of swap [default: twice the memory]
+    #[arg(long, value_name = "BYTES", help_heading = LIMITS, allow_hyphen_values = true)]
+    pub(super) memory_swap: Option<String>,
+    /// Processors: 1.5 is one and a half
+    #[arg(long, value_name = "NUMBER", help_heading = LIMITS)]
+    pub(super) cpus: Option<String>,
+    /// Share of processor time beside others, who have 1024
+    #[arg(short, long, value_name = "NUMBER", help_heading = LIMITS)]
+    pub(super) cpu_shares: Option<String>,
+    /// Length of a period of processor time [default: 100000]
+    #[arg(long, value_name = "MICROSECONDS", help_heading = LIMITS)]
+    pub(super) cpu_period: Option<String>,
+    /// Processor time in each period
+    #[arg(long, value_name = "MICROSECONDS", help_heading = LIMITS, allow_hyphen_values = true)]
+    pub(super) cpu_quota: Option<String>,
+    /// Processors it may run on: 0-3,5
+    #[arg(long, value_name = "LIST", help_heading = LIMITS)]
+    pub(super) cpuset_cpus: Option<String>,
+    /// Memory nodes it may use: 0-1
+    #[arg(long, value_name = "LIST", help_heading = LIMITS)]
+    pub(super) cpuset_mems: Option<String>,
+    /// Processes and threads; -1 for any number
+    #[arg(long, value_name = "NUMBER", help_heading = LIMITS, allow_hyphen_values = true)]
+    pub(super) pids_limit: Option<String>,
+    /// Limit of each process, as nofile=1024:2048; -1 for none
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = LIMITS)]
+    pub(super) ulimit: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
+    pub(super) shm_size: Option<String>,
+    /// Cgroup that those of the steps are made in, from the top
+    #[arg(long, value_name = "PATH", help_heading = LIMITS)]
+    pub(super) cgroup_parent: Option<String>,
+    /// The same limits in one flag: memory=2g, cpu-quota=50000
+    #[arg(long, value_name = "NAME=VALUE", help_heading = LIMITS)]
+    pub(super) resource: Vec<String>,
+    /// Time: a step that takes longer is killed and fails, as in 10m or 1h30m
+    #[arg(long, value_name = "DURATION", help_heading = LIMITS)]
+    pub(super) timeout: Option<String>,
+}
+
 /// Flags of `docker build` and `docker buildx build` that kiln knows only by name.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = None)]
@@ -218,36 +271,6 @@ pub(super) struct ForeignArguments {
     /// Write the cache to another place.
     #[arg(long, hide = true)]
     pub(super) cache_to: Vec<String>,
-    /// Size of /dev/shm.
-    #[arg(long, hide = true)]
-    pub(super) shm_size: Option<String>,
-    /// Limits of processes.
-    #[arg(long, hide = true)]
-    pub(super) ulimit: Vec<String>,
-    /// Memory of steps.
-    #[arg(short, long, hide = true)]
-    pub(super) memory: Option<String>,
-    /// Memory and swap of steps.
-    #[arg(long, hide = true)]
-    pub(super) memory_swap: Option<String>,
-    /// Processor share of steps.
-    #[arg(short, long, hide = true)]
-    pub(super) cpu_shares: Option<String>,
-    /// Processor period of steps.
-    #[arg(long, hide = true)]
-    pub(super) cpu_period: Option<String>,
-    /// Processor quota of steps.
-    #[arg(long, hide = true)]
-    pub(super) cpu_quota: Option<String>,
-    /// Processors of steps.
-    #[arg(long, hide = true)]
-    pub(super) cpuset_cpus: Option<String>,
-    /// Memory nodes of steps.
-    #[arg(long, hide = true)]
-    pub(super) cpuset_mems: Option<String>,
-    /// Control group of steps.
-    #[arg(long, hide = true)]
-    pub(super) cgroup_parent: Option<String>,
     /// Security options of steps.
     #[arg(long, hide = true)]
     pub(super) security_opt: Vec<String>,

@@ -7,7 +7,7 @@ use super::environment::{self, Environment};
 use super::report::{self, Exit};
 use super::table::Table;
 use super::terminal;
-use crate::executor;
+use crate::executor::{self, LimitsHere};
 use crate::sandbox::idmap::{self, Entered, IdmapError, Rung};
 use crate::snapshot::refusal;
 
@@ -50,6 +50,7 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
     let kernel = Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() };
     let rest = [
         emulators(emulation),
+        limits(&executor::try_limits()),
         seccomp(environment::machine_text("/proc/sys/kernel/seccomp/actions_avail").is_some()),
         store(environment, typed),
         resolver(&environment.resolv_conf),
@@ -99,6 +100,21 @@ fn emulators(tried: Result<(), String>) -> Finding {
     Finding { subject: "emulators", verdict, words }
 }
 
+fn limits(here: &LimitsHere) -> Finding {
+    let mut words = match here.had.as_slice() {
+        [] => format!("nothing limits a RUN as a whole ({})", here.version),
+        all => format!("a RUN can be limited in {} ({})", all.join(", "), here.version),
+    };
+    // What keeps one from being had mostly keeps the others too.
+    if let Some((_, error)) = here.missing.first() {
+        let all: Vec<&str> = here.missing.iter().map(|(controller, _)| *controller).collect();
+        words += &format!("; not in {}: {error}", all.join(", "));
+        error.help().iter().for_each(|help| words += &format!("; {help}"));
+    }
+    let verdict = if here.missing.is_empty() { Verdict::Ok } else { Verdict::Note };
+    Finding { subject: "limits", verdict, words }
+}
+
 fn seccomp(known: bool) -> Finding {
     let (verdict, words) = match known {
         true => (Verdict::Ok, "system calls can be filtered"),
@@ -141,6 +157,7 @@ fn text(findings: &[Finding]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::CgroupError;
 
     #[test]
     fn what_is_missing_comes_with_what_to_do() {
@@ -155,5 +172,25 @@ note   name servers   /etc/resolv.conf names no server: steps cannot resolve nam
 ";
         assert_eq!(text(&findings), want);
         assert_eq!(snapshots_of(None).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn limits_are_told_with_what_is_missing() {
+        let error = CgroupError::NoController { flag: "--memory", controller: "memory" };
+        let missing = vec![("memory", error)];
+        let here = LimitsHere { version: "cgroup v2", had: vec!["cpu", "pids"], missing };
+        let found = limits(&here);
+        assert_eq!(found.verdict, Verdict::Note);
+        assert_eq!(
+            found.words,
+            "a RUN can be limited in cpu, pids (cgroup v2); not in memory: --memory cannot be had here: no mounted cgroup \
+             hierarchy has the controller `memory`; mount it, or start the kernel with it (`cgroup_enable=memory`); \
+             /proc/cgroups says what the kernel has"
+        );
+        let all = LimitsHere { had: vec!["cpu"], missing: Vec::new(), ..here };
+        assert_eq!(
+            (limits(&all).verdict, limits(&all).words),
+            (Verdict::Ok, "a RUN can be limited in cpu (cgroup v2)".to_owned())
+        );
     }
 }

@@ -18,6 +18,7 @@ mod environment;
 mod fields;
 mod images;
 mod interrupt;
+mod limits;
 mod metadata;
 mod names;
 mod outputs;

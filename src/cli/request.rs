@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
-use super::{annotations, call, names, outputs, secrets, sources};
+use super::{annotations, call, limits, names, outputs, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -45,6 +45,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         allow: entitlements(&typed.allow, network)?,
         devices: typed.device.clone(),
         add_hosts: typed.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
+        limits: limits::limits(&typed.limits)?,
         platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
         pull: typed.pull,
@@ -65,21 +66,10 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
 
 /// Refuses the flags that kiln knows by name only, unless they ask for what happens anyway.
 fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
-    let limits = "";
     let asked = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "false" && value != "0");
     let known = [
         ("--cache-from", !foreign.cache_from.is_empty(), ": leave it out, the cache of the store is always used"),
         ("--cache-to", !foreign.cache_to.is_empty(), ": leave it out, the cache of the store is always written"),
-        ("--shm-size", asked(&foreign.shm_size), limits),
-        ("--ulimit", !foreign.ulimit.is_empty(), limits),
-        ("--memory", asked(&foreign.memory), limits),
-        ("--memory-swap", asked(&foreign.memory_swap), limits),
-        ("--cpu-shares", asked(&foreign.cpu_shares), limits),
-        ("--cpu-period", asked(&foreign.cpu_period), limits),
-        ("--cpu-quota", asked(&foreign.cpu_quota), limits),
-        ("--cpuset-cpus", foreign.cpuset_cpus.is_some(), limits),
-        ("--cpuset-mems", foreign.cpuset_mems.is_some(), limits),
-        ("--cgroup-parent", foreign.cgroup_parent.is_some(), limits),
         ("--security-opt", !foreign.security_opt.is_empty(), ""),
         ("--squash", asked(&foreign.squash), ": build in one stage and copy the result into another"),
         ("--sbom", asked(&foreign.sbom), ": use --sbom=false"),

@@ -18,7 +18,7 @@
 //! A line with a mistake is reported and left out, and reading goes on behind it and its heredocs.
 //!
 //! What `plan` needs to finish an instruction is here too, as plain functions: [`expand`], [`Mount::resolve`],
-//! [`chmod`], [`port`], [`signal`], [`duration`], and the table of lint rules in [`lint`].
+//! [`chmod`], [`port`], [`signal`], [`duration`], [`size`], and the table of lint rules in [`lint`].
 
 pub mod chmod;
 mod convert;
@@ -35,6 +35,7 @@ pub mod mount;
 mod parse;
 pub mod port;
 pub mod signal;
+pub mod size;
 
 pub use directive::{CheckOptions, Directives};
 pub use instruction::{CommandForm, Comment, Instruction, InstructionKind, Text};

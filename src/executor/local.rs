@@ -7,17 +7,20 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::agent::Served;
+use super::deadline::Deadline;
 use super::emulation::{self, Emulation};
 use super::network::{Connected, resolv_conf};
 use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use crate::sandbox::cgroup::{Cgroups, Group};
 use crate::sandbox::wire::{self, Report, Reports, Start};
-use crate::sandbox::{self, Connection, SandboxSpec, Stubs};
+use crate::sandbox::{self, Connection, ResourceLimits, SandboxSpec, Stubs};
 
 /// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
 const KILL_TIMEOUT: Duration = Duration::from_millis(800);
@@ -50,6 +53,15 @@ pub(super) struct Means<'a> {
     pub(super) connected: Option<&'a Connected>,
     /// For programs of other machines.
     pub(super) emulation: Option<&'a Emulation>,
+    pub(super) cgroups: &'a OnceLock<Cgroups>,
+}
+
+impl Means<'_> {
+    /// The cgroup of one step, if its limits take one.
+    fn group(&self, limits: &ResourceLimits) -> Result<Option<Group>, Ended> {
+        let make = || self.cgroups.get_or_init(Cgroups::find).make(limits);
+        limits.need_cgroup().then(make).transpose().map_err(|error| Ended::Error(error.into()))
+    }
 }
 
 /// Runs the sandbox once, whatever becomes of it; afterwards all of it is dead and the untouched stubs are gone.
@@ -59,15 +71,18 @@ pub(super) fn run_once(
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, Ended> {
+    // Outlives the session, whose processes are in it.
+    let group = means.group(&spec.limits)?;
     let mut session = Session::start(means.program).map_err(Ended::io("start the sandbox"))?;
-    let ended = session.follow(means, spec, log, cancel);
+    let ended = session.follow(means, spec, group.as_ref(), log, cancel);
     session.end();
+    let exceeded = group.as_ref().map(Group::exceeded).unwrap_or_default();
     let cleaned = session.stubs.remove(&spec.rootfs.upper);
     let cleaned = cleaned.map_err(|error| Ended::io("clean the upper directory")(error.into()));
     let (status, cleaned) = (ended?, cleaned?);
     match cleaned.moved.into_iter().next().filter(|_| status.success()) {
         Some(path) => Err(Ended::Error(ExecError::Moved { path: Path::new("/").join(path) })),
-        None => Ok(ExecOutcome { status, network: means.network, stubs: cleaned.staying }),
+        None => Ok(ExecOutcome { status, network: means.network, stubs: cleaned.staying, exceeded }),
     }
 }
 
@@ -108,9 +123,11 @@ impl Session {
         &mut self,
         means: &Means<'_>,
         spec: &SandboxSpec,
+        group: Option<&Group>,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
+        let deadline = Deadline::of(spec.limits.timeout);
         let connection = match means.network {
             NetworkUsed::None => Connection::None,
             NetworkUsed::Own => Connection::Joined,
@@ -136,11 +153,19 @@ impl Session {
         if let Some(emulation) = means.emulation {
             let _ = wire::send_descriptor(&self.socket, emulation.namespace().as_raw_fd());
         }
+        if let Some(group) = group {
+            let entrances = group.entrances().map_err(Ended::io("open the cgroup of the step"))?;
+            let all: Vec<_> = entrances.iter().map(AsRawFd::as_raw_fd).collect();
+            let _ = wire::send_descriptors(&self.socket, &all);
+        }
         loop {
             if cancel.is_cancelled() {
                 return Err(Ended::Error(ExecError::Cancelled));
             }
-            let talking = self.wait(log, cancel).map_err(Ended::io("wait for the sandbox"))?;
+            if let Some(limit) = deadline.passed() {
+                return Err(Ended::Error(ExecError::TimedOut { limit }));
+            }
+            let talking = self.wait(log, cancel, deadline.left()).map_err(Ended::io("wait for the sandbox"))?;
             while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
                 if let Some(status) = self.answer(report, spec)? {
                     // Everything in the sandbox is dead, so what there is to read is there now.
@@ -155,10 +180,17 @@ impl Session {
     }
 
     /// Waits until there is something to read or to stop for, and reads it. `false` when the sandbox has hung up.
-    fn wait(&mut self, log: &mut dyn FnMut(Stream, &[u8]), cancel: &CancelFlag) -> io::Result<bool> {
+    fn wait(
+        &mut self,
+        log: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &CancelFlag,
+        most: Option<Duration>,
+    ) -> io::Result<bool> {
         let mut polled = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
         polled.extend(self.output.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut polled, None) {
+        // What the kernel cannot count is for ever.
+        let most = most.and_then(|most| rustix::event::Timespec::try_from(most).ok());
+        match poll(&mut polled, most.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),

@@ -8,6 +8,7 @@
 
 mod agent;
 mod cancel;
+mod deadline;
 mod emulation;
 mod key_agent;
 mod local;
@@ -17,9 +18,11 @@ mod program;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::fsutil::Dir;
-use crate::sandbox::{Isolation, Network, SandboxSpec, Security};
+use crate::sandbox::cgroup::{Cgroups, Controller};
+use crate::sandbox::{CgroupError, Exceeded, Isolation, Network, ResourceLimits, SandboxSpec, Security};
 
 pub use cancel::CancelFlag;
 use emulation::Emulation;
@@ -84,6 +87,8 @@ pub struct ExecOutcome {
     /// What was created in the upper directory to mount on and is still there, because the command put something
     /// into it or changed it; relative paths. What was left untouched has been removed again.
     pub stubs: Vec<PathBuf>,
+    /// The limits it met on its way.
+    pub exceeded: Vec<Exceeded>,
 }
 
 /// Why a command could not be run to its end.
@@ -92,6 +97,15 @@ pub enum ExecError {
     /// It was cancelled; everything it started is dead.
     #[error("the step was cancelled")]
     Cancelled,
+    /// It took longer than its limits allow; everything it started is dead.
+    #[error("the command took longer than it may")]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It cannot be limited as asked, so it was not run.
+    #[error(transparent)]
+    Limit(#[from] CgroupError),
     /// The command is not there, or is not executable.
     #[error("cannot execute `{program}`: {source}")]
     Command {
@@ -153,6 +167,7 @@ impl ExecError {
     /// Says what to do about it, a line each.
     pub fn help(&self) -> Vec<String> {
         let lines: &[&str] = match self {
+            Self::Limit(error) => return error.help(),
             Self::Foreign { .. } => &[
                 "install the package `qemu-user-static` (Debian, Ubuntu, Fedora): kiln registers its emulators for its own \
                  steps (Linux 6.7 or later)",
@@ -182,6 +197,8 @@ pub struct Executor {
     networks: Networks,
     /// Made when the first program of another machine is met that the kernel cannot run.
     emulation: OnceLock<Result<Emulation, String>>,
+    /// Looked up when the first step comes that is limited by one.
+    cgroups: OnceLock<Cgroups>,
 }
 
 impl Executor {
@@ -193,7 +210,7 @@ impl Executor {
 
     /// Makes one with the program that becomes the sandbox named (tests are programs of their own).
     pub fn with(program: Program) -> Self {
-        Self { program, networks: Networks::default(), emulation: OnceLock::new() }
+        Self { program, networks: Networks::default(), emulation: OnceLock::new(), cgroups: OnceLock::new() }
     }
 
     /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
@@ -209,7 +226,8 @@ impl Executor {
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let (network, connected) = self.network(spec, cancel)?;
-        let mut means = Means { program: &self.program, network, connected: connected.as_ref(), emulation: None };
+        let (connected_to, cgroups) = (connected.as_ref(), &self.cgroups);
+        let mut means = Means { program: &self.program, network, connected: connected_to, emulation: None, cgroups };
         let ended = loop {
             match local::run_once(&means, spec, log, cancel) {
                 Err(Ended::Foreign(machine)) => {
@@ -274,6 +292,40 @@ impl Executor {
 pub fn try_emulation() -> Result<(), String> {
     let program = Program::of_this_process().map_err(|error| error.to_string())?;
     Emulation::start(&program).map(drop)
+}
+
+/// What there is to limit steps with here.
+pub struct LimitsHere {
+    /// In words: `cgroup v2`.
+    pub version: &'static str,
+    /// The controllers that steps can be limited by.
+    pub had: Vec<&'static str>,
+    /// The others, and why not.
+    pub missing: Vec<(&'static str, CgroupError)>,
+}
+
+/// Tries which limits can be had here, by making a cgroup for each and removing it.
+pub fn try_limits() -> LimitsHere {
+    let cgroups = Cgroups::find();
+    let mut here = LimitsHere { version: cgroups.version(), had: Vec::new(), missing: Vec::new() };
+    for controller in Controller::ALL {
+        match cgroups.make(&some_limit(controller)) {
+            Ok(_) => here.had.push(controller.name()),
+            Err(error) => here.missing.push((controller.name(), error)),
+        }
+    }
+    here
+}
+
+/// One that every machine could have.
+fn some_limit(controller: Controller) -> ResourceLimits {
+    let nothing = ResourceLimits::default();
+    match controller {
+        Controller::Cpu => ResourceLimits { cpu_shares: Some(1024), ..nothing },
+        Controller::Cpuset => ResourceLimits { cpuset_cpus: Some(String::new()), ..nothing },
+        Controller::Memory => ResourceLimits { memory: Some(1 << 40), ..nothing },
+        Controller::Pids => ResourceLimits { pids: Some(1 << 16), ..nothing },
+    }
 }
 
 fn empty_directory(path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use crate::cache::CacheError;
 use crate::content::ContentError;
 use crate::executor::ExecError;
+use crate::sandbox::Exceeded;
 use crate::snapshot::SnapshotError;
 use crate::source::Span;
 
@@ -16,6 +17,16 @@ pub enum OpError {
         command: String,
         /// Its exit code; 128 + n for signal n.
         code: i32,
+        /// The limits it met before.
+        exceeded: Vec<Exceeded>,
+    },
+    /// The command of a RUN took longer than it may.
+    #[error("process {command:?} did not complete within --timeout {limit}")]
+    TimedOut {
+        /// The command, joined by blanks.
+        command: String,
+        /// The limit, as Go prints durations.
+        limit: String,
     },
     /// The instruction asks for something that is not there or makes no sense.
     #[error("{message}")]

@@ -17,12 +17,14 @@
 //! them; when that misses, the content decides. So a stage that ran again and made the same files keeps what mounts
 //! them in the cache. The layers of an image stand for their content; nothing of them is read.
 //!
-//! Never: proxies, secret values, cache contents, metadata instructions, the text of the Dockerfile.
+//! Never: proxies, secret values, cache contents, metadata instructions, the text of the Dockerfile, limits (memory,
+//! processors, processes, time, `/dev/shm`): they decide whether a command comes to its end, not what it makes.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cache_mount::CacheMount;
 use super::devices::{self, Brought};
@@ -33,12 +35,15 @@ use super::{Inputs, OpError, StepResult, Worker, copy, copy_step};
 use crate::cache::{KeySink, Keyed};
 use crate::context::Source;
 use crate::digest::{DiffId, to_hex};
+use crate::dockerfile::duration;
 use crate::executor::{self, ExecOutcome, NetworkUsed};
 use crate::fsutil::{Dir, Owners};
 use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
 use crate::progress::{Event, Stream, VertexId};
-use crate::sandbox::{Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+use crate::sandbox::{
+    Isolation, Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, SecretBytes, Security,
+};
 use crate::snapshot::{Scratch, Snapshotter, Writable};
 
 /// The facts of one RUN, over the inputs it has in this build.
@@ -187,7 +192,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
     let below: &[Layer] = inputs.layers(op.parent);
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
     if worker.settings.isolation == Isolation::Chroot {
-        without_namespaces(op)?;
+        without_namespaces(op, &worker.settings.limits)?;
     }
     let view = worker.snapshots.view(&chain)?;
     let user = resolve_user(Some(&view), &op.user).map_err(|error| OpError::user("unknown-user", error.to_string()))?;
@@ -221,16 +226,18 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
         isolation: worker.settings.isolation,
         hosts: Some(hosts(op)),
         resolv_conf: Some(worker.settings.resolv_conf.clone()),
+        limits: worker.settings.limits.clone(),
     };
     let outcome = run(worker, &spec, vertex)?;
     if !outcome.status.success() {
-        return Err(OpError::Exit { command: op.argv.join(" "), code: outcome.status.shell_code() });
+        let (command, code) = (op.argv.join(" "), outcome.status.shell_code());
+        return Err(OpError::Exit { command, code, exceeded: outcome.exceeded });
     }
     keep(worker, &chain, &view, writable, &outcome.stubs, vertex)
 }
 
 /// Refuses by name what takes namespaces or mounts.
-fn without_namespaces(op: &RunOp) -> Result<(), OpError> {
+fn without_namespaces(op: &RunOp, limits: &ResourceLimits) -> Result<(), OpError> {
     let refused = |what: &str, span| OpError::User {
         code: "isolation",
         message: format!("{what} takes namespaces, which a build with --isolation=chroot does without"),
@@ -242,6 +249,9 @@ fn without_namespaces(op: &RunOp) -> Result<(), OpError> {
     }
     if let Some(device) = op.devices.first() {
         return Err(refused("a device", Some(device.span)));
+    }
+    if limits.shm_size.is_some() {
+        return Err(refused("--shm-size", None));
     }
     for mount in &op.mounts {
         match &mount.kind {
@@ -265,6 +275,9 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
     };
     match worker.executor.run(spec, &mut log, &worker.cancel) {
         Err(executor::ExecError::Cancelled) => Err(OpError::Canceled),
+        Err(executor::ExecError::TimedOut { limit }) => {
+            Err(OpError::TimedOut { command: spec.argv.join(" "), limit: as_typed(limit) })
+        }
         Err(error @ executor::ExecError::Command { .. }) => {
             let (message, help) = (error.to_string(), error.help());
             Err(OpError::User { code: "cannot-execute", message, help, span: None })
@@ -273,6 +286,10 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
         Ok(outcome) => {
             if let NetworkUsed::HostInstead(reason) = outcome.network {
                 worker.notice_once(&format!("RUN steps use the host's network: {reason}"));
+            }
+            // Also of a command that copes, and does something else because of it.
+            for met in &outcome.exceeded {
+                say(worker, vertex, met);
             }
             Ok(outcome)
         }
@@ -291,13 +308,25 @@ fn keep(
     let mut blob = worker.store.ingest()?;
     let summary = worker.snapshots.difference(&written, view, stubs, &mut blob)?;
     for warning in summary.warnings {
-        let data = format!("kiln: {warning}\n").into_bytes();
-        worker.sink.event(Event::Log { id: vertex, stream: Stream::Stderr, data });
+        say(worker, vertex, &warning);
     }
     let (digest, length) = blob.commit(None)?;
     let chain: Vec<DiffId> = below.iter().copied().chain([DiffId(digest)]).collect();
     worker.snapshots.keep(written, &chain)?;
     Ok(Made { digest, length })
+}
+
+/// A duration as people write it: `10m`, where Go prints `10m0s`.
+fn as_typed(limit: Duration) -> String {
+    let text = duration::format(limit);
+    let text = if text.ends_with("m0s") { text.trim_end_matches("0s") } else { &text };
+    if text.ends_with("h0m") { text.trim_end_matches("0m") } else { text }.to_owned()
+}
+
+/// A line of kiln's own in the output of a step.
+fn say(worker: &Worker, vertex: VertexId, what: &impl std::fmt::Display) {
+    let data = format!("kiln: {what}\n").into_bytes();
+    worker.sink.event(Event::Log { id: vertex, stream: Stream::Stderr, data });
 }
 
 /// Help for what the build was not given: the nearest of what it was given, and the flag.

@@ -16,7 +16,7 @@ use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::{Op, Root, Step, StepId};
 use crate::progress::{Event, SharedSink, VertexId};
 use crate::registry;
-use crate::sandbox::Isolation;
+use crate::sandbox::{Isolation, ResourceLimits};
 use crate::snapshot::Snapshots;
 
 /// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
@@ -101,6 +101,8 @@ pub struct Settings {
     pub devices: AllowedDevices,
     /// Where devices are described.
     pub device_directories: Vec<PathBuf>,
+    /// How much each command may use.
+    pub limits: ResourceLimits,
 }
 
 /// Does steps. Shared by all of a build's tasks.

@@ -19,7 +19,7 @@ use super::plan::{Limits, SetupStep};
 use super::seccomp::{self, Purpose};
 use super::target::{Links, PlaceKind, Root};
 use super::wire::{self, Report};
-use super::{credentials, ids, system};
+use super::{credentials, ids, system, ulimit};
 use crate::fsutil::Owners;
 
 /// Why a step was not done.
@@ -35,6 +35,13 @@ impl Refused {
     fn of_ids(errno: Errno) -> Self {
         let meaning = "the user or group id is not mapped here: the range in /etc/subuid or /etc/subgid is too small";
         Self { meaning: (errno == Errno::INVAL).then_some(meaning), ..errno.into() }
+    }
+
+    /// The kernel answers `EPERM` when a hard limit is to be raised without the right to it.
+    fn of_ulimit(errno: Errno) -> Self {
+        let meaning = "the hard limit is above the one that kiln was started with, and only root with CAP_SYS_RESOURCE may \
+                       raise that: see `ulimit -H -a`";
+        Self { meaning: (errno == Errno::PERM).then_some(meaning), ..errno.into() }
     }
 }
 
@@ -122,7 +129,7 @@ impl Sandbox {
                     other => Ok(other?),
                 }
             }
-            SetupStep::Unshare { network } => unshare(*network),
+            SetupStep::Unshare { network, cgroup } => unshare(*network, *cgroup),
             SetupStep::JoinNetwork => {
                 let namespace = wire::receive_descriptor(&self.socket)?;
                 Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?)
@@ -171,9 +178,19 @@ impl Sandbox {
                 let report = Report::Mounted(std::mem::take(&mut self.root()?.stubs));
                 Ok(wire::send(&mut self.socket, &report)?)
             }
+            SetupStep::EnterCgroups { namespace } => {
+                for entrance in wire::receive_descriptors(&self.socket)? {
+                    rustix::io::write(&entrance, b"0")?;
+                }
+                if *namespace {
+                    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?;
+                }
+                Ok(())
+            }
             SetupStep::SessionKeyring => Ok(system::join_session_keyring()?),
             SetupStep::Session => Ok(rustix::process::setsid().map(drop)?),
             SetupStep::ProcessDefaults => set_process_defaults(),
+            SetupStep::Ulimit(limit) => ulimit::set(limit).map_err(Refused::of_ulimit),
             SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
             SetupStep::SystemCallFilter(purpose) => self.load_filter(*purpose),
             SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
@@ -377,12 +394,10 @@ fn links_to(target: &Path) -> Links {
     if is_standard { Links::Refused } else { Links::Followed }
 }
 
-fn unshare(network: bool) -> Done {
-    let mut flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
+fn unshare(network: bool, cgroup: bool) -> Done {
+    let mut flags =
+        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    flags.set(CloneFlags::CLONE_NEWCGROUP, cgroup);
     flags.set(CloneFlags::CLONE_NEWNET, network);
     Ok(nix::sched::unshare(flags)?)
 }

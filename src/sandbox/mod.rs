@@ -21,6 +21,9 @@
 //! A command that is a program of another machine enters a user namespace of its own first, in which `emulator` has
 //! registered what runs it.
 //!
+//! What limits a step as a whole (memory, processor time, number of processes) is a cgroup of its own, which the executor makes
+//! and removes (`cgroup`) and pid 1 enters. What limits each process, pid 1 sets for itself.
+//!
 //! Wire shape of the socket: one length-framed JSON `Start` to the supervisor, then length-framed
 //! JSON `Report`s back; see `wire`.
 //!
@@ -30,6 +33,7 @@
 //! an upper directory owns it alone, which the kernel does not check.
 
 mod apply;
+pub(crate) mod cgroup;
 mod chroot;
 mod cover;
 mod credentials;
@@ -37,6 +41,7 @@ pub(crate) mod emulator;
 pub mod idmap;
 mod ids;
 mod init;
+mod limits;
 mod mounts;
 mod orphans;
 mod plan;
@@ -44,8 +49,11 @@ mod seccomp;
 mod spec;
 mod system;
 mod target;
+mod ulimit;
 pub(crate) mod wire;
 
+pub use cgroup::{CgroupError, Exceeded};
+pub use limits::{CpuTime, MemorySwap, ResourceLimits, ULIMITS, Ulimit};
 pub use spec::{Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
 
 pub(crate) use plan::Connection;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
 use super::seccomp::Purpose;
-use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, chroot};
+use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, Ulimit, chroot};
 
 /// The network a sandbox is started with, decided before the plan is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(super) enum SetupStep {
     /// Loads the system call filter if this process has the right to.
     OfferedFilter,
     /// Leaves the namespaces of the builder; by the supervisor.
-    Unshare { network: bool },
+    Unshare { network: bool, cgroup: bool },
     /// Enters the network namespace that the executor hands over.
     JoinNetwork,
     /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
@@ -86,12 +86,17 @@ pub(super) enum SetupStep {
     TellMounted,
     /// Enters the user namespace that the executor hands over, in which emulators are registered.
     JoinEmulator,
+    /// Enters the cgroups that the executor hands over, and if there are namespaces makes them the root of what the
+    /// process sees of cgroups.
+    EnterCgroups { namespace: bool },
     /// Leaves the keyring of the builder's session.
     SessionKeyring,
     /// Leaves the session of the builder.
     Session,
-    /// Sets umask, resource limits and signal dispositions.
+    /// Sets umask, the usual resource limits and signal dispositions.
     ProcessDefaults,
+    /// Sets a resource limit.
+    Ulimit(Ulimit),
     /// Gives standard output and error to the user, and nothing to standard input.
     StandardStreams { uid: u32 },
     /// Loads the system call filter, and hands what it asks on to the supervisor.
@@ -153,6 +158,9 @@ const MASKED: [&str; 12] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// The size of `/dev/shm`, as container runtimes have it.
+const SHM_SIZE: &str = "65536k";
+
 /// Returns what to do for `spec`. `emulated` says that the command needs the emulators of [`super::emulator`].
 pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -> Vec<SetupStep> {
     if spec.isolation == Isolation::Chroot {
@@ -163,7 +171,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
     let own_network = connection != Connection::Host;
     let confined = spec.security == Security::Sandbox;
     let joined = connection == Connection::Joined;
-    let mut steps = vec![SetupStep::Unshare { network: own_network && !joined }];
+    let mut steps = vec![SetupStep::Unshare { network: own_network && !joined, cgroup: !spec.limits.need_cgroup() }];
     if joined {
         // Before `/sys` is mounted, which shows the network namespace of whoever mounts it.
         steps.push(SetupStep::JoinNetwork);
@@ -206,6 +214,10 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
     if emulated {
         steps.push(SetupStep::JoinEmulator);
     }
+    // Everything is mounted, which the step is not to pay for.
+    if spec.limits.need_cgroup() {
+        steps.push(SetupStep::EnterCgroups { namespace: spec.isolation == Isolation::Namespaces });
+    }
     steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
     if confined || spec.single_id {
         // Before the capabilities go: without no_new_privs loading needs CAP_SYS_ADMIN. That stays off for every step, as with
@@ -216,6 +228,8 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
             Isolation::Chroot => SetupStep::OfferedFilter,
         });
     }
+    // Late, as they bind this process too, but before the right to raise them is gone.
+    steps.extend(spec.limits.ulimits.iter().cloned().map(SetupStep::Ulimit));
     steps.push(SetupStep::BoundCapabilities(capabilities));
     if spec.single_id {
         // The supervisor knows who it is to be; the kernel knows one user only, who may become any other.
@@ -262,7 +276,8 @@ fn standard_mounts(spec: &SandboxSpec, own_network: bool, steps: &mut Vec<SetupS
     let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
     let pts = if spec.single_id { &pts[..2] } else { &pts[..] };
     steps.push(filesystem("devpts", "/dev/pts", pts, NOSUID_NOEXEC));
-    steps.push(filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", "65536k")], PSEUDO));
+    let size = spec.limits.shm_size.map_or_else(|| SHM_SIZE.to_owned(), |bytes| bytes.to_string());
+    steps.push(filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", &size)], PSEUDO));
     steps.push(filesystem("mqueue", "/dev/mqueue", &[], PSEUDO));
     for (text, target) in [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")] {
         if let Some(text) = text {
@@ -336,8 +351,10 @@ impl fmt::Display for SetupStep {
             Self::Chroot => f.write_str("change the root directory"),
             Self::Refuse { target, why } => write!(f, "mount on {} without namespaces: {why}", target.display()),
             Self::OfferedFilter => f.write_str("load the system call filter if that is allowed"),
-            Self::Unshare { network } => {
-                write!(f, "unshare mount pid ipc uts cgroup{}", if *network { " network" } else { "" })
+            Self::Unshare { network, cgroup } => {
+                let more = [(*cgroup, " cgroup"), (*network, " network")];
+                f.write_str("unshare mount pid ipc uts")?;
+                more.iter().filter(|(wanted, _)| *wanted).try_for_each(|(_, name)| f.write_str(name))
             }
             Self::JoinNetwork => f.write_str("join the connected network namespace"),
             Self::PrivateMounts => f.write_str("make mounts private"),
@@ -374,9 +391,14 @@ impl fmt::Display for SetupStep {
             Self::WorkingDirectory(path) => write!(f, "enter {}", path.display()),
             Self::TellMounted => f.write_str("tell what was created"),
             Self::JoinEmulator => f.write_str("join the user namespace of the emulators"),
+            Self::EnterCgroups { namespace } => {
+                let sees = if *namespace { ", and see no others" } else { "" };
+                write!(f, "enter the cgroups of the step{sees}")
+            }
             Self::SessionKeyring => f.write_str("join a new session keyring"),
             Self::Session => f.write_str("start a session"),
             Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
+            Self::Ulimit(limit) => write!(f, "set --ulimit {limit}"),
             Self::StandardStreams { uid } => write!(f, "give standard streams to {uid}"),
             Self::SystemCallFilter(Purpose { confined, single_id }) => {
                 let asks = if *single_id { " that asks about ids" } else { "" };
@@ -400,7 +422,7 @@ fn shown(subpath: &Path) -> std::path::Display<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{Network, ProcessUser};
+    use crate::sandbox::{Network, ProcessUser, ResourceLimits};
 
     fn spec() -> SandboxSpec {
         SandboxSpec {
@@ -422,6 +444,7 @@ mod tests {
             isolation: Isolation::Namespaces,
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some(String::new()),
+            limits: ResourceLimits::default(),
         }
     }
 
@@ -491,6 +514,19 @@ mod tests {
         let mut spec = spec();
         spec.security = Security::Insecure;
         check("insecure", &spec, Connection::None, false);
+    }
+
+    #[test]
+    fn plan_with_limits() {
+        let mut spec = spec();
+        let ulimit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
+        spec.limits = ResourceLimits {
+            memory: Some(64 << 20),
+            ulimits: vec![ulimit("nofile", Some(100), Some(200)), ulimit("core", None, None)],
+            shm_size: Some(1 << 20),
+            ..ResourceLimits::default()
+        };
+        check("limits", &spec, Connection::Joined, false);
     }
 
     #[test]

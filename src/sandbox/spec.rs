@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ResourceLimits;
+
 /// One process to run. Paths named `target` and `cwd` are inside the rootfs and are resolved there by
 /// the kernel, links included; all other paths are the builder's own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct SandboxSpec {
     pub hosts: Option<String>,
     /// The text of `/etc/resolv.conf`, a read-only mount; `None` leaves the image's file.
     pub resolv_conf: Option<String>,
+    /// How much it may use.
+    pub limits: ResourceLimits,
 }
 
 /// An overlay of finished layers with one that takes the writes, or a directory that is the whole root by itself.

@@ -1,8 +1,8 @@
 //! What executor and sandbox say to each other over the socket.
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`] and the
-//! namespaces to join (of network and emulators); the sandbox answers with [`Report`]s. A [`Report::Listening`] carries a
-//! descriptor.
+//! namespaces to join (of network and emulators) and the cgroups to enter; the sandbox answers with [`Report`]s. A
+//! [`Report::Listening`] carries a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -61,26 +61,34 @@ pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &
 
 /// Hands over a descriptor, with a byte to carry it.
 pub(crate) fn send_descriptor(socket: &UnixStream, fd: RawFd) -> io::Result<()> {
-    let passed = [fd];
-    let control = [ControlMessage::ScmRights(&passed)];
+    send_descriptors(socket, &[fd])
+}
+
+/// Hands over descriptors, with one byte to carry them all.
+pub(crate) fn send_descriptors(socket: &UnixStream, all: &[RawFd]) -> io::Result<()> {
+    let control = [ControlMessage::ScmRights(all)];
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
 /// Takes the descriptor that [`send_descriptor`] handed over.
 pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
+    receive_descriptors(socket)?.pop().ok_or(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Takes the descriptors that [`send_descriptors`] handed over, at most 8.
+pub(crate) fn receive_descriptors(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
-    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut control = nix::cmsg_space!([RawFd; 8]);
     let mut slices = [IoSliceMut::new(&mut byte)];
     let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut all = Vec::new();
     for message in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = message
-            && let Some(fd) = fds.first()
-        {
-            return Ok(super::system::own(*fd));
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            all.extend(fds.into_iter().map(super::system::own));
         }
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
+    if all.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(all) }
 }
 
 /// Reads one frame; used by the sandbox, which gets no descriptors.

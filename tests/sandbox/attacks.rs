@@ -11,13 +11,15 @@
 //!  19  the_session_keyring_is_not_inherited                      24        processes_of_the_host_have_no_number
 //!  26  an_image_that_runs_in_place_of_the_builder_..             27        a_working_directory_by_descriptor_..
 //!  28  links_of_the_image_lead_nowhere_else                      29 30     the tests of `ops::copy`
-//!  31  a_mount_point_swapped_for_a_link_is_not_followed          36        much_output_arrives_whole
+//!  31  a_mount_point_swapped_for_a_link_is_not_followed          32 33     the tests of `floods`
+//!  34  a_full_disk, a_step_that_fills_the_disk (hostile.rs)      35        very_many_files_.. (hostile.rs)
+//!  36  much_output_arrives_whole
 //!  37  mounts_of_each_kind (the layer holds no secret)           38        set_id_files_of_the_store_are_out_of_reach
 //!  39  the tests of `context`                                    40        cancelling_kills_at_once
 //! ```
 //!
-//! Not tried. 32-35 (fork bomb, memory bomb, full disk, a million inodes): a step has no limits yet. 4 where the kernel has
-//! no sysrq; a real disk in 14 where the machine refuses its disks even to root: zero (1:5) stands in for it. x32 calls in
+//! Not tried. 34: nothing limits the disk but the file system of the store. 35 with a million inodes, for the time it takes: a
+//! hundred thousand stand for them. 4 where the kernel has no sysrq; a real disk in 14 where the machine refuses its disks even to root: zero (1:5) stands in for it. x32 calls in
 //! 23 where the kernel does not have them: the filter's own tests answer for it. In a user namespace the kernel
 //! refuses some acts to everyone: `REFUSED_TO_ROOT_OF_A_USER_NAMESPACE`.
 

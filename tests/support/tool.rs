@@ -37,7 +37,7 @@ fn package_of(name: &str) -> &str {
     match name {
         "newuidmap" => "uidmap",
         "pasta" => "passt",
-        "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
+        "prlimit" | "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
         "script" => "bsdutils",
         "ssh-add" | "ssh-agent" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",

@@ -4,6 +4,7 @@ use crate::diag::{Diagnostic, suggestion};
 use crate::source::Span;
 
 use super::super::instruction::Text;
+use super::super::size;
 use super::{BindMount, CacheMount, Mount, MountField, ResolvedMount, SecretMount, Sharing, SshMount, TmpfsMount};
 
 /// Every key, with its other names.
@@ -124,7 +125,7 @@ impl Fields {
             "readwrite" | "rw" => self.readonly = Some(!truth()?),
             "required" if matches!(kind, "secret" | "ssh") => self.required = truth()?,
             "size" if kind == "tmpfs" => {
-                let size = bytes(&value).ok_or_else(|| error(span, format!("invalid size: '{value}'")))?;
+                let size = size::parse(&value).ok_or_else(|| error(span, format!("invalid size: '{value}'")))?;
                 self.size_bytes = Some(size);
             }
             "required" | "size" => return unexpected(),
@@ -286,29 +287,6 @@ fn base_name(path: &str) -> &str {
 
 fn boolean(text: &str) -> Option<bool> {
     super::super::directive::boolean(text)
-}
-
-/// Reads a size: a number, perhaps with a fraction, and a unit of 1024 (`b k m g t p`, as in `64m`, `64MiB`, `1.5 gb`).
-fn bytes(text: &str) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = unit.trim_start().to_lowercase();
-    let shift = match unit.trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        "p" => 50,
-        _ => return None,
-    };
-    match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(1 << shift),
-        Err(_) => {
-            let size = number.parse::<f64>().ok()? * (1_u64 << shift) as f64;
-            (size.is_finite() && size >= 0.0 && size < u64::MAX as f64).then_some(size as u64)
-        }
-    }
 }
 
 #[cfg(test)]

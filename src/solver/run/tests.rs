@@ -105,6 +105,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             user_namespace: false,
             devices: Default::default(),
             device_directories: Vec::new(),
+            limits: Default::default(),
         },
         executor: Executor::of_this_process().unwrap(),
         sink: lines.clone(),
