@@ -15,7 +15,7 @@
 //! <this process's cgroup, or --cgroup-parent>/kiln-step-<random>    an flock on the directory says that its kiln lives
 //! ```
 //!
-//! The first process of a sandbox enters by writing to descriptors of `cgroup.procs` that the executor hands over, after
+//! The first process of a sandbox enters by writing to descriptors of `tasks` or `cgroup.procs` that the executor hands over, after
 //! its mounts are made and before it is confined: so the limits count what the command does and nothing else. Nobody who
 //! sets no such limit pays for any of this.
 //!
