@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::WaitOptions;
 
 use super::{Ready, Tool};
 use crate::executor::{CancelFlag, Program};
@@ -70,9 +71,15 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        // Fails only when it has ended by itself.
+        if !self.is_running() {
+            return;
+        }
+        // Fails only when it has ended by itself meanwhile.
         let _ = self.process.kill();
-        let _ = self.process.wait();
+        // Its end takes tens of milliseconds, in which the kernel takes the device down: nobody waits for that.
+        let process = rustix::process::Pid::from_child(&self.process);
+        let reap = move || rustix::process::waitpid(Some(process), WaitOptions::empty());
+        let _ = std::thread::Builder::new().name("network".to_owned()).spawn(reap);
     }
 }
 
