@@ -353,15 +353,15 @@ fn cancelling_kills_at_once() {
     }
     let bench = Bench::new();
     let cancel = CancelFlag::new().unwrap();
-    let other = cancel.clone();
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(200));
-        other.cancel();
-    });
-    let started = Instant::now();
     let spec = bench.spec("trap '' TERM INT; echo started; sleep 4242 & sleep 4242");
     let mut seen = Vec::new();
-    let ended = Executor::with(program()).run(&spec, &mut |_, bytes| seen.extend_from_slice(bytes), &cancel);
+    let mut started = Instant::now();
+    let mut log = |_, bytes: &[u8]| {
+        seen.extend_from_slice(bytes);
+        started = Instant::now();
+        cancel.cancel();
+    };
+    let ended = Executor::with(program()).run(&spec, &mut log, &cancel);
     assert!(matches!(ended, Err(ExecError::Cancelled)));
     assert_eq!(seen, b"started\n");
     assert!(started.elapsed() < Duration::from_millis(1200), "{:?}", started.elapsed());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::WaitOptions;
 
-use super::{Ready, Tool};
+use super::{Ready, Tool, resolv_conf};
 use crate::executor::{CancelFlag, Program};
 use crate::sandbox;
 
@@ -29,7 +29,9 @@ impl Connected {
     pub(super) fn make(starter: &Program, tool: &'static Tool, cancel: &CancelFlag) -> Option<Self> {
         let place = Place::make().ok()?;
         let mut command = Command::new(starter.path());
-        command.args([sandbox::HELPER, &std::process::id().to_string(), &tool.path()?]).args(tool.arguments);
+        let forwarding = if resolv_conf::needs_forwarder() { tool.forwarding } else { &[] };
+        command.args([sandbox::HELPER, &std::process::id().to_string(), &tool.path()?]);
+        command.args(forwarding).args(tool.arguments);
         command.env_clear().stdin(place.namespace.try_clone().ok()?).stderr(Stdio::null());
         command.stdout(if matches!(tool.ready, Ready::Output) { Stdio::piped() } else { Stdio::null() });
         let mut made = Self { process: command.spawn().ok()?, namespace: place.namespace.try_clone().ok()?, tool };

@@ -22,6 +22,8 @@ pub(super) struct Tool {
     name: &'static str,
     /// The network namespace is its standard input.
     arguments: &'static [&'static str],
+    /// More of them, where the host has to be asked for names in a step's place.
+    forwarding: &'static [&'static str],
     ready: Ready,
     /// Where it answers for the first name server of the host, if a step cannot reach that itself.
     name_server: &'static str,

@@ -21,8 +21,6 @@ pub(super) const TOOL: Tool = Tool {
         "none",
         "-U",
         "none",
-        "--dns-forward",
-        NAME_SERVER,
         // As root of the machine it would become `nobody`, who may not join the namespace.
         "--runas",
         "0:0",
@@ -31,6 +29,8 @@ pub(super) const TOOL: Tool = Tool {
         "/proc/self/fd/0",
     ],
     // It writes nothing while it stays in the foreground.
+    // It answers from this address then also where another one was asked, which nobody takes for an answer.
+    forwarding: &["--dns-forward", NAME_SERVER],
     ready: Ready::DefaultRoute,
     name_server: NAME_SERVER,
 };

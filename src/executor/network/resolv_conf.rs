@@ -11,6 +11,13 @@ pub(in crate::executor) fn in_another_network(host: &str, forwarder: Option<&str
     reachable(host, || std::fs::read_to_string(BEHIND_RESOLVED).ok(), forwarder)
 }
 
+/// Whether a step can ask none of the host's name servers itself.
+pub(super) fn needs_forwarder() -> bool {
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let has_server = |text: &str| text.lines().any(|line| server(line).is_some());
+    has_server(&host) && !has_server(&in_another_network(&host, None))
+}
+
 /// Leaves out servers on the loopback. When they are all there is, the resolver that listens there may tell (`behind`)
 /// which ones it asks; else it is asked through the forwarder.
 fn reachable(host: &str, behind: impl FnOnce() -> Option<String>, forwarder: Option<&str>) -> String {

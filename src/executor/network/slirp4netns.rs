@@ -18,6 +18,7 @@ pub(super) const TOOL: Tool = Tool {
         "/proc/self/fd/0",
         "tap0",
     ],
+    forwarding: &[],
     ready: Ready::Output,
     name_server: "10.0.2.3",
 };
