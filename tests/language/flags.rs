@@ -125,7 +125,7 @@ fn each_instruction_has_its_flags() {
         read(&format!("FROM a\n{line}\n"));
     }
     // Needs a frontend of another channel, as with BuildKit.
-    assert!(mistakes("FROM a\nRUN --device=x a\n")[0].starts_with("2: device feature is only supported"));
+    Case::new("FROM scratch\nRUN --device=x a\n").fails(&["Dockerfile:2", "device feature is only supported"]);
 }
 
 // language 5.5
