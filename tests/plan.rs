@@ -24,25 +24,7 @@ use serde_json::Value;
 /// Reads `options`: a line is the name of a flag and its value. Images and layouts of named contexts
 /// are `name=docker-image://reference` and `name=oci-layout`; anything else is a directory.
 fn options(text: &str) -> Options {
-    let platform = Platform::new("linux", "amd64", None);
-    let mut options = Options {
-        target: None,
-        every_stage: false,
-        build_args: Default::default(),
-        labels: Default::default(),
-        platform: platform.clone(),
-        several_platforms: false,
-        build_platform: platform,
-        named_contexts: Default::default(),
-        network: RunNetwork::Default,
-        allow_network_host: false,
-        allow_insecure: false,
-        devices: Vec::new(),
-        add_hosts: Vec::new(),
-        no_cache: NoCache::Never,
-        ignore: None,
-        source_date_epoch: None,
-    };
+    let mut options = Options::new(Platform::new("linux", "amd64", None));
     for line in text.lines() {
         let (flag, value) = line.split_once(' ').unwrap_or((line, ""));
         let pair = || value.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect(line);

@@ -219,25 +219,27 @@ impl Build<'_> {
         dockerfile::frontend::check_devices(sources, main, frontend.map(|(_, value)| value.as_str()), &mut parsed);
         let first_trigger = sources.next_id();
         call::check_options(self.request, &mut parsed)?;
-        let file = parsed.file;
-        let mut warnings = lint::of_instructions(&file, sources);
+        let file = &parsed.file;
+        let mut warnings = lint::of_instructions(file, sources);
         if let Some(first) = parsed.diagnostics.first() {
             let end = first.span.map_or(0, |span| span.start);
             warnings.retain(|warning| warning.span.is_some_and(|span| span.start < end));
             // What is asked of the rules is read before the file is.
-            let failure = match first.code {
-                CHECK_OPTIONS => super::failure::diagnostics(parsed.diagnostics),
-                _ => super::failure::syntax(parsed.diagnostics, sources),
+            let mut failure = match first.code {
+                CHECK_OPTIONS => super::failure::diagnostics(parsed.diagnostics.clone()),
+                _ => super::failure::syntax(parsed.diagnostics.clone(), sources),
             };
-            return if self.is_check() { Ok(call::checked(&file, warnings, Some(failure))) } else { Err(failure) };
+            let options = self.first_options(loaded)?;
+            failure.diagnostics.extend(plan::mistakes_beside(&parsed, sources, &options));
+            return if self.is_check() { Ok(call::checked(file, warnings, Some(failure))) } else { Err(failure) };
         }
         if self.request.call == Call::Targets {
-            return Ok(call::described(CallReport::Targets(plan::targets(&file))));
+            return Ok(call::described(CallReport::Targets(plan::targets(file))));
         }
-        warnings.extend(lint::of_stages(&file, sources));
-        let epoch = match self.epoch(access, loaded, &file).await {
+        warnings.extend(lint::of_stages(file, sources));
+        let epoch = match self.epoch(access, loaded, file).await {
             Ok(epoch) => epoch,
-            Err(failure) if self.is_check() => return Ok(call::checked(&file, warnings, Some(failure))),
+            Err(failure) if self.is_check() => return Ok(call::checked(file, warnings, Some(failure))),
             Err(failure) => return Err(failure),
         };
         let worker = Arc::new(self.worker(open, access, loaded, epoch)?);
@@ -247,9 +249,9 @@ impl Build<'_> {
         let mut merged = Merged::default();
         for platform in platforms::platforms(self.request) {
             let options = loaded.options(self.request, &platform)?.with_epoch(epoch);
-            let plan = match self.plan(&file, sources, &options, &images, &mut known).await {
+            let plan = match self.plan(file, sources, &options, &images, &mut known).await {
                 Ok(plan) => plan,
-                Err(failure) if self.is_check() => return Ok(call::checked(&file, warnings, Some(failure))),
+                Err(failure) if self.is_check() => return Ok(call::checked(file, warnings, Some(failure))),
                 Err(failure) => {
                     return Err(match options.several_platforms {
                         true => super::failure::of_platform(failure, &platform.to_string()),
@@ -263,7 +265,7 @@ impl Build<'_> {
                 plan.warnings.iter().filter(|warning| !said.contains(&identity(warning))).cloned().collect();
             warnings.extend(new);
             match self.request.call {
-                Call::Check => return Ok(call::checked(&file, warnings, None)),
+                Call::Check => return Ok(call::checked(file, warnings, None)),
                 Call::Outline => return Ok(call::described(CallReport::Outline(plan.outline))),
                 Call::Build | Call::Targets => merged.add(platform, plan),
             }
@@ -272,7 +274,7 @@ impl Build<'_> {
         warnings.sort_by_key(|warning| warning.lines.map(|lines| lines.start));
         let is_lint_error = file.directives.check.error && !warnings.is_empty();
         let triggers = (first_trigger.0..sources.next_id().0).map(SourceId);
-        warnings.extend(super::remarks::unused_arguments(self.request, &file, sources, triggers));
+        warnings.extend(super::remarks::unused_arguments(self.request, file, sources, triggers));
         warnings.iter().for_each(|warning| vertices.warn(loaded.definition, warning, sources));
         if is_lint_error {
             return Err(super::failure::lint(warnings));
@@ -292,6 +294,12 @@ impl Build<'_> {
         self.request.call == Call::Check
     }
 
+    /// The options of the first platform.
+    fn first_options(&self, loaded: &Loaded) -> Result<plan::Options, BuildFailure> {
+        let platform = platforms::platforms(self.request).into_iter().next().unwrap_or_else(Platform::host);
+        loaded.options(self.request, &platform)
+    }
+
     /// What SOURCE_DATE_EPOCH comes to.
     async fn epoch(
         &self,
@@ -299,8 +307,7 @@ impl Build<'_> {
         loaded: &Loaded,
         file: &dockerfile::Dockerfile,
     ) -> Result<Option<i64>, BuildFailure> {
-        let platform = platforms::platforms(self.request).into_iter().next().unwrap_or_else(Platform::host);
-        let options = loaded.options(self.request, &platform)?;
+        let options = self.first_options(loaded)?;
         let named = plan::epoch(file, &options).map_err(|error| super::failure::diagnostics(vec![error]))?;
         epoch::resolve(self.request, access, named).await
     }

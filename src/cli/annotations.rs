@@ -1,7 +1,7 @@
 //! `--annotation [LEVEL[,LEVEL]:]KEY=VALUE`, and `annotation-LEVEL.KEY=VALUE` of `--output`.
 
 use super::names;
-use super::usage::UsageError;
+use super::usage::{UsageError, did_you_mean};
 use crate::builder::{Annotation, AnnotationLevel};
 use crate::oci::Platform;
 
@@ -51,9 +51,10 @@ fn level(flag: &'static str, text: &str, part: &str) -> Result<(AnnotationLevel,
         "manifest-descriptor" => AnnotationLevel::ManifestDescriptor,
         "index-descriptor" => AnnotationLevel::IndexDescriptor,
         _ => {
+            let near = did_you_mean(word, &["manifest", "index", "manifest-descriptor", "index-descriptor"]);
             let expected = format!(
                 "unknown annotation level `{word}`: \
-                 expected manifest, index, manifest-descriptor or index-descriptor"
+                 expected manifest, index, manifest-descriptor or index-descriptor{near}"
             );
             return Err(UsageError::malformed(flag, text, expected));
         }

@@ -30,6 +30,9 @@ pub(super) enum Status {
     Never,
 }
 
+/// The words of `--call` that buildx tells of.
+const CALLS: [&str; 4] = ["build", "check", "outline", "targets"];
+
 /// Reads both flags.
 pub(super) fn call(typed: &BuildArguments) -> Result<CallOptions, UsageError> {
     let Some(text) = &typed.call else {
@@ -48,7 +51,9 @@ pub(super) fn call(typed: &BuildArguments) -> Result<CallOptions, UsageError> {
             ("format", Some("text")) => options.json = false,
             ("ignorestatus", _) if field.truth(CALL)? => options.status = options.status.max(Status::Errors),
             ("ignorestatus", _) => {}
-            _ => return Err(UsageError::malformed(CALL, text, "expected build, check, outline or targets")),
+            ("format", Some(other)) => return Err(UsageError::unknown(CALL, text, other, &["text", "json"])),
+            (other, None) => return Err(UsageError::unknown(CALL, text, other, &CALLS)),
+            (other, Some(_)) => return Err(UsageError::unknown(CALL, text, other, &["format", "ignorestatus"])),
         }
     }
     if typed.check && options.call != Call::Check {

@@ -2,10 +2,9 @@
 
 use super::environment::Environment;
 use super::fields::{self, Field};
-use super::usage::UsageError;
+use super::usage::{UsageError, did_you_mean};
 use super::{annotations, names};
 use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, Output};
-use crate::diag::nearest;
 
 const OUTPUT: &str = "--output";
 
@@ -123,8 +122,7 @@ const KEYS: [&str; 12] = [
 ];
 
 fn unknown(text: &str, what: &str, word: &str, known: &[&str]) -> UsageError {
-    let hint = nearest(word, known.iter().copied()).map(|near| format!(": did you mean `{near}`?"));
-    UsageError::malformed(OUTPUT, text, format!("unknown {what} `{word}`{}", hint.unwrap_or_default()))
+    UsageError::malformed(OUTPUT, text, format!("unknown {what} `{word}`{}", did_you_mean(word, known)))
 }
 
 fn stdout(environment: &Environment) -> Result<Destination, UsageError> {

@@ -113,7 +113,7 @@ fn network(typed: Option<&str>) -> Result<Network, UsageError> {
         None | Some("" | "default") => Ok(Network::Default),
         Some("none") => Ok(Network::None),
         Some("host") => Ok(Network::Host),
-        Some(other) => Err(UsageError::malformed("--network", other, "expected default, none or host")),
+        Some(other) => Err(UsageError::unknown("--network", other, other, &["default", "none", "host"])),
     }
 }
 
@@ -144,8 +144,8 @@ fn entitlements(typed: &[String], network: Network) -> Result<BTreeSet<Entitleme
         other => match other.strip_prefix("device=").filter(|name| !name.is_empty()) {
             Some(name) => Ok(Entitlement::Device(name.strip_prefix("name=").unwrap_or(name).to_owned())),
             None => {
-                let expected = "expected network.host, security.insecure, device or device=NAME";
-                Err(UsageError::malformed("--allow", other, expected))
+                let known = ["network.host", "security.insecure", "device", "device=NAME"];
+                Err(UsageError::unknown("--allow", other, other, &known))
             }
         },
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::environment::{self, Environment, PathKind};
 use super::fields;
-use super::usage::UsageError;
+use super::usage::{UsageError, did_you_mean};
 use crate::builder::{Secret, SecretBytes, SecretSource, SshAgent, SshSource};
 
 const SECRET: &str = "--secret";
@@ -31,14 +31,20 @@ fn secret(text: &str, environment: &Environment) -> Result<Secret, UsageError> {
             "src" | "source" => file = value,
             "env" => variable = value,
             "type" => kind = value,
-            other => return Err(malformed(format!("unexpected key `{other}`"))),
+            other => {
+                let near = did_you_mean(other, &["id", "src", "source", "env", "type"]);
+                return Err(malformed(format!("unexpected key `{other}`{near}")));
+            }
         }
     }
     match kind.as_deref() {
         None | Some("file") => {}
         // With this type, `src` names a variable.
         Some("env") => variable = variable.or(file.take()),
-        Some(other) => return Err(malformed(format!("unsupported secret type `{other}`"))),
+        Some(other) => {
+            let near = did_you_mean(other, &["file", "env"]);
+            return Err(malformed(format!("unsupported secret type `{other}`{near}")));
+        }
     }
     let id = id.filter(|id| !id.is_empty()).ok_or_else(|| malformed("id is required".to_owned()))?;
     let source = match (file, variable) {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::diag::nearest;
+
 /// A command line that asks for something impossible; found before anything is built.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UsageError {
@@ -110,7 +112,21 @@ impl UsageError {
         }
     }
 
+    /// `word`, which stands in `value`, is none of the words that there are.
+    pub(super) fn unknown(flag: &'static str, value: &str, word: &str, known: &[&str]) -> Self {
+        let all = match known {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            _ => known.join(""),
+        };
+        Self::malformed(flag, value, format!("expected {all}{}", did_you_mean(word, known)))
+    }
+
     pub(super) fn malformed(flag: &'static str, value: &str, expected: impl Into<String>) -> Self {
         Self::Malformed { flag, value: value.to_owned(), expected: expected.into() }
     }
+}
+
+/// Returns `: did you mean X?` for the word nearest to `word`, or nothing.
+pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+    nearest(word, known.iter().copied()).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
 }

@@ -117,7 +117,7 @@ pub struct From {
     pub platform: Option<Text>,
     /// Image reference or stage name, to be expanded with global ARGs.
     pub reference: Text,
-    /// The word `AS` as written (lint rule FromAsCasing); present exactly when `stage_name` is.
+    /// The word `AS` as written (lint rule FromAsCasing).
     pub as_keyword: Option<Text>,
     /// The name after `AS`, valid and in lower case; never expanded.
     pub stage_name: Option<Text>,

@@ -15,7 +15,8 @@
 //! convert     one logical line -> one typed Instruction, or one diagnostic
 //! ```
 //!
-//! A line with a mistake is reported and left out, and reading goes on behind it and its heredocs.
+//! A line with a mistake is reported and left out, and reading goes on behind it and its heredocs. For a FROM with a
+//! mistake an empty stage is put in, so that what refers to it, or counts stages, still finds it.
 //!
 //! What `plan` needs to finish an instruction is here too, as plain functions: [`expand`], [`Mount::resolve`],
 //! [`chmod`], [`port`], [`signal`], [`duration`], [`size`], and the table of lint rules in [`lint`].
@@ -57,7 +58,8 @@ pub struct Dockerfile {
 /// What came of reading a file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Parsed {
-    /// What could be read. Usable as a whole only when `diagnostics` is empty.
+    /// What could be read. To be built only when `diagnostics` is empty; what else is wrong with it can be told
+    /// before that.
     pub file: Dockerfile,
     /// All mistakes, in order; each is an error. Lint warnings come from [`lint`].
     pub diagnostics: Vec<Diagnostic>,
@@ -116,7 +118,10 @@ fn instructions(
     while let Some(line) = lines.next() {
         match convert::instruction(line, &mut lines, escape) {
             Ok(instruction) => instructions.push(instruction),
-            Err(diagnostic) => diagnostics.push(diagnostic),
+            Err(unread) => {
+                instructions.extend(unread.stage.map(|stage| *stage));
+                diagnostics.push(unread.mistake);
+            }
         }
     }
     if let Some(not_utf8) = lines.not_utf8 {

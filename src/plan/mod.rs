@@ -15,7 +15,9 @@
 //! Not here: reading the Dockerfile (`dockerfile`), files, the network, or doing any step.
 
 mod arguments;
+mod cycle;
 mod epoch;
+mod from_lint;
 mod graph;
 mod history;
 mod lower;
@@ -24,9 +26,11 @@ mod options;
 mod outline;
 mod path;
 mod print;
+mod references;
 mod scope;
 mod stage;
 mod trigger;
+mod unread;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +38,8 @@ use crate::diag::Diagnostic;
 use crate::dockerfile::Dockerfile;
 use crate::oci::{History, ImageConfig};
 use crate::source::{Sources, Span};
+use stage::Stages;
+use trigger::Collected;
 
 pub use epoch::{Epoch, epoch};
 pub use graph::{
@@ -42,6 +48,7 @@ pub use graph::{
 };
 pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
+pub use unread::mistakes_beside;
 
 /// The host name of a RUN unless BUILDKIT_SANDBOX_HOSTNAME gives another (rule 10.6).
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -107,10 +114,29 @@ pub fn plan(
     options: &Options,
     known: &KnownImages,
 ) -> Result<Planned, Vec<Diagnostic>> {
-    let stages = stage::Stages::link(file, options)?;
-    let triggers = match trigger::collect(&stages, sources, options, known)? {
-        trigger::Collected::Needs(needs) => return Ok(Planned::Needs(needs)),
-        trigger::Collected::All(triggers) => triggers,
-    };
-    lower::lower(file, &stages, &triggers, options, known).map(|plan| Planned::Ready(Box::new(plan)))
+    let (stages, collected) = linked(file, sources, options, known)?;
+    match collected {
+        Collected::Needs(needs) => Ok(Planned::Needs(needs)),
+        Collected::All(triggers) => {
+            lower::lower(file, &stages, &triggers, options, known).map(|plan| Planned::Ready(Box::new(plan)))
+        }
+    }
+}
+
+/// The stages, and what the target reaches; or all that is wrong with either.
+fn linked<'a>(
+    file: &'a Dockerfile,
+    sources: &mut Sources,
+    options: &Options,
+    known: &KnownImages,
+) -> Result<(Stages<'a>, Collected), Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let stages = Stages::link(file, options, &mut errors);
+    let collected = trigger::collect(&stages, sources, options, known, &mut errors);
+    if errors.is_empty() {
+        return Ok((stages, collected));
+    }
+    errors.sort_by_key(|error| error.span.map(|span| (span.source, span.start)));
+    errors.extend(stages.warnings);
+    Err(errors)
 }

@@ -46,6 +46,28 @@ pub struct Options {
 }
 
 impl Options {
+    /// Returns what a build on and for `platform` asks for that says nothing else.
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            target: None,
+            every_stage: false,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            platform: platform.clone(),
+            several_platforms: false,
+            build_platform: platform,
+            named_contexts: BTreeMap::new(),
+            network: RunNetwork::Default,
+            allow_network_host: false,
+            allow_insecure: false,
+            devices: Vec::new(),
+            add_hosts: Vec::new(),
+            no_cache: NoCache::Never,
+            ignore: None,
+            source_date_epoch: None,
+        }
+    }
+
     /// Returns these with what SOURCE_DATE_EPOCH comes to, which stages see as well.
     #[must_use]
     pub fn with_epoch(mut self, epoch: Option<i64>) -> Self {

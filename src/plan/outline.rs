@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
-use super::stage::{Base, Stages, expand_from, references};
+use super::references::references;
+use super::stage::{Base, Stages, expand_from};
 use crate::dockerfile::instruction::ArgDeclaration;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind};
 use crate::source::Span;
@@ -139,14 +140,15 @@ type GlobalArgs = BTreeMap<String, (OutlineArg, Vec<String>)>;
 pub(super) fn outline(
     file: &Dockerfile,
     stages: &Stages<'_>,
+    target: usize,
     given: &BTreeMap<usize, Given>,
     options: &Options,
 ) -> Outline {
-    let head = stages.all[stages.target].head;
-    let name = stages.all[stages.target].name.unwrap_or_default();
+    let head = stages.all[target].head;
+    let name = stages.all[target].name.unwrap_or_default();
     let mut outline = Outline { name: name.to_owned(), description: description(head, name), ..Outline::default() };
     let globals = global_args(file, stages, options);
-    let mut walk = vec![stages.target];
+    let mut walk = vec![target];
     let mut seen = BTreeSet::new();
     while let Some(at) = walk.pop() {
         if !seen.insert(at) {

@@ -10,7 +10,7 @@ use kiln::dockerfile::expand::{expand, expand_heredoc, expand_words};
 use kiln::dockerfile::port::PortSpec;
 use kiln::dockerfile::{CheckOptions, InstructionKind, duration, frontend, lint, parse, parse_trigger, signal};
 use kiln::oci::{ImageConfig, Platform, Reference};
-use kiln::plan::{ImageOp, ImageSource, KnownImage, KnownImages, NoCache, Options, Planned, RunNetwork, plan};
+use kiln::plan::{ImageOp, ImageSource, KnownImage, KnownImages, Options, Planned, mistakes_beside, plan};
 use kiln::source::{SourceFile, SourceId, Sources, Span};
 
 fn source(bytes: &[u8]) -> (Sources, SourceId) {
@@ -53,6 +53,8 @@ pub(crate) fn read_dockerfile(bytes: &[u8]) {
     }
     if parsed.diagnostics.is_empty() {
         said.extend(planned(&parsed.file, &mut sources));
+    } else {
+        said.extend(mistakes_beside(&parsed, &mut sources, &options()));
     }
     for diagnostic in said {
         check_spans(&sources, diagnostic.span.into_iter().chain(diagnostic.notes.iter().map(|note| note.span)));
@@ -90,24 +92,12 @@ fn planned(file: &kiln::dockerfile::Dockerfile, sources: &mut Sources) -> Vec<di
 }
 
 fn options() -> Options {
-    let platform = Platform::new("linux", "amd64", None);
     Options {
-        target: None,
         every_stage: true,
         build_args: BTreeMap::from([("ABC".to_owned(), "given".to_owned())]),
-        labels: BTreeMap::new(),
-        platform: platform.clone(),
-        several_platforms: false,
-        build_platform: platform,
-        named_contexts: BTreeMap::new(),
-        network: RunNetwork::Default,
         allow_network_host: true,
         allow_insecure: true,
-        devices: Vec::new(),
-        add_hosts: Vec::new(),
-        no_cache: NoCache::Never,
-        ignore: None,
-        source_date_epoch: None,
+        ..Options::new(Platform::new("linux", "amd64", None))
     }
 }
 

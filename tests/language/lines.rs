@@ -130,7 +130,9 @@ fn mistakes_of_the_text_come_first_and_those_of_reached_instructions_last() {
     let of_text = ["unknown flag: --x", "unknown instruction: RUNN"];
     let of_stages = ["base name (${NOPE}) should not be blank", "invalid stage index 7"];
     let of_instruction = "invalid containerPort: x";
-    said(&format!("{text}ENV --x A=b\nRUNN\n"), &of_text, &[of_stages[0], of_stages[1], of_instruction]);
+    let unreadable = format!("{text}ENV --x A=b\nRUNN\n");
+    said(&unreadable, &[of_text[0], of_text[1], of_stages[0], of_stages[1]], &[of_instruction]);
+    said(&unreadable, &["failed to solve: dockerfile parse error on line 7: unknown flag: --x"], &[]);
     said(text, &of_stages, &[of_instruction]);
     // What the target does not reach is never looked at.
     said("FROM scratch AS b\nUSER ${X:?y}\nFROM scratch\nEXPOSE x\n", &[of_instruction], &["X: y"]);

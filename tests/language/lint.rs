@@ -1,6 +1,5 @@
 //! Section 18: lint rules. A warning is printed as `Rule: message (line N)` and, behind a bar, what its carets mark.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln::context::Ignore;
@@ -9,9 +8,7 @@ use kiln::digest::Digest;
 use kiln::dockerfile::lint::{self, RULES, Rule};
 use kiln::dockerfile::parse;
 use kiln::oci::{ImageConfig, Platform};
-use kiln::plan::{
-    ImageKey, ImageOp, ImageSource, KnownImage, KnownImages, NoCache, Options, Planned, RunNetwork, plan,
-};
+use kiln::plan::{ImageKey, ImageOp, ImageSource, KnownImage, KnownImages, Options, Planned, plan};
 use kiln::source::{SourceFile, Sources};
 
 use super::build::Case;
@@ -22,25 +19,7 @@ struct Check {
 }
 
 fn check() -> Check {
-    let platform = Platform::new("linux", "amd64", None);
-    let options = Options {
-        target: None,
-        every_stage: true,
-        build_args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        platform: platform.clone(),
-        several_platforms: false,
-        build_platform: platform,
-        named_contexts: BTreeMap::new(),
-        network: RunNetwork::Default,
-        allow_network_host: false,
-        allow_insecure: false,
-        devices: Vec::new(),
-        add_hosts: Vec::new(),
-        no_cache: NoCache::Never,
-        ignore: None,
-        source_date_epoch: None,
-    };
+    let options = Options { every_stage: true, ..Options::new(Platform::new("linux", "amd64", None)) };
     Check { options }
 }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::environment::Environment;
 use super::usage::UsageError;
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::Diagnostic;
 use crate::fsutil::Timestamp;
 use crate::progress::{Event, Place, SharedSink, Silent, Sink};
 
@@ -57,10 +57,7 @@ impl Mode {
             "rawjson" => Ok(Self::RawJson),
             "quiet" | "none" => Ok(Self::Quiet),
             other => {
-                let near = nearest(other, ["auto", "plain", "tty", "rawjson", "quiet"]);
-                let hint = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
-                let expected = format!("expected auto, plain, tty, rawjson or quiet{hint}");
-                Err(UsageError::malformed("--progress", other, expected))
+                Err(UsageError::unknown("--progress", other, other, &["auto", "plain", "tty", "rawjson", "quiet"]))
             }
         }
     }

@@ -1,8 +1,11 @@
 //! FROM.
 
+use std::ops::Range;
+
 use crate::diag::Diagnostic;
 
 use super::super::instruction::{From, InstructionKind, Text};
+use super::super::lines::LogicalLine;
 use super::super::parse;
 use super::Line;
 use super::flags::Holds;
@@ -21,6 +24,23 @@ impl Line<'_> {
         let (as_keyword, stage_name) = name.unzip();
         Ok(InstructionKind::From(From { platform: flags.text("platform"), reference, as_keyword, stage_name }))
     }
+}
+
+/// Stands for a FROM that cannot be read: an empty stage, of the name that it seems to have.
+pub(super) fn unread(line: &LogicalLine, arguments: Range<usize>) -> InstructionKind {
+    let written = |word: &Range<usize>| &line.text[arguments.start + word.start..arguments.start + word.end];
+    let words = parse::plain_words(&line.text[arguments.clone()]);
+    let keyword = words.iter().rposition(|word| written(word).eq_ignore_ascii_case("as"));
+    let name = match keyword {
+        Some(keyword) => words.get(keyword + 1),
+        None => words.last().filter(|_| words.len() > 1),
+    };
+    let name = name.map(|word| {
+        let span = line.span(arguments.start + word.start..arguments.start + word.end);
+        Text::new(written(word).to_lowercase(), span)
+    });
+    let reference = Text::new("scratch", line.span(arguments.clone()));
+    InstructionKind::From(From { platform: None, reference, as_keyword: None, stage_name: name })
 }
 
 /// Checks a stage's name and makes it lower case: letters, digits, `-`, `_` and `.`, a letter first.

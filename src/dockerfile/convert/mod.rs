@@ -56,31 +56,37 @@ pub(super) struct Line<'a> {
     escape: char,
 }
 
+/// A line that cannot be read.
+pub(super) struct Unread {
+    pub(super) mistake: Diagnostic,
+    /// What stands in place of a FROM, so that the stages of the file can still be told apart.
+    pub(super) stage: Option<Box<Instruction>>,
+}
+
 /// Reads the instruction on `logical`, and its heredocs from `lines`.
-pub(super) fn instruction(
-    logical: LogicalLine,
-    lines: &mut Lines<'_>,
-    escape: char,
-) -> Result<Instruction, Diagnostic> {
-    let kind;
+pub(super) fn instruction(logical: LogicalLine, lines: &mut Lines<'_>, escape: char) -> Result<Instruction, Unread> {
     let whole = logical.trimmed(0..logical.text.len());
     let (name_range, arguments) = parse::head(&logical.text).unwrap_or((whole.clone(), whole.end..whole.end));
-    {
-        let written = &logical.text[name_range.clone()];
-        let known = NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(written));
-        let near = known.or_else(|| nearest(written, NAMES));
-        let (flags, after_flags) = flags_of(&logical, arguments.clone(), escape);
-        let arguments = logical.trimmed(after_flags..arguments.end);
-        // A mistyped RUN still has its heredocs, else each line of a body would be a mistake too.
-        let heredocs = heredoc::take(lines, &logical, near.unwrap_or_default(), arguments.clone(), escape);
-        let Some(name) = known else {
-            return Err(unknown_instruction(written, near, logical.span(name_range)));
-        };
-        let heredocs = heredocs?;
-        let line = Line { logical: &logical, name, name_range: name_range.clone(), flags, arguments, heredocs, escape };
-        kind = line.kind()?;
-    }
-    Ok(Instruction {
+    let written = &logical.text[name_range.clone()];
+    let known = NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(written));
+    let near = known.or_else(|| nearest(written, NAMES));
+    let (flags, after_flags) = flags_of(&logical, arguments.clone(), escape);
+    let arguments = logical.trimmed(after_flags..arguments.end);
+    // A mistyped RUN still has its heredocs, else each line of a body would be a mistake too.
+    let heredocs = heredoc::take(lines, &logical, near.unwrap_or_default(), arguments.clone(), escape);
+    let kind = match known {
+        None => Err(unknown_instruction(written, near, logical.span(name_range.clone()))),
+        Some(name) => heredocs.and_then(|heredocs| {
+            let (name_range, arguments) = (name_range.clone(), arguments.clone());
+            Line { logical: &logical, name, name_range, flags, arguments, heredocs, escape }.kind()
+        }),
+    };
+    let (kind, mistake) = match kind {
+        Ok(kind) => (kind, None),
+        Err(mistake) if near == Some("FROM") => (from::unread(&logical, arguments), Some(mistake)),
+        Err(mistake) => return Err(Unread { mistake, stage: None }),
+    };
+    let instruction = Instruction {
         span: logical.span(whole.clone()),
         lines: lines.since(logical.span(whole.clone())),
         name_span: logical.span(name_range.clone()),
@@ -89,7 +95,15 @@ pub(super) fn instruction(
         blank_continuation: logical.blank,
         comments: logical.comments,
         kind,
-    })
+    };
+    match mistake {
+        None => Ok(instruction),
+        Some(mistake) => {
+            // No lint rule is to say anything about it.
+            let stage = Instruction { comments: Vec::new(), blank_continuation: None, ..instruction };
+            Err(Unread { mistake, stage: Some(Box::new(stage)) })
+        }
+    }
 }
 
 /// Reads the flags at the start of `arguments`, and says where what follows begins.

@@ -124,14 +124,15 @@ pub(super) fn lower(
         lowering.errors.extend(lowering.warnings);
         return Err(lowering.errors);
     }
-    let mut last = finished.remove(&stages.target).expect("the target is always reachable");
+    let target = stages.target.expect("without a target there are errors before");
+    let mut last = finished.remove(&target).expect("the target is always reachable");
     last.config.config.labels.extend(options.labels.clone());
     Ok(Plan {
         graph: lowering.graph,
         root: last.root,
         config: last.config,
         history: last.history,
-        outline: outline::outline(file, stages, &lowering.given, options),
+        outline: outline::outline(file, stages, target, &lowering.given, options),
         warnings: lowering.warnings,
     })
 }
