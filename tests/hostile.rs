@@ -47,6 +47,35 @@ fn a_missing_context() {
     check_next_build(&kiln);
 }
 
+/// A context may be larger than any memory: it is unpacked as it comes.
+#[test]
+fn a_long_stream_with_little_memory() {
+    const MIB: u64 = 1 << 20;
+    let kiln = Kiln::new();
+    let built = kiln.command();
+    let mut command = tool::tool("prlimit");
+    command.arg(format!("--data={}", 64 * MIB)).arg(built.get_program()).args(["build", "--progress=plain", "-"]);
+    command.envs(built.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("prlimit");
+    let stream = child.stdin.take().expect("a pipe");
+    let writer = std::thread::spawn(move || {
+        let mut archive = tar::Builder::new(stream);
+        let mut add = |name: &str, length: u64, bytes: &mut dyn std::io::Read| {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(length);
+            archive.append_data(&mut header, name, bytes)
+        };
+        let dockerfile = b"FROM scratch\nCOPY large /\n";
+        add("Dockerfile", dockerfile.len() as u64, &mut dockerfile.as_slice())?;
+        add("large", 256 * MIB, &mut std::io::Read::take(std::io::repeat(b'x'), 256 * MIB))?;
+        archive.finish()
+    });
+    let status = wait(&mut child, LIMIT).expect("an end in time");
+    writer.join().expect("no panic").expect("kiln reads all of it");
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn a_missing_file_to_copy_is_shown_with_its_line() {
     let kiln = Kiln::new();

@@ -18,6 +18,7 @@ mod env;
 mod expansion;
 mod flags;
 mod from;
+mod git;
 mod heredocs;
 mod ignore;
 mod index;

@@ -231,8 +231,21 @@ fn programs_of_another_machine_run_for_an_ordinary_user() {
     }
 }
 
-/// Builds where nothing is registered, whatever the machine has: in a user namespace with a `binfmt_misc` of its own.
-/// `prepare` is a shell command for that namespace.
+#[test]
+fn programs_of_another_machine_run_in_an_emulator_that_the_machine_has() {
+    if !can_emulate() {
+        return;
+    }
+    let case = Case::new(&format!("FROM {}\nRUN echo on $(busybox uname -m)\n", registry::base(Base::Arm64)));
+    // kiln itself finds none to register.
+    let register = "cat /usr/lib/binfmt.d/qemu-aarch64.conf > /mnt/register && mount -t tmpfs none /usr/lib/binfmt.d";
+    let said = build_unregistered(&case, register);
+    said.succeeded();
+    assert!(said.both().contains(" on aarch64\n"), "{}", said.both());
+}
+
+/// Builds where nothing is registered, whatever the machine has: in a user namespace with a `binfmt_misc` of its own, at
+/// `/mnt`. `prepare` is a shell command for that namespace.
 fn build_unregistered(case: &Case, prepare: &str) -> Output {
     let script = "unshare --user --mount sleep 100 & keeper=$!\n\
                   while [ $(readlink /proc/$keeper/ns/user) = $(readlink /proc/$$/ns/user) ]; do sleep 0.01; done\n\

@@ -11,10 +11,15 @@ pub struct Repository {
 impl Repository {
     /// Makes `parent/name`.
     pub fn new(parent: &Path, name: &str) -> Self {
+        Self::with_format(parent, name, "sha1")
+    }
+
+    /// Makes `parent/name`, whose objects are named by that hash.
+    pub fn with_format(parent: &Path, name: &str, format: &str) -> Self {
         let path = parent.join(name);
         std::fs::create_dir(&path).expect("a new directory");
         let repository = Self { path };
-        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository.git(&["init", "--quiet", "--initial-branch=main", "--object-format", format]);
         repository
     }
 
