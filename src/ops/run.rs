@@ -348,7 +348,7 @@ fn hosts(op: &RunOp) -> String {
 /// Rule 10.3: the stage's variables; proxies, secrets and what devices bring, which hide those of their names; the socket of
 /// an agent and HOME if nobody set them.
 fn environment(op: &RunOp, user: &ResolvedUser, mounted: &Mounted) -> Vec<(String, String)> {
-    let mut env = op.env.clone();
+    let mut env: Vec<(String, String)> = op.env.iter().cloned().collect();
     let given = op.proxies.iter().chain(&mounted.given).map(|variable| (variable, true));
     let home = ("HOME".to_owned(), user.home.clone());
     let defaults = mounted.agent.iter().chain([&home]).map(|variable| (variable, false));

@@ -210,6 +210,9 @@ impl Tree {
     }
 }
 
+/// Names and values. Steps share what their environments have in common: many may have a long one.
+pub type Variables = rpds::VectorSync<(String, String)>;
+
 /// RUN. Facts in its key: see `ops::run`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RunOp {
@@ -220,7 +223,7 @@ pub struct RunOp {
     /// The command, SHELL included.
     pub argv: Vec<String>,
     /// Environment in order of first definition; without HOME and proxies.
-    pub env: Vec<(String, String)>,
+    pub env: Variables,
     /// Proxy variables: set for the process, never in a key.
     pub proxies: Vec<(String, String)>,
     /// Absolute working directory.

@@ -44,7 +44,7 @@ use trigger::Collected;
 pub use epoch::{Epoch, epoch};
 pub use graph::{
     AddOptions, CacheSharing, CopyOp, CopySource, ImageOp, KnownImage, MountKind, Op, Root, RunMount, RunNetwork,
-    RunOp, Step, StepGraph, StepId, Tree, WorkdirOp,
+    RunOp, Step, StepGraph, StepId, Tree, Variables, WorkdirOp,
 };
 pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};

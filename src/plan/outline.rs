@@ -149,20 +149,17 @@ pub(super) fn outline(
     let mut outline = Outline { name: name.to_owned(), description: description(head, name), ..Outline::default() };
     let globals = global_args(file, stages, options);
     let mut walk = vec![target];
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut args) = (BTreeSet::new(), BTreeSet::new());
+    let (mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new());
     while let Some(at) = walk.pop() {
         if !seen.insert(at) {
             continue;
         }
         let nothing = Given::default();
         let given = given.get(&at).unwrap_or(&nothing);
-        for arg in args_of(stages, at, given, &globals, file.directives.escape) {
-            if !outline.args.iter().any(|known| known.name == arg.name) {
-                outline.args.push(arg);
-            }
-        }
-        add_mounts(&mut outline.secrets, &given.secrets);
-        add_mounts(&mut outline.ssh, &given.ssh);
+        outline.args.extend(args_of(stages, at, given, &globals, &mut args, file.directives.escape));
+        outline.secrets.extend(given.secrets.iter().filter(|mount| secrets.insert(mount.id.clone())).cloned());
+        outline.ssh.extend(given.ssh.iter().filter(|mount| agents.insert(mount.id.clone())).cloned());
         // The base comes next, and what it builds on.
         let named = stages.all[at].body.iter().rev().flat_map(|instruction| references(instruction));
         let named = named.filter_map(|(from, numbers)| stages.resolve(from, at, numbers, options).ok());
@@ -175,14 +172,6 @@ pub(super) fn outline(
     outline.secrets.sort_by_key(|mount| mount.lines.start);
     outline.ssh.sort_by_key(|mount| mount.lines.start);
     outline
-}
-
-fn add_mounts(all: &mut Vec<OutlineMount>, more: &[OutlineMount]) {
-    for mount in more {
-        if !all.iter().any(|known| known.id == mount.id) {
-            all.push(mount.clone());
-        }
-    }
 }
 
 fn global_args(file: &Dockerfile, stages: &Stages<'_>, options: &Options) -> GlobalArgs {
@@ -207,26 +196,32 @@ fn global_args(file: &Dockerfile, stages: &Stages<'_>, options: &Options) -> Glo
     all
 }
 
-/// The arguments of one stage: what it declares, what its FROM uses, and what those of them that are global are made
-/// of. Automatic ones are nobody's to give.
-fn args_of(stages: &Stages<'_>, at: usize, given: &Given, globals: &GlobalArgs, escape: char) -> Vec<OutlineArg> {
+/// The arguments of one stage that are not `known` yet: what it declares, what its FROM uses, and what those of them that
+/// are global are made of. Automatic ones are nobody's to give.
+fn args_of(
+    stages: &Stages<'_>,
+    at: usize,
+    given: &Given,
+    globals: &GlobalArgs,
+    known: &mut BTreeSet<String>,
+    escape: char,
+) -> Vec<OutlineArg> {
     let mut names: Vec<String> = given.args.keys().cloned().collect();
     if let InstructionKind::From(from) = &stages.all[at].head.kind {
         for text in [&from.reference].into_iter().chain(&from.platform) {
             names.extend(expand_from(text, &stages.globals, escape).map(|(_, used)| used.known).unwrap_or_default());
         }
     }
-    let mut found: BTreeMap<String, Option<OutlineArg>> = BTreeMap::new();
+    let mut args = Vec::new();
     while let Some(name) = names.pop() {
-        if found.contains_key(&name) {
-            continue;
-        }
         let global = globals.get(&name);
-        names.extend(global.into_iter().flat_map(|(_, from)| from.clone()));
         let own = given.args.get(&name).cloned().flatten();
-        found.insert(name, own.or_else(|| global.map(|(arg, _)| arg.clone())));
+        let Some(arg) = own.or_else(|| global.map(|(arg, _)| arg.clone())) else { continue };
+        if known.insert(name) {
+            names.extend(global.into_iter().flat_map(|(_, from)| from.clone()));
+            args.push(arg);
+        }
     }
-    let mut args: Vec<OutlineArg> = found.into_values().flatten().collect();
-    args.sort_by_key(|arg| arg.lines.start);
+    args.sort_by(|one, other| (one.lines.start, &one.name).cmp(&(other.lines.start, &other.name)));
     args
 }

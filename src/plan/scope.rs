@@ -1,4 +1,4 @@
-//! The variables of a stage: an immutable value, folded through its instructions.
+//! The variables of a stage, folded through its instructions. Copies share what they have in common.
 //!
 //! ARG and ENV share one environment in which the last writer wins (language rules 6.13, 8.7); what ENV says to the
 //! image is kept apart, in the config.
@@ -6,6 +6,7 @@
 /// ARGs that speak to the builder alone: declared, and seen in the history, but no variables (rule 8.11).
 pub(super) const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
+use super::graph::Variables;
 use super::names::Names;
 
 /// The build environment of a stage and the ARGs it has seen. A child stage starts from its parent's (8.6).
@@ -16,15 +17,14 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Returns this scope with what the `Env` list (`NAME=value`) of an image says: a stage begins with it, and in the child
-    /// of a stage it counts again, over the parent's ARGs of the same names (8.7).
-    #[must_use]
-    pub(super) fn with_image_env(mut self, env: &[String]) -> Self {
+    /// Starts from the `Env` list (`NAME=value`) of a base image.
+    pub(super) fn from_image_env(env: &[String]) -> Self {
+        let mut scope = Self::default();
         for entry in env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            self.variables.set(name, value.to_owned());
+            scope.variables.set(name, value.to_owned());
         }
-        self
+        scope
     }
 
     /// Returns the value of a variable.
@@ -32,21 +32,17 @@ impl Scope {
         self.variables.get(name).map(String::as_str)
     }
 
-    /// Returns this scope after `ENV name=value`.
-    #[must_use]
-    pub(super) fn with_env(mut self, name: &str, value: String) -> Self {
+    /// `ENV name=value`.
+    pub(super) fn set_env(&mut self, name: &str, value: String) {
         self.variables.set(name, value);
-        self
     }
 
-    /// Returns this scope after `ARG name` with its effective value; without one the environment stays.
-    #[must_use]
-    pub(super) fn with_arg(mut self, name: &str, value: Option<String>) -> Self {
+    /// `ARG name` with its effective value; without one the environment stays.
+    pub(super) fn set_arg(&mut self, name: &str, value: Option<String>) {
         self.args.set(name, value.clone());
         if let Some(value) = value.filter(|_| !NEVER_SET.contains(&name)) {
             self.variables.set(name, value);
         }
-        self
     }
 
     /// Whether an ARG of that name was declared.
@@ -55,7 +51,7 @@ impl Scope {
     }
 
     /// Returns all variables in order of first definition.
-    pub(super) fn variables(&self) -> &[(String, String)] {
+    pub(super) fn variables(&self) -> &Variables {
         self.variables.all()
     }
 
@@ -65,7 +61,7 @@ impl Scope {
             return String::new();
         }
         let mut prefix = format!("|{}", self.args.all().len());
-        for (name, value) in self.args.all() {
+        for (name, value) in self.args.all().iter() {
             let value = self.get(name).or(value.as_deref()).unwrap_or("");
             prefix.push_str(&format!(" {name}={value}"));
         }
@@ -80,14 +76,18 @@ mod tests {
 
     #[test]
     fn the_last_of_arg_and_env_wins() {
-        let scope = Scope::default().with_image_env(&["A=base".to_owned()]).with_arg("A", Some("arg".to_owned()));
+        let mut scope = Scope::from_image_env(&["A=base".to_owned()]);
+        scope.set_arg("A", Some("arg".to_owned()));
         assert_eq!(scope.get("A"), Some("arg"));
-        assert_eq!(scope.with_env("A", "env".to_owned()).get("A"), Some("env"));
+        let before = scope.clone();
+        scope.set_env("A", "env".to_owned());
+        assert_eq!((before.get("A"), scope.get("A")), (Some("arg"), Some("env")));
     }
 
     #[test]
     fn an_unset_arg_is_declared_but_not_a_variable() {
-        let scope = Scope::default().with_arg("X", None);
+        let mut scope = Scope::default();
+        scope.set_arg("X", None);
         assert!(scope.declares("X"));
         assert_eq!(scope.get("X"), None);
         assert_eq!(scope.history_prefix(), "|1 X= ");
@@ -95,8 +95,10 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_first_definition() {
-        let scope =
-            Scope::default().with_env("B", "1".to_owned()).with_env("A", "2".to_owned()).with_env("B", "3".to_owned());
+        let mut scope = Scope::default();
+        for (name, value) in [("B", "1"), ("A", "2"), ("B", "3")] {
+            scope.set_env(name, value.to_owned());
+        }
         let names: Vec<_> = scope.variables().iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(names, ["B=3", "A=2"]);
     }

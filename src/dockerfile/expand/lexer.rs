@@ -2,7 +2,7 @@
 
 use super::super::parse::{is_digit, is_letter};
 use super::pattern::Pattern;
-use super::{Environment, ExpandError, ExpandReason, MOST_BYTES};
+use super::{Environment, ExpandError, ExpandReason, LONGEST_WORD};
 
 /// How deep `${a:-${b:-...}}` may nest; the walk recurses there.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -216,7 +216,7 @@ impl<'a> Lexer<'a> {
     fn look_up(&mut self, name: &str) -> Result<Option<String>, ExpandReason> {
         let value = (self.environment)(name);
         self.put_in += value.as_ref().map_or(0, String::len);
-        if self.put_in > MOST_BYTES {
+        if self.put_in > LONGEST_WORD {
             return Err(ExpandReason::TooLong);
         }
         if value.is_none() && !self.undefined.iter().any(|known| known == name) {

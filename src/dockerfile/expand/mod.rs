@@ -78,12 +78,12 @@ pub enum ExpandReason {
     #[error("substitutions are nested more than {} deep", lexer::MAX_DEPTH)]
     TooDeep,
     /// A few lines of `ENV A=$A$A` would fill any memory.
-    #[error("the variables in it come to more than {} MiB, or take too long to put in", MOST_BYTES >> 20)]
+    #[error("the variables in it come to more than {} MiB, or take too long to put in", LONGEST_WORD >> 20)]
     TooLong,
 }
 
 /// How much the variables of one word may come to. The kernel gives a program no single value above 128 KiB.
-const MOST_BYTES: usize = 1 << 20;
+const LONGEST_WORD: usize = 1 << 20;
 
 impl ExpandError {
     /// Makes the error a diagnostic at the word.

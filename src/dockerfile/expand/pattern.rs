@@ -3,7 +3,7 @@
 //! As in BuildKit, wildcards do not match a newline. Matching follows all possibilities at once, so the time of one try is
 //! bounded by value times pattern, whatever the pattern; a replacement tries at every place, and gives up in time.
 
-use super::{ExpandReason, MOST_BYTES};
+use super::{ExpandReason, LONGEST_WORD};
 
 /// How many tokens a replacement may look at: about a second of work.
 const MOST_WORK: usize = 50_000_000;
@@ -66,7 +66,7 @@ impl Pattern {
             let (matched, steps) = self.try_at(&characters[at..], true);
             let matched = matched.filter(|length| *length > 0 || !after_match);
             work += steps;
-            if work > MOST_WORK || out.len() > MOST_BYTES {
+            if work > MOST_WORK || out.len() > LONGEST_WORD {
                 return Err(ExpandReason::TooLong);
             }
             if let Some(length) = matched {

@@ -134,7 +134,7 @@ impl Lowering<'_> {
 
     /// Who sets a SHELL, here or in the base image, chose it.
     pub(super) fn check_shell_form(&mut self, state: &StageState, form: &CommandForm, instruction: &Instruction) {
-        let has_shell = !state.config.config.shell.is_empty();
+        let has_shell = !state.image().shell.is_empty();
         if matches!(form, CommandForm::Shell(_)) && !has_shell {
             let message = format!(
                 "JSON arguments recommended for {} to prevent unintended behavior related to OS signals",

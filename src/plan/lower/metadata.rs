@@ -37,63 +37,60 @@ impl Lowering<'_> {
             let is_own = self.options.build_args.contains_key(name) || declaration.default.is_some() || value.is_none();
             let given = self.given.entry(place.stage_index).or_default();
             given.arg(declaration, is_own.then_some(value.as_deref()), instruction, place.lines);
-            state.scope = state.scope.with_arg(name, value);
+            state.set_arg(name, value);
         }
         Ok(state.with_history(shown.join(" ")))
     }
 
-    /// All keys and values see the environment before the line (rule 6.14).
     pub(super) fn env(
         &mut self,
-        mut state: StageState,
+        state: StageState,
         written: &KeyValues,
         instruction: &Instruction,
     ) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, written)?;
-        self.check_form(written, instruction);
-        for ((key, _), pair) in pairs.iter().zip(&written.pairs) {
+        let mut keys = Vec::new();
+        let state = self.assign(state, "ENV", written, instruction, |state, key, value| {
+            state.set_env(&key, value);
+            keys.push(key);
+        })?;
+        for (key, pair) in keys.iter().zip(&written.pairs) {
             self.check_secret("ENV", key, pair.key.span);
         }
-        let mut shown = vec!["ENV".to_owned()];
-        for (key, value) in pairs {
-            let entry = format!("{key}={value}");
-            let env = &mut state.config.config.env;
-            match state.env_places.get(&key) {
-                Some(place) => env[*place].clone_from(&entry),
-                None => {
-                    state.env_places.insert(key.clone(), env.len());
-                    env.push(entry.clone());
-                }
-            }
-            shown.push(entry);
-            state.scope = state.scope.with_env(&key, value);
-        }
-        Ok(state.with_history(shown.join(" ")))
+        Ok(state)
     }
 
     pub(super) fn label(
         &mut self,
-        mut state: StageState,
+        state: StageState,
         written: &KeyValues,
         instruction: &Instruction,
     ) -> Result<StageState, Diagnostic> {
-        let pairs = self.pairs(&state, written)?;
-        self.check_form(written, instruction);
-        let mut shown = vec!["LABEL".to_owned()];
-        for (key, value) in pairs {
-            shown.push(format!("{key}={value}"));
-            state.config.config.labels.insert(key, value);
-        }
-        Ok(state.with_history(shown.join(" ")))
+        self.assign(state, "LABEL", written, instruction, |state, key, value| {
+            state.labels.insert_mut(key, value);
+        })
     }
 
-    fn pairs(&mut self, state: &StageState, pairs: &KeyValues) -> Result<Vec<(String, String)>, Diagnostic> {
-        let mut expanded = Vec::with_capacity(pairs.pairs.len());
-        for pair in &pairs.pairs {
+    /// ENV and LABEL: all keys and values see the environment before the line (rule 6.14); `set` takes each.
+    fn assign(
+        &mut self,
+        mut state: StageState,
+        keyword: &str,
+        written: &KeyValues,
+        instruction: &Instruction,
+        mut set: impl FnMut(&mut StageState, String, String),
+    ) -> Result<StageState, Diagnostic> {
+        let mut pairs = Vec::with_capacity(written.pairs.len());
+        for pair in &written.pairs {
             let key = self.expand(&state.scope, &pair.key)?;
-            expanded.push((key, self.expand(&state.scope, &pair.value)?));
+            pairs.push((key, self.expand(&state.scope, &pair.value)?));
         }
-        Ok(expanded)
+        self.check_form(written, instruction);
+        let mut shown = keyword.to_owned();
+        for (key, value) in pairs {
+            shown.push_str(&format!(" {key}={value}"));
+            set(&mut state, key, value);
+        }
+        Ok(state.with_history(shown))
     }
 
     /// Rules 13.1 and 13.2.
@@ -109,7 +106,7 @@ impl Lowering<'_> {
         state.workdir_set = true;
         let path =
             if expanded.is_empty() { state.workdir().to_owned() } else { path::workdir(state.workdir(), &expanded) };
-        state.config.config.working_dir.clone_from(&path);
+        state.image_mut().working_dir.clone_from(&path);
         let created_by = format!("WORKDIR {path}");
         if path::clean(&path) == "/" {
             place.next += 1;
@@ -118,7 +115,7 @@ impl Lowering<'_> {
         let op = WorkdirOp {
             parent: state.root,
             path,
-            user: state.config.config.user.clone(),
+            user: state.image().user.clone(),
             mtime_seconds: self.options.source_date_epoch,
         };
         let step = self.step(place, instruction, Op::Workdir(op));
@@ -128,7 +125,7 @@ impl Lowering<'_> {
     pub(super) fn user(&mut self, mut state: StageState, user: &Text) -> Result<StageState, Diagnostic> {
         let user = self.expand(&state.scope, user)?;
         let created_by = format!("USER {user}");
-        state.config.config.user = user;
+        state.image_mut().user = user;
         Ok(state.with_history(created_by))
     }
 
@@ -150,7 +147,7 @@ impl Lowering<'_> {
             self.check_port(&spec, &port, span);
             let keys: Vec<String> = spec.keys().collect();
             shown.extend(keys.iter().cloned());
-            state.config.config.exposed_ports.extend(keys);
+            keys.into_iter().for_each(|key| state.ports.insert_mut(key));
         }
         Ok(state.with_history(format!("EXPOSE {}", history::plain_list(&shown))))
     }
@@ -163,7 +160,7 @@ impl Lowering<'_> {
                 let message = "VOLUME specified can not be an empty string";
                 return Err(Diagnostic::error("blank-volume", word.span, message));
             }
-            state.config.config.volumes.insert(path.clone());
+            state.volumes.insert_mut(path.clone());
             shown.push(path);
         }
         Ok(state.with_history(format!("VOLUME {}", history::plain_list(&shown))))
@@ -173,7 +170,7 @@ impl Lowering<'_> {
         let written = self.expand(&state.scope, text)?;
         signal::check(&written).map_err(|error| Diagnostic::error("invalid-signal", text.span, error.to_string()))?;
         let created_by = format!("STOPSIGNAL {written}");
-        state.config.config.stop_signal = written;
+        state.image_mut().stop_signal = written;
         Ok(state.with_history(created_by))
     }
 }
@@ -194,8 +191,8 @@ pub(super) fn arguments(state: &StageState, form: &CommandForm) -> Vec<String> {
 pub(super) fn cmd(mut state: StageState, form: &CommandForm) -> StageState {
     let arguments = arguments(&state, form);
     let created_by = format!("CMD {}", history::quoted_list(&arguments));
-    state.config.config.cmd = arguments;
-    state.config.config.args_escaped = true;
+    state.image_mut().cmd = arguments;
+    state.image_mut().args_escaped = true;
     state.cmd_set = true;
     state.with_history(created_by)
 }
@@ -204,25 +201,25 @@ pub(super) fn cmd(mut state: StageState, form: &CommandForm) -> StageState {
 pub(super) fn entrypoint(mut state: StageState, form: &CommandForm) -> StageState {
     let arguments = arguments(&state, form);
     let created_by = format!("ENTRYPOINT {}", history::quoted_list(&arguments));
-    state.config.config.entrypoint = arguments;
+    state.image_mut().entrypoint = arguments;
     if !state.cmd_set {
-        state.config.config.cmd.clear();
+        state.image_mut().cmd.clear();
     }
     state.with_history(created_by)
 }
 
 pub(super) fn shell(mut state: StageState, shell: &[String]) -> StageState {
-    state.config.config.shell = shell.to_vec();
+    state.image_mut().shell = shell.to_vec();
     state.with_history(format!("SHELL {}", history::plain_list(shell)))
 }
 
 pub(super) fn on_build(mut state: StageState, trigger: &OnBuild) -> StageState {
-    state.config.config.on_build.push(trigger.text.clone());
+    state.on_build.push_back_mut(trigger.text.clone());
     state
 }
 
 pub(super) fn maintainer(mut state: StageState, name: &Text) -> StageState {
-    state.config.author.clone_from(&name.text);
+    state.config_mut().author.clone_from(&name.text);
     state.with_history(format!("MAINTAINER {}", name.text))
 }
 
@@ -258,6 +255,6 @@ pub(super) fn healthcheck(mut state: StageState, check: &Healthcheck) -> StageSt
         shown(config.start_interval),
         config.retries,
     );
-    state.config.config.healthcheck = Some(config);
+    state.image_mut().healthcheck = Some(config);
     state.with_history(created_by)
 }

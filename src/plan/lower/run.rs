@@ -41,10 +41,10 @@ impl Lowering<'_> {
         let op = RunOp {
             parent: state.root,
             platform: place.stage.platform.clone(),
-            env: state.scope.variables().to_vec(),
+            env: state.scope.variables().clone(),
             proxies: arguments::proxies(self.options),
             cwd: path::clean(state.workdir()),
-            user: state.config.config.user.clone(),
+            user: state.image().user.clone(),
             network,
             insecure,
             hostname: hostname.unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
