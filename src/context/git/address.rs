@@ -5,7 +5,9 @@
 //! git://host/path    ssh://user@host/path    user@host:path            the same way
 //! ```
 
-use std::fmt;
+use super::address_error::GitAddressError;
+use super::credentials::Login;
+use super::parts::{Parts, split, url_parts};
 
 /// Where a tree of a git repository is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -30,77 +32,6 @@ pub struct GitAddress {
     pub times_of_checkout: bool,
     /// Whether `checksum` is fetched without a look at what the reference stands for.
     pub fetch_by_commit: bool,
-}
-
-/// A user and a password, percent-decoded.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<login>")
-    }
-}
-
-/// Why the address of a repository makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GitAddressError {
-    /// A key after `?` that means nothing.
-    #[error("unexpected query \"{0}\"")]
-    UnexpectedQuery(String),
-    /// A key after `?` that needs a value.
-    #[error("query \"{0}\" has no value")]
-    NoValue(String),
-    /// A key after `?` that is there twice.
-    #[error("query \"{0}\" has multiple values")]
-    ManyValues(String),
-    /// A value after `?` that its key does not take.
-    #[error("invalid {key} value: \"{value}\"")]
-    Value {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-    },
-    /// Two parts of the address that contradict each other.
-    #[error("{what} conflicts: \"{one}\" vs \"{other}\"")]
-    Conflict {
-        /// Which part.
-        what: &'static str,
-        /// The first.
-        one: String,
-        /// The second.
-        other: String,
-    },
-    /// Both a branch and a tag.
-    #[error("branch conflicts with tag")]
-    BranchAndTag,
-    /// A reference that `git` would take for an option, or that no repository can have.
-    #[error("invalid git ref \"{0}\"")]
-    Reference(String),
-    /// A commit that is no number.
-    #[error("invalid checksum {0} for Git URL, expected hex commit hash")]
-    Checksum(String),
-    /// A commit to fetch is wanted, but none is named.
-    #[error("fetch-by-commit requires a checksum or a commit SHA ref")]
-    NoCommit,
-    /// Only the beginning of the commit to fetch is named.
-    #[error("fetch-by-commit requires a full commit SHA checksum, got \"{0}\"")]
-    ShortCommit(String),
-    /// Address and `--keep-git-dir` disagree.
-    #[error("inconsistent keep-git-dir configuration")]
-    KeepGitDir,
-    /// Address and `--checksum` disagree.
-    #[error("checksum mismatch \"{flag}\" != \"{address}\"")]
-    TwoChecksums {
-        /// The flag's.
-        flag: String,
-        /// The address's.
-        address: String,
-    },
 }
 
 impl GitAddress {
@@ -285,134 +216,6 @@ pub(super) fn is_reference(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('-') && !text.contains("..") && !text.bytes().any(odd)
 }
 
-/// An address taken apart.
-#[derive(Default)]
-struct Parts {
-    remote: String,
-    host: String,
-    login: Option<Login>,
-    query: Vec<(String, String)>,
-    fragment: String,
-}
-
-/// Takes apart what is the address of a repository.
-fn split(text: &str) -> Option<Parts> {
-    if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
-        return None;
-    }
-    let Some((scheme, rest)) = text.split_once("://") else { return scp_parts(text) };
-    match scheme.to_ascii_lowercase().as_str() {
-        "git" | "ssh" => url_parts(text),
-        "http" | "https" => {
-            let address = rest.split(['#', '?']).next().unwrap_or(rest);
-            let (_, path) = address.split_once('/')?;
-            if path.ends_with(".git") { url_parts(text) } else { None }
-        }
-        _ => None,
-    }
-}
-
-fn url_parts(text: &str) -> Option<Parts> {
-    let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
-    let (address, query) = address.split_once('?').unwrap_or((address, ""));
-    let (scheme, rest) = address.split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host) = match authority.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, authority),
-    };
-    if host.is_empty() || host.starts_with('-') {
-        return None;
-    }
-    let is_http = scheme.starts_with("http");
-    let login = user.filter(|_| is_http).map(|user| {
-        let (user, password) = user.split_once(':').unwrap_or((user, ""));
-        Login { user: percent_decoded(user), password: percent_decoded(password) }
-    });
-    // Of ssh, the user is part of the way, and a password is of no use.
-    let user = user.filter(|_| !is_http).map(|user| user.split(':').next().unwrap_or(user));
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    if user.starts_with('-') {
-        return None;
-    }
-    Some(Parts {
-        remote: format!("{scheme}://{user}{host}/{path}"),
-        host: host.to_owned(),
-        login,
-        query: pairs(query),
-        fragment: percent_decoded(fragment),
-    })
-}
-
-/// `user@host:path`, without a scheme.
-fn scp_parts(text: &str) -> Option<Parts> {
-    let (user, rest) = text.split_once('@')?;
-    let (host, rest) = rest.split_once(':')?;
-    let is_word = |text: &str, more: &str| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
-    };
-    if !is_word(user, "-_") || !is_word(host, "-.") {
-        return None;
-    }
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    Some(Parts {
-        remote: format!("{user}@{host}:{path}"),
-        host: host.to_owned(),
-        login: None,
-        query: pairs(query),
-        fragment: fragment.to_owned(),
-    })
-}
-
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decoded(&text.replace('+', " "));
-    let pair = |pair: &str| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key), decoded(value))
-    };
-    query.split('&').filter(|text| !text.is_empty()).map(pair).collect()
-}
-
-/// Returns a part of a URL without its `%` escapes.
-pub fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// A text as it may be shown: user and password of the URLs in it become `xxxxx`, as with BuildKit.
-pub fn without_credentials(text: &str) -> String {
-    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
-    let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(before);
-    let end = rest.find(|c: char| "/?#\"'".contains(c) || c.is_whitespace()).unwrap_or(rest.len());
-    let (authority, after) = rest.split_at(end);
-    let authority = match authority.rsplit_once('@') {
-        // The user of ssh and git is part of the way.
-        Some((user, _)) if matches!(scheme, "ssh" | "git") && !user.contains(':') => authority.to_owned(),
-        Some((user, host)) if user.contains(':') => format!("xxxxx:xxxxx@{host}"),
-        Some((_, host)) => format!("xxxxx@{host}"),
-        None => authority.to_owned(),
-    };
-    format!("{before}://{authority}{}", without_credentials(after))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,18 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_not_shown() {
+    fn credentials_are_no_part_of_the_remote() {
         let read = address("https://us%40er:se%2Fcret@h.example/x.git");
         assert_eq!(read.remote, "https://h.example/x.git");
         let login = read.login.clone().unwrap();
         assert_eq!((login.user.as_str(), login.password.as_str()), ("us@er", "se/cret"));
         assert!(!format!("{read:?}").contains("cret"));
-        let shown = without_credentials;
-        assert_eq!(shown("https://u:p@h/x.git#a@b"), "https://xxxxx:xxxxx@h/x.git#a@b");
-        assert_eq!(shown("https://token@h/x"), "https://xxxxx@h/x");
-        assert_eq!(shown("ADD http://a:b@h http://c:d@h/x /"), "ADD http://xxxxx:xxxxx@h http://xxxxx:xxxxx@h/x /");
-        for same in ["https://h/x@y", "https://h /a@b", "git@h:x", "ssh://git@h/x", "dir/a@b"] {
-            assert_eq!(shown(same), same);
-        }
     }
 }

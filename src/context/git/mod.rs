@@ -9,11 +9,17 @@
 
 mod access;
 mod address;
+mod address_error;
+mod credentials;
 mod fetch;
+mod parts;
 mod program;
 mod tidy;
 
 pub use access::{GitAccess, header_text};
-pub use address::{GitAddress, GitAddressError, percent_decoded, without_credentials};
+pub use address::GitAddress;
+pub use address_error::GitAddressError;
+pub use credentials::without_credentials;
 pub use fetch::{GitCommit, GitRemote};
+pub use parts::percent_decoded;
 pub use program::GitError;
