@@ -34,7 +34,14 @@ impl Open {
     /// Opens the store of `request`, and sweeps what dead processes left unfinished.
     pub(super) fn store(request: &BuildRequest) -> Result<Self, BuildFailure> {
         let root = &request.store;
-        boot::forget_earlier(root);
+        let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
+        boot::forget_earlier(root, owners).map_err(|error| {
+            let mut failure = failure(FailureKind::Environment, &error);
+            let help = "when no other build runs, remove the store (with subordinate ids: `kiln prune`; without: as root), or \
+                        name another: `--store DIR`, KILN_ROOT";
+            failure.help.push(help.to_owned());
+            failure
+        })?;
         let lock = StoreLock::shared(root).map_err(|error| {
             let mut failure = failure(FailureKind::Environment, &error);
             failure.help.push("name another place for the store: `--store DIR`, or KILN_ROOT".to_owned());
@@ -51,7 +58,6 @@ impl Open {
                 refused => (Snapshotter::Copy, refused),
             },
         };
-        let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
         let snapshots = Snapshots::open(root, snapshotter, userxattr).map_err(|error| wrong(&error))?;
         let snapshots = snapshots.with_owners(owners);
         // What cannot be swept now harms nobody; a later build tries again.

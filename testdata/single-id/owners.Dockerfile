@@ -26,7 +26,7 @@ COPY --chown=50:60 Dockerfile /copied
 COPY --chown=app Dockerfile /home/app/by-copy/
 RUN chown -R 70:80 /home/app/w; rm -rf /d2; chown 1:1 /etc
 FROM ${BASE}
-COPY --from=first / /all
+COPY --from=first --exclude=usr --exclude=var --exclude=lib --exclude=bin / /all
 COPY --from=first /home/app /app
 RUN --mount=type=bind,from=first,target=/m stat -c '%n %u:%g %a' /m/c /m/d /m/l > /seen
 RUN --mount=type=secret,id=s,uid=5,gid=6,mode=0440 stat -c '%n %u:%g %a' /run/secrets/s >> /seen

@@ -71,6 +71,7 @@ impl Case {
         let user = match builder {
             Builder::Caller => None,
             Builder::OrdinaryUser => Some(User::with_ranges()),
+            Builder::SingleId => Some(User::without_ranges()),
         };
         for tree in [&copy, &context] {
             user.iter().for_each(|user| user.give_tree(tree));
