@@ -17,7 +17,8 @@
 //!
 //! **On disk** an unpacked layer is an overlayfs lower directory: a deletion is a character device 0:0, an opaque
 //! directory has the attribute `trusted.overlay.opaque` (`user.` in a user namespace). Where there is no overlayfs, a stack
-//! of layers is one plain tree instead, and what a step changed is found by comparing two of them.
+//! of layers is one plain tree instead, and what a step changed is found by comparing two of them. Owners and device nodes
+//! are real, or notes ([`crate::fsutil::Owners`]), as the directory handle says; notes never get into a tar, nor out of one.
 //!
 //! Not here: where layers are kept (`content`, `snapshot`), digests of what passes (wrap the reader or writer in
 //! `digest`'s), and when any of it happens. Nothing here is shared or locked: the caller owns the directories, and no

@@ -20,7 +20,7 @@ use super::apply::{Refused, Sandbox};
 use super::ids::{Credentials, Emulator};
 use super::plan::{SetupStep, plan};
 use super::wire::{self, Report, Start};
-use super::{orphans, system};
+use super::{Security, orphans, system};
 
 /// Does what the socket on standard input says, until the command has ended or the builder has gone.
 pub(super) fn supervise() -> io::Result<()> {
@@ -43,7 +43,12 @@ pub(super) fn supervise() -> io::Result<()> {
             drop((sandbox, alive));
             let user = &start.spec.user;
             let credentials = Credentials::new(user.uid, user.gid, &user.additional_gids);
-            let emulation = start.spec.single_id.then_some(Emulation::Awaited { questions, proc, credentials });
+            let emulation = start.spec.single_id.then_some(Emulation::Awaited {
+                questions,
+                proc,
+                credentials,
+                confined: start.spec.security == Security::Sandbox,
+            });
             let report = watch(&socket, child, emulation)?;
             if first == SetupStep::AdoptOrphans {
                 orphans::end_all()?;
@@ -133,7 +138,7 @@ pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io
 
 /// The emulation of ids, before and after the filter is there that it answers.
 enum Emulation {
-    Awaited { questions: UnixStream, proc: OwnedFd, credentials: Credentials },
+    Awaited { questions: UnixStream, proc: OwnedFd, credentials: Credentials, confined: bool },
     Running(Emulator),
 }
 
@@ -150,9 +155,9 @@ impl Emulation {
         match self {
             // The step has no process left, or none that got so far.
             _ if !readable => Ok(None),
-            Self::Awaited { questions, proc, credentials } => {
+            Self::Awaited { questions, proc, credentials, confined } => {
                 let listener = wire::receive_descriptor(&questions)?;
-                Ok(Some(Self::Running(Emulator::start(listener, proc, child.as_raw(), credentials)?)))
+                Ok(Some(Self::Running(Emulator::start(listener, proc, child.as_raw(), credentials, confined)?)))
             }
             Self::Running(mut emulator) => {
                 emulator.answer()?;

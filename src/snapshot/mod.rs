@@ -21,6 +21,9 @@
 //! A stack is looked at through a view ([`Snapshots::view`]). For overlays that is a *detached* read-only mount held by a
 //! file descriptor, which no path leads to and which the kernel drops with the descriptor. So nothing is ever left mounted.
 //!
+//! Where this process has one id only, the owners of files are notes on them ([`crate::fsutil::Owners`]), as every
+//! handle that comes from here knows.
+//!
 //! Not here: when a layer is unpacked (`ops`), what its tar means (`layer`), or running anything in it (`sandbox`).
 //! Any number of processes use one directory at once; two that make the same snapshot both succeed.
 

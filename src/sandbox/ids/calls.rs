@@ -53,6 +53,7 @@ pub(in crate::sandbox) const WATCHED: &[(c_long, Watch)] = &[
     (old::OPEN, Watch::Creating(1)),
     (old::STAT, Watch::Always),
     (old::SYMLINK, Watch::Always),
+    (libc::SYS_chroot, Watch::Always),
     (libc::SYS_execve, Watch::Always),
     (libc::SYS_execveat, Watch::Always),
     (libc::SYS_fchown, Watch::Always),
@@ -152,6 +153,10 @@ impl Emulator {
             libc::SYS_listxattr => self.list_attributes(caller, path(), pointer(1), pointer(2)),
             libc::SYS_llistxattr => self.list_attributes(caller, link(), pointer(1), pointer(2)),
             libc::SYS_flistxattr => self.list_attributes(caller, descriptor(), pointer(1), pointer(2)),
+            libc::SYS_chroot => {
+                self.places.expect_other_roots();
+                None
+            }
             libc::SYS_execve => self.execute(caller, path()),
             libc::SYS_execveat => self.execute(caller, At::flags(word(0), pointer(1), word(4))),
             _ => None,

@@ -73,12 +73,19 @@ pub(super) struct Emulator {
 
 impl Emulator {
     /// Takes over the filter's questions. `proc` is the process file system of this process's namespace, `first` the
-    /// sandbox's pid 1 as this process knows it, `credentials` who that is to be.
-    pub(super) fn start(listener: OwnedFd, proc: OwnedFd, first: i32, credentials: Credentials) -> io::Result<Self> {
+    /// sandbox's pid 1 as this process knows it, `credentials` who that is to be; `confined` that the filter refuses all ways
+    /// to another root but chroot(2).
+    pub(super) fn start(
+        listener: OwnedFd,
+        proc: OwnedFd,
+        first: i32,
+        credentials: Credentials,
+        confined: bool,
+    ) -> io::Result<Self> {
         Ok(Self {
             listener: Listener::new(listener)?,
             identities: Identities::new(credentials),
-            places: Places::of(proc, first)?,
+            places: Places::of(proc, first, !confined)?,
         })
     }
 

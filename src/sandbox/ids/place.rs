@@ -48,18 +48,25 @@ pub(super) struct Places {
     proc: OwnedFd,
     root: OwnedFd,
     identity: (u32, u32, u64, u64),
+    /// Whether a process may have another root: looking costs as much as all the rest.
+    roots_differ: bool,
 }
 
 impl Places {
-    /// Enters the root of the sandbox's pid 1, for good.
-    pub(super) fn of(proc: OwnedFd, first: i32) -> io::Result<Self> {
+    /// Enters the root of the sandbox's pid 1, for good. `roots_differ` if processes can change their roots unseen.
+    pub(super) fn of(proc: OwnedFd, first: i32, roots_differ: bool) -> io::Result<Self> {
         fchdir(&proc)?;
         let root = Process::new(first).name("root");
         let identity = identity(&root)?;
         let root = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let places = Self { proc, root, identity };
+        let places = Self { proc, root, identity, roots_differ };
         places.enter(&places.root)?;
         Ok(places)
+    }
+
+    /// Says that a process is about to change its root.
+    pub(super) fn expect_other_roots(&mut self) {
+        self.roots_differ = true;
     }
 
     fn enter(&self, root: &OwnedFd) -> Result<()> {
@@ -71,7 +78,7 @@ impl Places {
     /// Does something with the root of `process`, which may have changed it.
     fn in_root_of<T>(&self, process: Process, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let root = process.name("root");
-        if identity(&root)? == self.identity {
+        if !self.roots_differ || identity(&root)? == self.identity {
             return work();
         }
         let root = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -137,7 +144,7 @@ impl Found {
 
     /// Its name among this process's own descriptors.
     pub(super) fn name(&self) -> String {
-        format!("self/fd/{}", self.handle.as_raw_fd())
+        format!("{}/fd/{}", std::process::id(), self.handle.as_raw_fd())
     }
 
     /// Reads what is noted.
