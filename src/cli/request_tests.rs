@@ -79,7 +79,7 @@ fn networks_and_privileges() {
         ("--network bridge", "invalid value `bridge` for --network: expected default, none or host"),
         (
             "--allow devices",
-            "invalid value `devices` for --allow: expected network.host, security.insecure, device or device=NAME",
+            "invalid value `devices` for --allow: expected network.host, security.insecure, device or device=NAME: did you mean `device`?",
         ),
     ] {
         assert_eq!(allowed(line), want, "{line}");

@@ -1,6 +1,7 @@
 //! An agent for the key files of `--ssh ID=KEY`: OpenSSH's own, started for one build and gone with it.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,7 +73,8 @@ impl KeyAgent {
 
     fn wait(&mut self) -> Result<(), KeyAgentError> {
         let started = Instant::now();
-        while !self.socket.exists() {
+        // It is there before it listens.
+        while UnixStream::connect(&self.socket).is_err() {
             if !matches!(self.process.try_wait(), Ok(None)) || started.elapsed() > START_TIMEOUT {
                 return Err(KeyAgentError::NotListening { socket: self.socket.clone() });
             }
