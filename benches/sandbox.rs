@@ -5,7 +5,7 @@
 //! to another of the same run. Ends with status 1 when a limit is broken. `runc` and `bwrap` are left out where they are
 //! not installed; neither mounts an overlay, and `bwrap` loads no system call filter, which favours them.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln::executor::{CancelFlag, Executor, ExitStatus, Program};
-use kiln::sandbox::{Network, ProcessUser, Rootfs, SandboxSpec, Security, idmap};
+use kiln::sandbox::{Isolation, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, Security, idmap};
 
 #[allow(dead_code)]
 #[path = "../tests/support/tool.rs"]
@@ -85,7 +85,10 @@ impl Place {
         let empty = (1..layers).map(|layer| self.directory.join(format!("layer{layer}")));
         let spec = SandboxSpec {
             rootfs: Rootfs {
-                lowers: [self.directory.join("layer0"), self.directory.join("rootfs")].into_iter().chain(empty).collect(),
+                lowers: [self.directory.join("layer0"), self.directory.join("rootfs")]
+                    .into_iter()
+                    .chain(empty)
+                    .collect(),
                 upper,
                 work,
                 userxattr: self.userxattr,
@@ -100,6 +103,9 @@ impl Place {
             security: Security::Sandbox,
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some("nameserver 192.0.2.53\n".to_owned()),
+            single_id: false,
+            isolation: Isolation::Namespaces,
+            limits: ResourceLimits::default(),
         };
         let started = Instant::now();
         let outcome = self.executor.run(&spec, &mut |_, _| (), &CancelFlag::new().unwrap()).unwrap();
@@ -183,10 +189,8 @@ type Way<'a> = (&'static str, Box<dyn FnMut() -> Duration + 'a>);
 
 /// Measures every way, prints them, and returns whether the limits were kept.
 fn compare(rounds: usize) -> bool {
-    let temporary = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let temporary =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
     let directory = temporary.path();
     Place::make(directory);
     let (mut plain, mut host, mut deep) =
@@ -206,8 +210,8 @@ fn compare(rounds: usize) -> bool {
     if is_installed("runc") {
         let bundle = bundle(directory);
         let name = format!("kiln-bench-{}", std::process::id());
-        let mut command = move || time(Command::new("runc").args(["run", "--bundle"]).arg(&bundle).arg(&name));
-        ways.push(("runc run", Box::new(move || command())));
+        let command = move || time(Command::new("runc").args(["run", "--bundle"]).arg(&bundle).arg(&name));
+        ways.push(("runc run", Box::new(command)));
     }
     if is_installed("bwrap") {
         let rootfs = directory.join("rootfs");

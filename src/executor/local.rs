@@ -4,23 +4,24 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::Signal;
 
 use super::agent::Served;
 use super::deadline::Deadline;
 use super::emulation::{self, Emulation};
+use super::launcher::Launcher;
 use super::network::{Connected, resolv_conf};
 use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
 use crate::sandbox::cgroup::{Cgroups, Group};
 use crate::sandbox::wire::{self, Report, Reports, Start};
-use crate::sandbox::{self, Connection, ResourceLimits, SandboxSpec, Stubs};
+use crate::sandbox::{Connection, ResourceLimits, SandboxSpec, Stubs};
 
 /// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
 const KILL_TIMEOUT: Duration = Duration::from_millis(800);
@@ -48,6 +49,7 @@ impl Ended {
 /// What sandboxes are made with.
 pub(super) struct Means<'a> {
     pub(super) program: &'a Program,
+    pub(super) launcher: &'a Launcher,
     pub(super) network: NetworkUsed,
     /// The own network, if it is that.
     pub(super) connected: Option<&'a Connected>,
@@ -64,7 +66,7 @@ impl Means<'_> {
     }
 }
 
-/// Runs the sandbox once, whatever becomes of it; afterwards all of it is dead and the untouched stubs are gone.
+/// Runs the sandbox once, whatever becomes of it; afterwards all that ran in it is dead and the untouched stubs are gone.
 pub(super) fn run_once(
     means: &Means<'_>,
     spec: &SandboxSpec,
@@ -73,9 +75,13 @@ pub(super) fn run_once(
 ) -> Result<ExecOutcome, Ended> {
     // Outlives the session, whose processes are in it.
     let group = means.group(&spec.limits)?;
-    let mut session = Session::start(means.program).map_err(Ended::io("start the sandbox"))?;
+    let mut session = Session::start(means, spec).map_err(Ended::io("start the sandbox"))?;
     let ended = session.follow(means, spec, group.as_ref(), log, cancel);
-    session.end();
+    if ended.is_err() {
+        session.end();
+    }
+    // Agents are served as long as there is somebody to ask them.
+    session.served.clear();
     let exceeded = group.as_ref().map(Group::exceeded).unwrap_or_default();
     let cleaned = session.stubs.remove(&spec.rootfs.upper);
     let cleaned = cleaned.map_err(|error| Ended::io("clean the upper directory")(error.into()));
@@ -87,36 +93,30 @@ pub(super) fn run_once(
 }
 
 struct Session {
-    supervisor: Child,
     socket: UnixStream,
     output: Vec<(Stream, OwnedFd)>,
     reports: Reports,
+    /// Known when the supervisor has its orders.
+    supervisor: Option<OwnedFd>,
     stubs: Stubs,
     served: Vec<Served>,
 }
 
 impl Session {
-    fn start(program: &Program) -> io::Result<Self> {
+    fn start(means: &Means<'_>, spec: &SandboxSpec) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
-        let mut supervisor = Command::new(program.path())
-            .arg(sandbox::INIT)
-            // What the program itself may read from its environment is no business of a sandbox.
-            .env_clear()
-            // Signals from the terminal are for the builder, which cancels.
-            .process_group(0)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut output: Vec<(Stream, OwnedFd)> = Vec::new();
-        output.extend(supervisor.stdout.take().map(|pipe| (Stream::Stdout, pipe.into())));
-        output.extend(supervisor.stderr.take().map(|pipe| (Stream::Stderr, pipe.into())));
-        let (reports, stubs) = (Reports::default(), Stubs::default());
-        let session = Self { supervisor, socket, output, reports, stubs, served: Vec::new() };
-        for (_, pipe) in &session.output {
-            rustix::io::ioctl_fionbio(pipe, true)?;
-        }
-        Ok(session)
+        let (stdout, their_stdout) = output_pipe()?;
+        let (stderr, their_stderr) = output_pipe()?;
+        let output = [their_stdout.as_fd(), their_stderr.as_fd()];
+        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), output)?;
+        Ok(Self {
+            socket,
+            output: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],
+            reports: Reports::default(),
+            supervisor: None,
+            stubs: Stubs::default(),
+            served: Vec::new(),
+        })
     }
 
     fn follow(
@@ -148,10 +148,10 @@ impl Session {
             _ => {}
         }
         if let Some(connected) = means.connected {
-            let _ = wire::send_descriptor(&self.socket, connected.namespace().as_raw_fd());
+            let _ = wire::send_descriptors(&self.socket, &[connected.namespace().as_raw_fd()]);
         }
         if let Some(emulation) = means.emulation {
-            let _ = wire::send_descriptor(&self.socket, emulation.namespace().as_raw_fd());
+            let _ = wire::send_descriptors(&self.socket, &[emulation.namespace().as_raw_fd()]);
         }
         if let Some(group) = group {
             let entrances = group.entrances().map_err(Ended::io("open the cgroup of the step"))?;
@@ -222,6 +222,7 @@ impl Session {
 
     fn answer(&mut self, report: Report, spec: &SandboxSpec) -> Result<Option<ExitStatus>, Ended> {
         match report {
+            Report::Started => self.supervisor = self.reports.next_descriptor(),
             Report::Mounted(stubs) => self.stubs = stubs,
             Report::Listening { source } => {
                 if let Some(listener) = self.reports.next_descriptor() {
@@ -246,33 +247,44 @@ impl Session {
         Ok(None)
     }
 
-    /// Makes sure that nothing is left: hangs up, upon which the supervisor kills its pid 1, and waits for it.
+    /// Makes sure that nothing is left: hangs up, upon which the supervisor kills its pid 1, and waits until both are gone.
     fn end(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
-        let asked = Instant::now();
-        while matches!(self.supervisor.try_wait(), Ok(None)) {
-            if asked.elapsed() > KILL_TIMEOUT {
-                // Pid 1 dies with the supervisor.
-                let _ = self.supervisor.kill();
-                let _ = self.supervisor.wait();
-                break;
-            }
-            // It has reaped pid 1 already, or is about to: its own exit is what is left.
-            std::thread::sleep(Duration::from_micros(100));
+        if !self.is_gone_within(KILL_TIMEOUT)
+            && let Some(supervisor) = &self.supervisor
+        {
+            // Pid 1 dies with the supervisor.
+            let _ = rustix::process::pidfd_send_signal(supervisor, Signal::KILL);
+            self.is_gone_within(KILL_TIMEOUT);
         }
-        self.take_last_reports();
-        self.served.clear();
     }
 
-    /// A sandbox ended early may have told of stubs that nobody read of yet.
-    fn take_last_reports(&mut self) {
-        while matches!(self.reports.fill(&self.socket), Ok(true)) {}
-        while let Ok(Some(report)) = self.reports.next() {
-            if let Report::Mounted(stubs) = report {
-                self.stubs = stubs;
+    /// Waits until supervisor and pid 1 have hung up. A sandbox ended early may tell of stubs that nobody read of yet.
+    fn is_gone_within(&mut self, timeout: Duration) -> bool {
+        let asked = Instant::now();
+        while let Some(left) = timeout.checked_sub(asked.elapsed()) {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+            if !matches!(poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)), Ok(1..)) {
+                continue;
+            }
+            if !matches!(self.reports.fill(&self.socket), Ok(true)) {
+                return true;
+            }
+            while let Ok(Some(report)) = self.reports.next() {
+                if let Report::Mounted(stubs) = report {
+                    self.stubs = stubs;
+                }
             }
         }
+        false
     }
+}
+
+/// A pipe whose reading end, the first, does not block.
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((reader, writer))
 }
 
 /// Reads what is there, up to a chunk. `false` at the end.

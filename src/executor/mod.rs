@@ -11,6 +11,7 @@ mod cancel;
 mod deadline;
 mod emulation;
 mod key_agent;
+mod launcher;
 mod local;
 mod network;
 mod program;
@@ -27,6 +28,7 @@ use crate::sandbox::{CgroupError, Exceeded, Isolation, Network, ResourceLimits, 
 pub use cancel::CancelFlag;
 use emulation::Emulation;
 pub use key_agent::{KeyAgent, KeyAgentError};
+use launcher::Launcher;
 use local::{Ended, Means};
 use network::{Connected, Networks};
 pub use program::Program;
@@ -194,6 +196,7 @@ impl ExecError {
 /// namespace in which programs of other machines run.
 pub struct Executor {
     program: Program,
+    launcher: Launcher,
     networks: Networks,
     /// Made when the first program of another machine is met that the kernel cannot run.
     emulation: OnceLock<Result<Emulation, String>>,
@@ -210,7 +213,18 @@ impl Executor {
 
     /// Makes one with the program that becomes the sandbox named (tests are programs of their own).
     pub fn with(program: Program) -> Self {
-        Self { program, networks: Networks::default(), emulation: OnceLock::new(), cgroups: OnceLock::new() }
+        Self {
+            program,
+            launcher: Launcher::default(),
+            networks: Networks::default(),
+            emulation: OnceLock::new(),
+            cgroups: OnceLock::new(),
+        }
+    }
+
+    /// Says that a sandbox with this isolation will be wanted soon. What goes wrong shows when it is.
+    pub fn prepare(&self, isolation: Isolation) {
+        let _ = self.launcher.prepare(&self.program, isolation);
     }
 
     /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
@@ -226,8 +240,9 @@ impl Executor {
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let (network, connected) = self.network(spec, cancel)?;
-        let (connected_to, cgroups) = (connected.as_ref(), &self.cgroups);
-        let mut means = Means { program: &self.program, network, connected: connected_to, emulation: None, cgroups };
+        let (program, launcher, cgroups) = (&self.program, &self.launcher, &self.cgroups);
+        let connected_to = connected.as_ref();
+        let mut means = Means { program, launcher, network, connected: connected_to, emulation: None, cgroups };
         let ended = loop {
             match local::run_once(&means, spec, log, cancel) {
                 Err(Ended::Foreign(machine)) => {

@@ -151,6 +151,7 @@ pub(super) async fn perform(
         worker.remember_again(&by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
+    worker.executor.prepare(worker.settings.isolation);
     worker.connect_ahead(leads_to_network);
     worker.materialize(below, vertex).await?;
     for mount in &op.mounts {

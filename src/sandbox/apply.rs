@@ -12,14 +12,14 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::SandboxSpec;
 use super::cover::Thing;
 use super::mounts::{self, Files, Writable};
 use super::plan::{Limits, SetupStep};
 use super::seccomp::{self, Purpose};
+use super::stock::Stock;
 use super::target::{Links, PlaceKind, Root};
 use super::wire::{self, Report};
-use super::{credentials, ids, system, ulimit};
+use super::{ProcessUser, SandboxSpec, credentials, ids, system, ulimit};
 use crate::fsutil::Owners;
 
 /// Why a step was not done.
@@ -77,15 +77,18 @@ pub(super) struct Sandbox {
     /// A directory of the builder's that sources of mounts are staged on.
     staging: PathBuf,
     files: Option<Files>,
+    stock: Stock,
     owners: Owners,
-    /// Where the supervisor is handed what the filter asks on.
+    /// Where the supervisor is handed what the filter asks on, and for whom.
     supervisor: UnixStream,
+    user: ProcessUser,
 }
 
 impl Sandbox {
-    pub(super) fn new(socket: UnixStream, spec: &SandboxSpec, supervisor: UnixStream) -> Self {
+    pub(super) fn new(socket: UnixStream, spec: &SandboxSpec, stock: Stock, supervisor: UnixStream) -> Self {
         let owners = if spec.single_id { Owners::Noted } else { Owners::Real };
-        Self { socket, root: None, staging: spec.rootfs.work.clone(), files: None, owners, supervisor }
+        let (staging, user) = (spec.rootfs.work.clone(), spec.user.clone());
+        Self { socket, root: None, staging, files: None, stock, owners, supervisor, user }
     }
 
     pub(super) fn socket(&mut self) -> &mut UnixStream {
@@ -100,7 +103,11 @@ impl Sandbox {
     /// Does one step.
     pub(super) fn apply(&mut self, step: &SetupStep) -> Done {
         match step {
-            SetupStep::AdoptOrphans => Ok(nix::sys::prctl::set_child_subreaper(true)?),
+            // Done by the supervisor, before the plan was known.
+            SetupStep::AdoptOrphans | SetupStep::Enter { cgroup: false } => Ok(()),
+            // The others were left before the plan was known.
+            SetupStep::Enter { cgroup: true } => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?),
+            SetupStep::OwnNetwork => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?),
             SetupStep::OpenRoot(path) => {
                 self.root = Some(Root::new(mounts::open_directory(path).map_err(at(path))?));
                 Ok(())
@@ -129,9 +136,8 @@ impl Sandbox {
                     other => Ok(other?),
                 }
             }
-            SetupStep::Unshare { network, cgroup } => unshare(*network, *cgroup),
             SetupStep::JoinNetwork => {
-                let namespace = wire::receive_descriptor(&self.socket)?;
+                let namespace = self.received()?;
                 Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?)
             }
             SetupStep::PrivateMounts => {
@@ -143,15 +149,13 @@ impl Sandbox {
                 self.stage_root(mounts::clone(tree, NODEV).map_err(at(path))?, path)
             }
             SetupStep::Root { lowers, upper, work, userxattr } => self.mount_root(lowers, upper, work, *userxattr),
-            SetupStep::Filesystem { kind, target, options, limits } => {
-                let mount = mounts::filesystem(kind, options, *limits)?;
-                self.attach(mount, target, PlaceKind::Directory, links_to(target))
-            }
+            SetupStep::Filesystem { target, .. } => self.mount_new(step, target),
             SetupStep::Node { path, major, minor } => self.make_node(path, *major, *minor),
             SetupStep::Link { path, text } => {
                 let (dir, name) = self.parent(path)?;
                 Ok(fs::symlinkat(*text, dir, name)?)
             }
+            SetupStep::Devices { .. } => self.mount_new(step, Path::new("/dev")),
             SetupStep::Bind { source, subpath, target, limits } => self.bind(source, subpath, target, *limits),
             SetupStep::Layers { lowers, subpath, target, readonly, userxattr } => {
                 self.mount_layers(lowers, subpath, target, *readonly, *userxattr)
@@ -201,7 +205,7 @@ impl Sandbox {
             SetupStep::DieWithSupervisor => Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?),
             SetupStep::CloseDescriptors => Ok(system::close_descriptors_on_exec()?),
             SetupStep::JoinEmulator => {
-                let namespace = wire::receive_descriptor(&self.socket)?;
+                let namespace = self.received()?;
                 Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWUSER)?)
             }
             SetupStep::Execute { argv, env } => Err(execute(argv, env)),
@@ -223,6 +227,11 @@ impl Sandbox {
                        right to it";
         let opened = self.root()?.open(path, OFlags::WRONLY);
         opened.map(drop).map_err(|errno| Refused { meaning: Some(meaning), ..at(path)(errno) })
+    }
+
+    /// A namespace that the executor hands over.
+    fn received(&self) -> Result<OwnedFd, Refused> {
+        wire::receive_descriptors(&self.socket)?.pop().ok_or(Refused::from(Errno::PIPE))
     }
 
     fn attach(&mut self, mount: OwnedFd, target: &Path, kind: PlaceKind, links: Links) -> Done {
@@ -250,6 +259,12 @@ impl Sandbox {
         mounts::stage(&mount, on).map_err(at(on))?;
         self.root = Some(Root::new(mount));
         Ok(())
+    }
+
+    /// Mounts what `step` makes.
+    fn mount_new(&mut self, step: &SetupStep, target: &Path) -> Done {
+        let mount = self.stock.mount(step).ok_or(Refused::from(Errno::INVAL))??;
+        self.attach(mount, target, PlaceKind::Directory, links_to(target))
     }
 
     fn files(&mut self) -> Result<&mut Files, Refused> {
@@ -328,14 +343,7 @@ impl Sandbox {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
             other => other.map_err(at(path))?,
         };
-        let cover = match mounts::kind_of(&place)? {
-            PlaceKind::Directory => mounts::filesystem("tmpfs", &[("size", "4k".to_owned())], FILE)?,
-            // The host's: the one in the sandbox may be covered by a mount of the step.
-            PlaceKind::File => {
-                let null = fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-                mounts::clone(null, NULL)?
-            }
-        };
+        let cover = self.stock.cover(mounts::kind_of(&place)?)?;
         mounts::attach(cover, place).map_err(at(path))
     }
 
@@ -376,7 +384,8 @@ impl Sandbox {
             return Ok(system::load_filter(&program)?);
         }
         let asking = ids::load_filter(&program)?;
-        Ok(wire::send_descriptor(&self.supervisor, asking.as_raw_fd())?)
+        wire::send_descriptors(&self.supervisor, &[asking.as_raw_fd()])?;
+        Ok(wire::send(&mut self.supervisor, &(&self.user, purpose.confined))?)
     }
 }
 
@@ -385,8 +394,6 @@ const FILE: Limits = Limits { readonly: true, nosuid: true, nodev: true, noexec:
 const NODEV: Limits = Limits { readonly: false, nosuid: false, nodev: true, noexec: false };
 /// Connecting to a socket is writing.
 const SOCKET: Limits = Limits { readonly: false, nosuid: true, nodev: true, noexec: true };
-/// A device that covers a file must stay one.
-const NULL: Limits = Limits { readonly: true, nosuid: true, nodev: false, noexec: true };
 
 /// A place below `/dev` is on the file system that was just mounted there.
 fn links_to(target: &Path) -> Links {
@@ -394,12 +401,17 @@ fn links_to(target: &Path) -> Links {
     if is_standard { Links::Refused } else { Links::Followed }
 }
 
-fn unshare(network: bool, cgroup: bool) -> Done {
-    let mut flags =
+/// Leaves the namespaces that every sandbox leaves, but for the one of cgroups: its root is where this process is when it
+/// leaves, and it may enter a cgroup of the step first.
+pub(super) fn unshare() -> Done {
+    let namespaces =
         CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-    flags.set(CloneFlags::CLONE_NEWCGROUP, cgroup);
-    flags.set(CloneFlags::CLONE_NEWNET, network);
-    Ok(nix::sched::unshare(flags)?)
+    Ok(nix::sched::unshare(namespaces)?)
+}
+
+/// Becomes the parent of what the command leaves behind.
+pub(super) fn adopt_orphans() -> Done {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
 fn set_process_defaults() -> Done {

@@ -140,6 +140,11 @@ pub fn enter() -> Result<Entered, IdmapError> {
     Ok(entered(uid.is_root(), &map))
 }
 
+/// Says where this process is, which another one may have brought here.
+pub(super) fn here() -> Entered {
+    entered(false, &std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
 /// Reads a map of ids: lines of first inside, first outside, count (user_namespaces(7)). A user namespace may also be
 /// somebody else's, in which this process is root.
 fn entered(as_root: bool, map: &str) -> Entered {

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -16,67 +16,92 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
-use super::apply::{Refused, Sandbox};
+use super::apply::{self, Refused, Sandbox};
+use super::idmap::{Entered, Rung};
 use super::ids::{Credentials, Emulator};
 use super::plan::{SetupStep, plan};
+use super::stock::Stock;
 use super::wire::{self, Report, Start};
-use super::{Security, orphans, system};
+use super::{Isolation, ProcessUser, orphans, system};
 
-/// Does what the socket on standard input says, until the command has ended or the builder has gone.
-pub(super) fn supervise() -> io::Result<()> {
-    // The user's umask must not show in device nodes and mount points: modes given here are meant.
-    rustix::process::umask(Mode::empty());
-    let mut socket = take_standard_input()?;
-    let start: Start = wire::receive(&mut socket)?;
-    let mut steps = plan(&start.spec, start.connection, start.emulated).into_iter();
-    let (questions, asking) = UnixStream::pair()?;
-    let mut sandbox = Sandbox::new(socket.try_clone()?, &start.spec, asking);
-    // Of this process namespace; the sandbox will have another at this path.
-    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let first = steps.next().ok_or(io::ErrorKind::InvalidInput)?;
-    if let Err(refused) = sandbox.apply(&first) {
-        return wire::send(&mut socket, &failed(&first, refused));
+/// What comes with the wish for a sandbox.
+pub(super) struct Orders {
+    /// Where the builder says what to run and is told what becomes of it.
+    socket: UnixStream,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Orders {
+    /// Waits for them. `None` when nobody will send any.
+    pub(super) fn receive(from: impl AsFd) -> io::Result<Option<Self>> {
+        let received = <[OwnedFd; 3]>::try_from(wire::receive_descriptors(from)?);
+        Ok(received.ok().map(|[socket, stdout, stderr]| Self { socket: socket.into(), stdout, stderr }))
     }
-    let (alive, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+}
+
+/// A sandbox that waits for its orders.
+pub(super) enum Prepared {
+    /// Its pid 1, the way to it, and, where ids are emulated, the process file system of the supervisor.
+    Waiting { first: Pid, way: UnixStream, proc: Option<OwnedFd> },
+    /// The kernel refused the first step of every plan: the builder is to hear of it.
+    Refused(SetupStep, Refused),
+}
+
+/// Does the first step of every plan of this isolation, and forks what becomes the command: pid 1 of the new namespaces, where
+/// there are some.
+pub(super) fn prepare(here: Entered, isolation: Isolation) -> io::Result<Prepared> {
+    let (step, done) = match isolation {
+        Isolation::Namespaces => (SetupStep::Enter { cgroup: true }, apply::unshare()),
+        Isolation::Chroot => (SetupStep::AdoptOrphans, apply::adopt_orphans()),
+    };
+    if let Err(refused) = done {
+        return Ok(Prepared::Refused(step, refused));
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    // Now, because the sandbox will have another one at this path, and will take the supervisor along to it.
+    let open_proc = || rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let proc = (here.rung == Rung::SingleId).then(open_proc).transpose()?;
     match system::fork()? {
-        Some(child) => {
-            drop((sandbox, alive));
-            let user = &start.spec.user;
-            let credentials = Credentials::new(user.uid, user.gid, &user.additional_gids);
-            let emulation = start.spec.single_id.then_some(Emulation::Awaited {
-                questions,
-                proc,
-                credentials,
-                confined: start.spec.security == Security::Sandbox,
-            });
-            let report = watch(&socket, child, emulation)?;
-            if first == SetupStep::AdoptOrphans {
-                orphans::end_all()?;
-            }
-            drop(lifeline);
-            wire::send(&mut socket, &report)
-        }
+        Some(first) => Ok(Prepared::Waiting { first, way: ours, proc }),
         None => {
-            drop((socket, lifeline, questions, proc));
-            become_command(sandbox, steps, &alive)
+            drop((ours, proc));
+            std::process::exit(i32::from(be_first(theirs, here, isolation).is_err()))
         }
     }
 }
 
-/// The socket, kept apart from standard input, which will be something else.
-fn take_standard_input() -> io::Result<UnixStream> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    Ok(UnixStream::from(socket))
+impl Prepared {
+    /// Supervises the sandbox until its pid 1 has ended or the builder has gone.
+    pub(super) fn run(self, isolation: Isolation, Orders { mut socket, stdout, stderr }: Orders) -> io::Result<()> {
+        let (first, way, proc) = match self {
+            Self::Refused(step, refused) => return wire::send(&mut socket, &failed(&step, refused)),
+            Self::Waiting { first, way, proc } => (first, way, proc),
+        };
+        let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        // Before the other one may speak, too.
+        wire::send_with_descriptor(&socket, &Report::Started, this.as_raw_fd())?;
+        wire::send_descriptors(&way, &[socket.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()])?;
+        drop((stdout, stderr, this));
+        let report = watch(&socket, first, proc.map(|proc| Emulation::Awaited { way, proc }))?;
+        if isolation == Isolation::Chroot {
+            orphans::end_all()?;
+        }
+        wire::send(&mut socket, &report)
+    }
 }
 
-/// Pid 1. Returns only to die.
-fn become_command(mut sandbox: Sandbox, steps: impl Iterator<Item = SetupStep>, alive: &OwnedFd) -> io::Result<()> {
+/// Pid 1: waits for orders and becomes the command. Returns only to die.
+fn be_first(way: UnixStream, here: Entered, isolation: Isolation) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The supervisor may have died before the wish was known.
-    if is_hung_up(alive, PollFlags::empty())? {
-        return Ok(());
-    }
-    for step in steps {
+    let stock = if isolation == Isolation::Namespaces { Stock::fill(here) } else { Stock::default() };
+    // The supervisor may have died before the wish was known: then there is nothing to receive.
+    let Some(Orders { mut socket, stdout, stderr }) = Orders::receive(&way)? else { return Ok(()) };
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
+    let start: Start = wire::receive(&mut socket)?;
+    let mut sandbox = Sandbox::new(socket, &start.spec, stock, way);
+    for step in plan(&start.spec, start.connection, start.emulated) {
         if let Err(refused) = sandbox.apply(&step) {
             if sandbox.owes() {
                 // What was put into the root must be taken away again all the same.
@@ -116,12 +141,6 @@ fn failed(step: &SetupStep, Refused { errno, path, meaning }: Refused) -> Report
     Report::Failed { step: step.to_string(), errno: errno.raw_os_error(), path, meaning }
 }
 
-fn is_hung_up(fd: &OwnedFd, wanted: PollFlags) -> io::Result<bool> {
-    let mut polled = [PollFd::new(fd, wanted)];
-    poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-    Ok(polled[0].revents().intersects(PollFlags::HUP | wanted))
-}
-
 /// Becomes the command given by `arguments`, behind the number of the executor's process; it dies with the thread that
 /// started it.
 pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
@@ -138,14 +157,14 @@ pub(super) fn become_helper(mut arguments: impl Iterator<Item = OsString>) -> io
 
 /// The emulation of ids, before and after the filter is there that it answers.
 enum Emulation {
-    Awaited { questions: UnixStream, proc: OwnedFd, credentials: Credentials, confined: bool },
+    Awaited { way: UnixStream, proc: OwnedFd },
     Running(Emulator),
 }
 
 impl Emulation {
     fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Awaited { questions, .. } => questions.as_fd(),
+            Self::Awaited { way, .. } => way.as_fd(),
             Self::Running(emulator) => emulator.questions().as_fd(),
         }
     }
@@ -155,8 +174,10 @@ impl Emulation {
         match self {
             // The step has no process left, or none that got so far.
             _ if !readable => Ok(None),
-            Self::Awaited { questions, proc, credentials, confined } => {
-                let listener = wire::receive_descriptor(&questions)?;
+            Self::Awaited { mut way, proc } => {
+                let listener = wire::receive_descriptors(&way)?.pop().ok_or(Errno::PIPE)?;
+                let (user, confined): (ProcessUser, bool) = wire::receive(&mut way)?;
+                let credentials = Credentials::new(user.uid, user.gid, &user.additional_gids);
                 Ok(Some(Self::Running(Emulator::start(listener, proc, child.as_raw(), credentials, confined)?)))
             }
             Self::Running(mut emulator) => {

@@ -4,17 +4,20 @@
 //! steps, which is plain data and printable; `apply` does them, one system call or a few per step.
 //! Nothing of this runs in the builder's own process: the builder is threaded, and what follows a `fork` in
 //! a threaded process may not even allocate. So the executor starts this program anew with a private first
-//! argument, and `main` hands over to [`init_if_requested`] before anything else.
+//! argument, and `main` hands over to [`init_if_requested`] before anything else. What is started so is the `launcher`, once for
+//! a builder; it forks a supervisor for each sandbox, always one ahead.
 //!
 //! ```text
-//! builder ── socket on fd 0 ──> supervisor ── fork ──> pid 1 of the sandbox ── exec ──> the command
-//!            spec as JSON        unshares               applies the plan
-//!            reports back        waits, kills
+//! launcher ── fork ──> supervisor ── fork ──> pid 1 of the sandbox ── exec ──> the command
+//!                      unshares               reads the spec, applies the plan
+//!                      waits, kills
+//! builder <── socket: the spec as JSON to pid 1; reports back from both
 //! ```
 //!
 //! The supervisor stays outside the process namespace and holds the other end of the socket: when the builder goes,
 //! however it goes, the socket hangs up and the supervisor kills pid 1, and with it the kernel kills everything in
-//! the sandbox. Mounts live in the mount namespace of the supervisor and pid 1 and end with them.
+//! the sandbox. Mounts live in the mount namespace of the supervisor and pid 1 and end with them, which may be a moment after the
+//! builder has heard of the end: nothing can write any more then.
 //!
 //! Where this process has one id only, the supervisor also answers what the step's filter asks about others (`ids`).
 //!
@@ -24,7 +27,7 @@
 //! What limits a step as a whole (memory, processor time, number of processes) is a cgroup of its own, which the executor makes
 //! and removes (`cgroup`) and pid 1 enters. What limits each process, pid 1 sets for itself.
 //!
-//! Wire shape of the socket: one length-framed JSON `Start` to the supervisor, then length-framed
+//! Wire shape of the socket: one length-framed JSON `Start` to pid 1, length-framed
 //! JSON `Report`s back; see `wire`.
 //!
 //! Where there are no namespaces, a plan of another kind (`chroot`) does what can be done without; that is no isolation.
@@ -41,12 +44,14 @@ pub(crate) mod emulator;
 pub mod idmap;
 mod ids;
 mod init;
+mod launcher;
 mod limits;
 mod mounts;
 mod orphans;
 mod plan;
 mod seccomp;
 mod spec;
+mod stock;
 mod system;
 mod target;
 mod ulimit;
@@ -56,11 +61,12 @@ pub use cgroup::{CgroupError, Exceeded};
 pub use limits::{CpuTime, MemorySwap, ResourceLimits, ULIMITS, Ulimit};
 pub use spec::{Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
 
+pub(crate) use launcher::CHROOT;
 pub(crate) use plan::Connection;
 pub(crate) use target::Stubs;
 
-/// The private first argument of a supervisor.
-pub(crate) const INIT: &str = "kiln-sandbox-init";
+/// The private first argument of a launcher.
+pub(crate) const LAUNCHER: &str = "kiln-sandbox-launcher";
 /// The private first argument of a helper, which dies with the thread that started it: what follows is the number of the
 /// process that has that thread, and the helper's command.
 pub(crate) const HELPER: &str = "kiln-sandbox-helper";
@@ -71,8 +77,8 @@ pub(crate) const HELPER: &str = "kiln-sandbox-helper";
 pub fn init_if_requested() {
     let mut arguments = std::env::args_os().skip(1);
     let Some(first) = arguments.next() else { return };
-    let ended = if first == INIT {
-        init::supervise()
+    let ended = if first == LAUNCHER {
+        launcher::launch(arguments)
     } else if first == HELPER {
         init::become_helper(arguments)
     } else if first == emulator::EMULATOR {

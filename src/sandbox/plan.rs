@@ -1,7 +1,6 @@
 //! From what is wanted to what is done, in order: pure, printable, tested as text.
 //!
-//! The order matters in places, each noted where it does. The first step is done by the supervisor, the others by
-//! pid 1 of the new process namespace.
+//! The order matters in places, each noted where it does. All of it is done by pid 1 of the new process namespace.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
+use super::idmap::{Entered, Rung};
 use super::seccomp::Purpose;
 use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, Ulimit, chroot};
 
@@ -26,7 +26,7 @@ pub(crate) enum Connection {
 /// One thing to do on the way to the command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum SetupStep {
-    /// Becomes the parent of what the command leaves behind; by the supervisor, where there are no namespaces.
+    /// Becomes the parent of what the command leaves behind; before the plan is known, where there are no namespaces.
     AdoptOrphans,
     /// Opens a directory as the root file system, unmounted.
     OpenRoot(PathBuf),
@@ -46,8 +46,10 @@ pub(super) enum SetupStep {
     Refuse { target: PathBuf, why: &'static str },
     /// Loads the system call filter if this process has the right to.
     OfferedFilter,
-    /// Leaves the namespaces of the builder; by the supervisor.
-    Unshare { network: bool, cgroup: bool },
+    /// Leaves the namespaces of the builder, most of them before the plan is known; that of cgroups only with `cgroup`.
+    Enter { cgroup: bool },
+    /// Leaves the builder's network namespace.
+    OwnNetwork,
     /// Enters the network namespace that the executor hands over.
     JoinNetwork,
     /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
@@ -62,6 +64,12 @@ pub(super) enum SetupStep {
     Node { path: PathBuf, major: u32, minor: u32 },
     /// Makes a symbolic link.
     Link { path: PathBuf, text: &'static str },
+    /// Mounts `/dev`: a new file system with device nodes (name, major and minor number) and links (name and text).
+    Devices {
+        nodes: &'static [(&'static str, u32, u32)],
+        links: &'static [(&'static str, &'static str)],
+        limits: Limits,
+    },
     /// Mounts something that exists.
     Bind { source: PathBuf, subpath: PathBuf, target: PathBuf, limits: Limits },
     /// Mounts a stack of layers; if writable, with memory for the writes.
@@ -170,11 +178,12 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
     }
     let own_network = connection != Connection::Host;
     let confined = spec.security == Security::Sandbox;
-    let joined = connection == Connection::Joined;
-    let mut steps = vec![SetupStep::Unshare { network: own_network && !joined, cgroup: !spec.limits.need_cgroup() }];
-    if joined {
-        // Before `/sys` is mounted, which shows the network namespace of whoever mounts it.
-        steps.push(SetupStep::JoinNetwork);
+    let mut steps = vec![SetupStep::Enter { cgroup: !spec.limits.need_cgroup() }];
+    // Before `/sys` is mounted, which shows the network namespace of whoever mounts it.
+    match connection {
+        Connection::Host => {}
+        Connection::None => steps.push(SetupStep::OwnNetwork),
+        Connection::Joined => steps.push(SetupStep::JoinNetwork),
     }
     steps.push(SetupStep::PrivateMounts);
     steps.push(root(&spec.rootfs));
@@ -186,7 +195,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
         steps.extend(READ_ONLY.map(|path| SetupStep::ReadOnly { path: path.into() }));
     }
     steps.push(SetupStep::Hostname(spec.hostname.clone()));
-    if own_network && !joined {
+    if connection == Connection::None {
         steps.push(SetupStep::Loopback);
     }
     steps.push(SetupStep::Pivot);
@@ -246,14 +255,8 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
 }
 
 fn standard_mounts(spec: &SandboxSpec, own_network: bool, steps: &mut Vec<SetupStep>) {
-    let filesystem = |kind, target: &str, options: &[(&'static str, &str)], limits| SetupStep::Filesystem {
-        kind,
-        target: target.into(),
-        options: options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-        limits,
-    };
     let user_namespace = spec.rootfs.userxattr;
-    steps.push(filesystem("proc", "/proc", &[], PSEUDO));
+    steps.push(processes());
     let sys = if spec.security == Security::Sandbox { PSEUDO_READONLY } else { PSEUDO };
     if user_namespace && !own_network {
         // A user namespace may mount sysfs only together with a network namespace of its own.
@@ -262,29 +265,54 @@ fn standard_mounts(spec: &SandboxSpec, own_network: bool, steps: &mut Vec<SetupS
     } else {
         steps.push(filesystem("sysfs", "/sys", &[], sys));
     }
-    steps.push(filesystem("tmpfs", "/dev", &[("mode", "0755"), ("size", "65536k")], NOSUID_NOEXEC));
-    for (name, major, minor) in NODES {
-        let path = Path::new("/dev").join(name);
-        steps.push(if user_namespace {
+    steps.push(devices(user_namespace));
+    if user_namespace {
+        steps.extend(NODES.map(|(name, ..)| {
+            let path = Path::new("/dev").join(name);
             bind(&path, &path.to_string_lossy(), NOSUID_NOEXEC)
-        } else {
-            SetupStep::Node { path, major, minor }
-        });
+        }));
     }
-    steps.extend(LINKS.map(|(name, text)| SetupStep::Link { path: Path::new("/dev").join(name), text }));
-    // The group `tty` is 5 everywhere; the kernel refuses a group that it has no number for.
-    let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
-    let pts = if spec.single_id { &pts[..2] } else { &pts[..] };
-    steps.push(filesystem("devpts", "/dev/pts", pts, NOSUID_NOEXEC));
-    let size = spec.limits.shm_size.map_or_else(|| SHM_SIZE.to_owned(), |bytes| bytes.to_string());
-    steps.push(filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", &size)], PSEUDO));
-    steps.push(filesystem("mqueue", "/dev/mqueue", &[], PSEUDO));
+    let shm_size = spec.limits.shm_size.map_or_else(|| SHM_SIZE.to_owned(), |bytes| bytes.to_string());
+    steps.extend(below_devices(&shm_size, spec.single_id));
     for (text, target) in [(&spec.hosts, "/etc/hosts"), (&spec.resolv_conf, "/etc/resolv.conf")] {
         if let Some(text) = text {
             let data = SecretBytes(text.clone().into_bytes());
             steps.push(SetupStep::File { data, target: target.into(), mode: 0o644, uid: 0, gid: 0 });
         }
     }
+}
+
+/// The new file systems that every sandbox has, whatever is run in it. (`/sys` is not among them: it shows the network
+/// namespace it was mounted in.)
+pub(super) fn foreseen(here: Entered) -> impl Iterator<Item = SetupStep> {
+    let single_id = here.rung == Rung::SingleId;
+    [processes(), devices(here.user_namespace)].into_iter().chain(below_devices(SHM_SIZE, single_id))
+}
+
+fn processes() -> SetupStep {
+    filesystem("proc", "/proc", &[], PSEUDO)
+}
+
+/// In a user namespace nodes cannot be made, and are bound from the host.
+fn devices(user_namespace: bool) -> SetupStep {
+    let nodes: &[_] = if user_namespace { &[] } else { &NODES };
+    SetupStep::Devices { nodes, links: &LINKS, limits: NOSUID_NOEXEC }
+}
+
+fn below_devices(shm_size: &str, single_id: bool) -> [SetupStep; 3] {
+    // The group `tty` is 5 everywhere; the kernel refuses a group that it has no number for.
+    let pts = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
+    let pts = if single_id { &pts[..2] } else { &pts[..] };
+    [
+        filesystem("devpts", "/dev/pts", pts, NOSUID_NOEXEC),
+        filesystem("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", shm_size)], PSEUDO),
+        filesystem("mqueue", "/dev/mqueue", &[], PSEUDO),
+    ]
+}
+
+fn filesystem(kind: &'static str, target: &str, options: &[(&'static str, &str)], limits: Limits) -> SetupStep {
+    let options = options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    SetupStep::Filesystem { kind, target: target.into(), options, limits }
 }
 
 fn bind(source: &Path, target: &str, limits: Limits) -> SetupStep {
@@ -351,11 +379,10 @@ impl fmt::Display for SetupStep {
             Self::Chroot => f.write_str("change the root directory"),
             Self::Refuse { target, why } => write!(f, "mount on {} without namespaces: {why}", target.display()),
             Self::OfferedFilter => f.write_str("load the system call filter if that is allowed"),
-            Self::Unshare { network, cgroup } => {
-                let more = [(*cgroup, " cgroup"), (*network, " network")];
-                f.write_str("unshare mount pid ipc uts")?;
-                more.iter().filter(|(wanted, _)| *wanted).try_for_each(|(_, name)| f.write_str(name))
+            Self::Enter { cgroup } => {
+                write!(f, "enter new namespaces: mount pid ipc uts{}", if *cgroup { " cgroup" } else { "" })
             }
+            Self::OwnNetwork => f.write_str("enter a new network namespace"),
             Self::JoinNetwork => f.write_str("join the connected network namespace"),
             Self::PrivateMounts => f.write_str("make mounts private"),
             Self::RootDirectory(path) => write!(f, "mount {} as root", path.display()),
@@ -370,6 +397,11 @@ impl fmt::Display for SetupStep {
             }
             Self::Node { path, major, minor } => write!(f, "make device {} {major}:{minor}", path.display()),
             Self::Link { path, text } => write!(f, "link {} -> {text}", path.display()),
+            Self::Devices { nodes, links, limits } => {
+                write!(f, "mount devices on /dev [{limits}]")?;
+                nodes.iter().try_for_each(|(name, major, minor)| write!(f, " {name}={major}:{minor}"))?;
+                links.iter().try_for_each(|(name, text)| write!(f, " {name}->{text}"))
+            }
             Self::Bind { source, subpath, target, limits } => {
                 write!(f, "bind {} {} on {} [{limits}]", source.display(), shown(subpath), target.display())
             }

@@ -139,6 +139,24 @@ pub(super) fn reset_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// Ignores a signal, or gives it its default disposition.
+pub(super) fn disposition(signal: nix::sys::signal::Signal, wanted: Disposition) -> Result<()> {
+    let handler = match wanted {
+        Disposition::Ignored => nix::sys::signal::SigHandler::SigIgn,
+        Disposition::Default => nix::sys::signal::SigHandler::SigDfl,
+    };
+    // SAFETY: neither disposition runs code of this process.
+    unsafe { nix::sys::signal::signal(signal, handler) }.map_err(|error| Errno::from_raw_os_error(error as i32))?;
+    Ok(())
+}
+
+/// What becomes of a signal.
+#[derive(Clone, Copy)]
+pub(super) enum Disposition {
+    Ignored,
+    Default,
+}
+
 /// Brings the loopback device of the current network namespace up.
 pub(super) fn bring_loopback_up() -> Result<()> {
     // SAFETY: takes numbers only; the result is owned below.

@@ -1,11 +1,11 @@
 //! What executor and sandbox say to each other over the socket.
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`] and the
-//! namespaces to join (of network and emulators) and the cgroups to enter; the sandbox answers with [`Report`]s. A
-//! [`Report::Listening`] carries a descriptor.
+//! namespaces to join (of network and emulators) and the cgroups to enter; the sandbox answers with [`Report`]s.
+//! [`Report::Started`] and [`Report::Listening`] carry a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -30,6 +30,8 @@ pub(crate) struct Start {
 /// What the sandbox tells.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum Report {
+    /// The orders have arrived; a descriptor of the supervisor comes along.
+    Started,
     /// A socket is listening, its descriptor comes along; connections are to be carried to `source`.
     Listening { source: PathBuf },
     /// Everything is mounted; this was created to mount on.
@@ -59,36 +61,27 @@ pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &
     (&*socket).write_all(&frame[sent..])
 }
 
-/// Hands over a descriptor, with a byte to carry it.
-pub(crate) fn send_descriptor(socket: &UnixStream, fd: RawFd) -> io::Result<()> {
-    send_descriptors(socket, &[fd])
-}
-
 /// Hands over descriptors, with one byte to carry them all.
-pub(crate) fn send_descriptors(socket: &UnixStream, all: &[RawFd]) -> io::Result<()> {
+pub(crate) fn send_descriptors(socket: impl AsFd, all: &[RawFd]) -> io::Result<()> {
     let control = [ControlMessage::ScmRights(all)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
-/// Takes the descriptor that [`send_descriptor`] handed over.
-pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
-    receive_descriptors(socket)?.pop().ok_or(io::ErrorKind::UnexpectedEof.into())
-}
-
-/// Takes the descriptors that [`send_descriptors`] handed over, at most 8.
-pub(crate) fn receive_descriptors(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+/// Takes what was handed over with one [`send_descriptors`], at most 8. None at all: the other side has hung up.
+pub(crate) fn receive_descriptors(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
     let mut control = nix::cmsg_space!([RawFd; 8]);
     let mut slices = [IoSliceMut::new(&mut byte)];
-    let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut control), flags)?;
     let mut all = Vec::new();
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = message {
             all.extend(fds.into_iter().map(super::system::own));
         }
     }
-    if all.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(all) }
+    Ok(all)
 }
 
 /// Reads one frame; used by the sandbox, which gets no descriptors.
@@ -153,7 +146,7 @@ impl Reports {
         Ok(Some(report))
     }
 
-    /// Takes the descriptor of a [`Report::Listening`].
+    /// Takes the descriptor that came with a report.
     pub(crate) fn next_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }

@@ -1,0 +1,68 @@
+//! The process that sandboxes are forked from, and the sandbox it keeps at hand.
+//!
+//! The builder is threaded and may not fork; starting the program anew for each sandbox takes longer than most of what follows.
+//! So it is started anew once. The launcher has one thread and forks; and it does so before it is asked, so that the next
+//! sandbox's namespaces, and the mounts that every sandbox has, are there when the builder wants them.
+//!
+//! ```text
+//! builder ── SOCK_SEQPACKET, a message for each sandbox: its socket, its standard output and error
+//!    └─> launcher ── fork ──> supervisor, waits for a message ── fork ──> pid 1, waits for the descriptors in it
+//! ```
+//!
+//! Supervisors take their messages themselves. One that has taken one tells the launcher, which forks the next. Any number may be
+//! asked for at once: what no supervisor has taken yet waits in the socket.
+//!
+//! When the builder goes, the socket hangs up: who waits for a message ends, and the launcher with it, after all others.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::Signal;
+use rustix::fs::Mode;
+
+use super::Isolation;
+use super::idmap::{self, Entered};
+use super::init::{self, Orders};
+use super::system::{self, Disposition};
+
+/// The argument of a launcher that is to do without namespaces.
+pub(crate) const CHROOT: &str = "chroot";
+
+/// Forks supervisors, until the builder has gone.
+pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let isolation =
+        if arguments.next().is_some_and(|word| word == CHROOT) { Isolation::Chroot } else { Isolation::Namespaces };
+    // The user's umask must not show in device nodes and mount points: modes given here are meant.
+    rustix::process::umask(Mode::empty());
+    let requests = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    // Nobody asks how supervisors ended: they have told the builder.
+    system::disposition(Signal::SIGCHLD, Disposition::Ignored)?;
+    let here = idmap::here();
+    loop {
+        let (mut taken, take) = io::pipe()?;
+        if system::fork()?.is_none() {
+            drop(taken);
+            return supervise(&requests, take.into(), here, isolation);
+        }
+        drop(take);
+        if taken.read(&mut [0])? == 0 {
+            // It ended without a message.
+            break;
+        }
+    }
+    // Fails when there is nobody left, which is what is waited for.
+    while nix::sys::wait::wait().is_ok() {}
+    Ok(())
+}
+
+/// Prepares a sandbox, waits for a message, and is the supervisor of that sandbox to its end.
+fn supervise(requests: &OwnedFd, take: OwnedFd, here: Entered, isolation: Isolation) -> io::Result<()> {
+    system::disposition(Signal::SIGCHLD, Disposition::Default)?;
+    let prepared = init::prepare(here, isolation)?;
+    let Some(orders) = Orders::receive(requests)? else { return Ok(()) };
+    rustix::io::write(&take, b"t")?;
+    drop(take);
+    prepared.run(isolation, orders)
+}
