@@ -68,10 +68,13 @@ pub(crate) fn send_descriptors(socket: impl AsFd, all: &[RawFd]) -> io::Result<(
     Ok(())
 }
 
-/// Takes what was handed over with one [`send_descriptors`], at most 8. None at all: the other side has hung up.
+/// How many descriptors come at once at the most: a cgroup in each hierarchy, of which a machine with version 1 has a dozen.
+const MOST_DESCRIPTORS: usize = 64;
+
+/// Takes what was handed over with one [`send_descriptors`]. None at all: the other side has hung up.
 pub(crate) fn receive_descriptors(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
-    let mut control = nix::cmsg_space!([RawFd; 8]);
+    let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut byte)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut control), flags)?;
