@@ -7,6 +7,7 @@
 //! touches the world stands at the edges, behind few and small doors: [`registry`] and [`content`] for images,
 //! [`snapshot`] and [`sandbox`] for the kernel, [`cli`] for the terminal and the environment. [`builder`] is the one
 //! public door: a `BuildRequest` goes in, a `BuildOutcome` comes out, and events flow to a [`progress::Sink`] meanwhile.
+//! Beside it, [`images`] is what people do before and after a build: list, name, move, try and remove images.
 //!
 //! Every value that may be shown to a user knows which bytes of which Dockerfile it came from ([`source::Span`]), from
 //! the parser to the step that failed an hour later.
@@ -24,7 +25,7 @@
 //! 4 plan: instructions to a graph of steps, pure
 //! 5 ops: doing one step: source, run, copy
 //! 6 solver: graph, cache and ops to results
-//! 7 export builder: image assembly and every output; the public door (builder uses export)
+//! 7 export builder images: image assembly and every output; the public door; what is done with images beside a build (builder uses export, images uses export, images uses builder)
 //! 8 cli: the command line, the printers, the reports and exit codes
 //! 9 main: the binary; it checks for the sandbox's re-exec before anything else
 //! ```
@@ -78,6 +79,7 @@ pub mod dockerfile;
 pub mod executor;
 pub mod export;
 pub mod fsutil;
+pub mod images;
 pub mod layer;
 pub mod oci;
 pub mod ops;

@@ -64,6 +64,6 @@ fn looking_at_a_store_that_is_not_there_does_not_make_one() {
     let store = scratch.path().join("store");
     let output = kiln(&["images", "--store", store.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stdout), "REPOSITORY   TAG   IMAGE ID   CREATED   SIZE\n");
+    assert_eq!(text(&output.stdout), "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE\n");
     assert!(!store.exists());
 }

@@ -21,7 +21,7 @@ use super::{BuildFailure, BuildRequest, FailureKind, NamedContext};
 use crate::content::Store;
 use crate::diag::Diagnostic;
 use crate::digest::Digest;
-use crate::fsutil::write_atomically;
+use crate::fsutil::{Dir, Entry, write_atomically};
 use crate::oci::{
     Descriptor, ImageConfig, Index, MANIFEST_LIMIT, Manifest, Platform, Reference, choose_manifest, digest_of,
     media_type,
@@ -204,6 +204,15 @@ impl<'a> Images<'a> {
             self.known(&reference, &found).ok_or_else(|| bad("its config does not fit its layers".to_owned()))?;
         Ok(known)
     }
+}
+
+/// Returns the manifests that registries answered with, which builds on the store at `root` start from again. What cannot
+/// be read is asked for anew, so it is not remembered.
+pub fn remembered(root: &Path) -> Vec<Descriptor> {
+    let records = root.join("cache/images");
+    let names = Dir::open(&records).and_then(|dir| dir.entries()).unwrap_or_default();
+    let read = |entry: &Entry| serde_json::from_slice::<Record>(&std::fs::read(records.join(&entry.name)).ok()?).ok();
+    names.iter().filter_map(read).map(|record| record.manifest).collect()
 }
 
 /// Copies a blob into the store, unless it is there.

@@ -20,7 +20,6 @@ mod lock;
 mod outcome;
 mod outputs;
 mod platforms;
-mod prune;
 mod remarks;
 mod remote;
 mod request;
@@ -29,10 +28,10 @@ mod store;
 mod vertices;
 
 pub use build::build;
+pub use images::remembered;
 
 pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
-pub use prune::{PruneError, Pruned, prune};
 pub use request::{
     Annotation, AnnotationLevel, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
     ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,

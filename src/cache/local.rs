@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Key;
 use crate::digest::DiffId;
-use crate::fsutil::{Dir, write_atomically};
+use crate::fsutil::{Dir, Entry, write_atomically};
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,14 @@ impl LocalCache {
         let path = self.path_of(key);
         let bytes = serde_json::to_vec(record).expect("a record is strings and numbers");
         write_atomically(&path, &bytes).map_err(|source| CacheError { doing: "write the record", path, source })
+    }
+
+    /// Returns all records that can be read, in no order that means anything.
+    pub fn all(&self) -> Result<Vec<Record>, CacheError> {
+        let failed = |source| CacheError { doing: "list", path: self.steps.clone(), source };
+        let entries = Dir::open(&self.steps).and_then(|dir| dir.entries()).map_err(failed)?;
+        let read = |entry: &Entry| serde_json::from_slice(&std::fs::read(self.steps.join(&entry.name)).ok()?).ok();
+        Ok(entries.iter().filter_map(read).collect())
     }
 
     /// Removes the records that `keep` does not want, and damaged ones; returns how many.

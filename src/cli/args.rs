@@ -6,7 +6,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::image_args::{HistoryArguments, ImagesArguments, InspectArguments, RemoveArguments, TagArguments};
 
 /// The table of [`super::report::Exit`], for those who write scripts.
 const EXIT_CODES: &str = "\
@@ -36,6 +38,14 @@ pub(super) enum Verb {
     Build(Box<BuildArguments>),
     /// List the images of the store
     Images(ImagesArguments),
+    /// Show all that is known of images
+    Inspect(InspectArguments),
+    /// Show how an image was made
+    History(HistoryArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Remove images
+    Rmi(RemoveArguments),
     /// Remove what no image of the store needs
     Prune(PruneArguments),
     /// Say what this machine offers to a build, and what it lacks
@@ -48,29 +58,6 @@ pub(super) struct StoreArguments {
     /// Directory of images, layers and cache [default: $KILN_ROOT, else per user]
     #[arg(long = "store", alias = "root", value_name = "DIR")]
     pub(super) store: Option<PathBuf>,
-}
-
-/// `kiln images`.
-#[derive(Args, Debug)]
-pub(super) struct ImagesArguments {
-    /// Print the image ids only
-    #[arg(short, long)]
-    pub(super) quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = ListFormat::Table, value_name = "FORMAT")]
-    pub(super) format: ListFormat,
-    /// Which store.
-    #[command(flatten)]
-    pub(super) store: StoreArguments,
-}
-
-/// How a list is printed.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ListFormat {
-    /// Columns
-    Table,
-    /// One JSON object per line
-    Json,
 }
 
 /// `kiln prune`.

@@ -1,272 +1,181 @@
-//! `kiln images`: the tags of the store, newest first.
+//! `kiln images`: the images of the store, newest first.
 
-use std::path::Path;
+use serde_json::{Value, json};
 
-use serde_json::json;
-
-use super::args::{ImagesArguments, ListFormat};
+use super::age::{age, created_at};
 use super::environment::Environment;
+use super::image_args::ImagesArguments;
 use super::report::{self, Exit};
-use super::table::Table;
-use super::{size, terminal};
-use crate::content::{ContentError, Store};
+use super::template::{self, Row};
+use super::usage::UsageError;
+use super::{names, size, terminal};
+use crate::content::Store;
+use crate::context::glob::Glob;
 use crate::digest::Digest;
 use crate::fsutil::Timestamp;
-use crate::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Reference};
-use crate::oci::{choose_manifest, digest_of, media_type, parse_rfc3339};
+use crate::images::{self, Image, ImagesError, Listed};
+use crate::oci::Reference;
 
 /// Lists, and says how to exit.
 pub(super) fn run(typed: &ImagesArguments) -> Exit {
-    let environment = match Environment::read() {
-        Ok(environment) => environment,
+    let prepared = Environment::read().and_then(|environment| {
+        let root = environment.store(typed.store.store.as_deref())?;
+        Ok((filters(typed)?, root, environment.now))
+    });
+    let (filters, root, now) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return report::refused(&error),
     };
-    let root = match environment.store(typed.store.store.as_deref()) {
-        Ok(root) => root,
-        Err(error) => return report::refused(&error),
-    };
-    match list(&root) {
-        Ok(listed) => {
-            for (name, error) in &listed.unreadable {
-                let error = crate::diag::chain(error);
-                terminal::print_error(&format!("WARNING: image `{name}` cannot be read: {error}\n"));
-            }
-            report::printed(terminal::print(&text(&listed.images, typed, environment.now)))
+    let listed = images::list(&root).and_then(|mut listed| {
+        // Looking at a store that is not there does not make one.
+        if root.exists() {
+            let store = Store::open(&root)?;
+            let filters = filters.into_iter().map(|filter| filter.known(&store)).collect::<Result<Vec<_>, _>>()?;
+            listed.images.retain(|image| filters.iter().all(|filter| filter.takes(image)));
         }
-        Err(error) => report::failed("cannot list the images", &error),
+        Ok(listed)
+    });
+    let Listed { images, unreadable } = match listed {
+        Ok(listed) => listed,
+        Err(error) => return report::of_images(&error),
+    };
+    for (name, error) in &unreadable {
+        let error = crate::diag::chain(error);
+        terminal::print_error(&format!("WARNING: image `{name}` cannot be read: {error}\n"));
+    }
+    match text(&images, typed, now) {
+        Ok(text) => report::printed(terminal::print(&text)),
+        Err(error) => report::refused(&UsageError::template(&typed.format, &error)),
     }
 }
 
-/// The longest manifest, index or config read, in bytes.
-const DOCUMENT_LIMIT: u64 = 16 << 20;
-
-/// One tag.
-#[derive(Debug)]
-struct Image {
-    /// The whole name as stored.
-    name: String,
-    /// Digest of manifest or index.
-    digest: Digest,
-    /// The image id: digest of the config.
-    id: Digest,
-    /// When it was made, in seconds since 1970, if it says so.
-    created: Option<i64>,
-    /// Bytes of its layers as they are stored.
-    size: u64,
-}
-
-#[derive(Debug, Default)]
-struct Listed {
-    images: Vec<Image>,
-    unreadable: Vec<(String, ImageError)>,
-}
-
-/// Why an image cannot be shown.
-#[derive(Debug, thiserror::Error)]
-enum ImageError {
-    /// A document of it is missing or damaged.
-    #[error("cannot read a document")]
-    Content(#[from] ContentError),
-    /// A document is not what it should be.
-    #[error("{digest} is not a document of an image")]
-    Parse {
-        /// The document.
-        digest: Digest,
-        /// What is wrong.
-        source: serde_json::Error,
+/// One `--filter`, and the name that is given without a flag.
+enum Filter {
+    Reference(Glob),
+    Dangling(bool),
+    Label(String, Option<String>),
+    /// Made before this image.
+    Before(String),
+    /// Made after this image.
+    Since(String),
+    /// What the two above come to.
+    Time {
+        before: bool,
+        seconds: i64,
     },
-    /// It has no sha256, or nothing for any platform.
-    #[error("there is no image in it")]
-    Nothing,
 }
 
-fn list(root: &Path) -> Result<Listed, ContentError> {
-    let mut listed = Listed::default();
-    // Looking at a store that is not there does not make one.
-    if !root.exists() {
-        return Ok(listed);
+const KEYS: [&str; 5] = ["reference", "dangling", "label", "before", "since"];
+
+fn filters(typed: &ImagesArguments) -> Result<Vec<Filter>, UsageError> {
+    let glob = |pattern: &str| {
+        Glob::of_name(pattern.as_bytes())
+            .map(Filter::Reference)
+            .map_err(|_| UsageError::malformed("--filter", pattern, "it is no pattern"))
+    };
+    let mut all = Vec::new();
+    for filter in &typed.filter {
+        let (key, value) = filter
+            .split_once('=')
+            .ok_or_else(|| UsageError::malformed("--filter", filter, "must be a key=value pair"))?;
+        all.push(match key {
+            "reference" => glob(value)?,
+            "dangling" => match value.to_ascii_lowercase().as_str() {
+                "true" | "1" | "t" => Filter::Dangling(true),
+                "false" | "0" | "f" => Filter::Dangling(false),
+                _ => return Err(UsageError::malformed("--filter", filter, "`dangling` must be true or false")),
+            },
+            "label" => match value.split_once('=') {
+                Some((name, value)) => Filter::Label(name.to_owned(), Some(value.to_owned())),
+                None => Filter::Label(value.to_owned(), None),
+            },
+            "before" => Filter::Before(value.to_owned()),
+            "since" => Filter::Since(value.to_owned()),
+            other => return Err(UsageError::unknown("--filter", filter, other, &KEYS)),
+        });
     }
-    let store = Store::open(root)?;
-    for (name, descriptor) in store.tags()? {
-        match image(&store, &name, &descriptor) {
-            Ok(image) => listed.images.push(image),
-            Err(error) => listed.unreadable.push((name, error)),
+    if let Some(name) = &typed.name {
+        // `docker.io/library/alpine` is listed as `alpine`.
+        let familiar = names::reference("NAME", name).map(|name| name.familiar());
+        all.push(glob(&familiar.unwrap_or_else(|_| name.clone()))?);
+    }
+    Ok(all)
+}
+
+impl Filter {
+    /// Looks up the image that a filter names.
+    fn known(self, store: &Store) -> Result<Self, ImagesError> {
+        let time = |text: &str| Ok::<_, ImagesError>(images::find(store, text, None)?.created().unwrap_or(i64::MIN));
+        Ok(match self {
+            Self::Before(text) => Self::Time { before: true, seconds: time(&text)? },
+            Self::Since(text) => Self::Time { before: false, seconds: time(&text)? },
+            other => other,
+        })
+    }
+
+    fn takes(&self, image: &Image) -> bool {
+        match self {
+            Self::Reference(glob) => {
+                let reference = image.name.as_deref().and_then(|name| Reference::parse(name).ok());
+                reference.is_some_and(|name| {
+                    [name.familiar(), name.familiar_name()].iter().any(|form| glob.matches(form.as_bytes()))
+                })
+            }
+            Self::Dangling(wanted) => image.name.is_none() == *wanted,
+            Self::Label(name, wanted) => {
+                let found = image.config.config.labels.get(name);
+                found.is_some_and(|found| wanted.as_ref().is_none_or(|wanted| wanted == found))
+            }
+            Self::Time { before: true, seconds } => image.created().is_some_and(|created| created < *seconds),
+            Self::Time { before: false, seconds } => image.created().is_some_and(|created| created > *seconds),
+            Self::Before(_) | Self::Since(_) => true,
         }
     }
-    listed.images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
-    Ok(listed)
 }
 
-fn image(store: &Store, name: &str, descriptor: &Descriptor) -> Result<Image, ImageError> {
-    let digest = digest_of(descriptor).map_err(|_| ImageError::Nothing)?;
-    let mut manifest_digest = digest;
-    if media_type::is_index(descriptor.media_type().as_ref()) {
-        let index: Index = document(store, digest)?;
-        let chosen = choose_manifest(&index, &Platform::host()).or_else(|| index.manifests().first());
-        manifest_digest = chosen.and_then(|chosen| digest_of(chosen).ok()).ok_or(ImageError::Nothing)?;
-    }
-    let manifest: Manifest = document(store, manifest_digest)?;
-    let id = digest_of(manifest.config()).map_err(|_| ImageError::Nothing)?;
-    let config: ImageConfig = document(store, id)?;
-    Ok(Image {
-        name: name.to_owned(),
-        digest,
-        id,
-        created: config.created.as_deref().and_then(parse_rfc3339).map(|time| time.seconds),
-        size: manifest.layers().iter().map(Descriptor::size).sum(),
-    })
-}
+const HEADINGS: [(&str, &str); 3] = [("ID", "IMAGE ID"), ("CreatedSince", "CREATED"), ("CreatedAt", "CREATED AT")];
 
-fn document<T: serde::de::DeserializeOwned>(store: &Store, digest: Digest) -> Result<T, ImageError> {
-    let bytes = store.read_blob(&digest, DOCUMENT_LIMIT)?;
-    serde_json::from_slice(&bytes).map_err(|source| ImageError::Parse { digest, source })
-}
-
-fn text(images: &[Image], typed: &ImagesArguments, now: Timestamp) -> String {
+fn text(images: &[Image], typed: &ImagesArguments, now: Timestamp) -> Result<String, template::TemplateError> {
+    let id = |image: &Image| if typed.no_trunc { image.id.to_string() } else { short(&image.id) };
     if typed.quiet {
-        let mut ids: Vec<Digest> = Vec::new();
-        for image in images {
-            if !ids.contains(&image.id) {
-                ids.push(image.id);
+        let mut ids: Vec<String> = Vec::new();
+        for id in images.iter().map(id) {
+            if !ids.contains(&id) {
+                ids.push(id);
             }
         }
-        return ids.iter().map(|id| format!("{}\n", short(id))).collect();
+        return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
     }
-    match typed.format {
-        ListFormat::Table => table(images, now),
-        ListFormat::Json => images.iter().map(|image| json_line(image, now)).collect(),
-    }
+    let rows: Vec<Row> = images.iter().map(|image| row(image, &id(image), now)).collect();
+    let columns: &[&str] = match typed.digests {
+        true => &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+        false => &["Repository", "Tag", "ID", "CreatedSince", "Size"],
+    };
+    template::list(&rows, &typed.format, columns, &HEADINGS)
 }
 
-fn table(images: &[Image], now: Timestamp) -> String {
-    let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-    for image in images {
-        let (repository, tag) = name_and_tag(&image.name);
-        table.row([repository, tag, short(&image.id), age(image.created, now), size::bytes(image.size)]);
-    }
-    table.to_string()
-}
-
-/// One object with the keys of `docker images --format json` that have a meaning here.
-fn json_line(image: &Image, now: Timestamp) -> String {
-    let (repository, tag) = name_and_tag(&image.name);
-    let created = image.created.map(|seconds| crate::oci::rfc3339(Timestamp::from_seconds(seconds)));
+/// The fields of `docker images --format json`, as far as they have a meaning here, and the size in bytes.
+fn row(image: &Image, id: &str, now: Timestamp) -> Row {
+    let none = || "<none>".to_owned();
+    let (repository, tag) = image.name_and_tag().unwrap_or_else(|| (none(), none()));
     let value = json!({
         "Repository": repository,
         "Tag": tag,
-        "ID": image.id,
+        "ID": id,
         "Digest": image.digest,
-        "CreatedAt": created,
-        "CreatedSince": age(image.created, now),
-        "Size": size::bytes(image.size),
-        "Bytes": image.size,
+        "CreatedAt": created_at(image.created()),
+        "CreatedSince": age(image.created(), now),
+        "Size": size::bytes(image.size()),
+        "Bytes": image.size(),
+        "Platform": image.platform().to_string(),
     });
-    format!("{value}\n")
-}
-
-fn name_and_tag(name: &str) -> (String, String) {
-    match Reference::parse(name) {
-        Ok(reference) => (reference.familiar_name(), reference.tag_or_latest().to_owned()),
-        Err(_) => (name.to_owned(), "<none>".to_owned()),
+    match value {
+        Value::Object(row) => row,
+        _ => Row::new(),
     }
 }
 
 /// The twelve digits that docker shows.
-fn short(digest: &Digest) -> String {
+pub(super) fn short(digest: &Digest) -> String {
     digest.hex()[..12].to_owned()
-}
-
-/// How long ago, in the largest unit that fits: `3 hours ago`.
-fn age(created: Option<i64>, now: Timestamp) -> String {
-    const UNITS: [(i64, &str); 6] = [
-        (365 * 86_400, "year"),
-        (30 * 86_400, "month"),
-        (7 * 86_400, "week"),
-        (86_400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-    ];
-    let Some(created) = created else { return "unknown".to_owned() };
-    let seconds = now.seconds.saturating_sub(created);
-    match UNITS.iter().find(|(length, _)| seconds >= *length) {
-        None => "less than a minute ago".to_owned(),
-        Some((length, unit)) => {
-            let count = seconds / length;
-            format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::args::StoreArguments;
-    use crate::oci::descriptor;
-
-    const NOW: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
-
-    /// A store of one image that was made `age` seconds ago and has one layer of `size` bytes.
-    fn with_image(root: &Path, name: &str, age: i64, size: u64) -> Digest {
-        let store = Store::open(root).unwrap();
-        let created = crate::oci::rfc3339(Timestamp::from_seconds(NOW.seconds - age));
-        let config = json!({
-            "created": created, "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": { "type": "layers", "diff_ids": [] }, "history": [],
-        });
-        let config = config.to_string();
-        let id = store.put(config.as_bytes()).unwrap();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
-            "config": descriptor(media_type::OCI_CONFIG, &id, config.len() as u64),
-            "layers": [descriptor(media_type::OCI_LAYER, &Digest::of(b"layer"), size)],
-        });
-        let manifest = manifest.to_string();
-        let digest = store.put(manifest.as_bytes()).unwrap();
-        store.set_tag(name, descriptor(media_type::OCI_MANIFEST, &digest, manifest.len() as u64)).unwrap();
-        id
-    }
-
-    #[test]
-    fn tags_are_listed_newest_first() {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = scratch.path().join("store");
-        assert_eq!(list(&root).unwrap().images.len(), 0);
-        assert!(!root.exists());
-        let old = with_image(&root, "docker.io/library/old:1", 3 * 3600, 4_210_000);
-        let new = with_image(&root, "localhost:5000/team/new:latest", 10, 12);
-        let (old, new) = (short(&old), short(&new));
-        let listed = list(&root).unwrap();
-        assert!(listed.unreadable.is_empty(), "{:?}", listed.unreadable);
-        let want = format!(
-            "REPOSITORY                TAG      IMAGE ID       CREATED                  SIZE\n\
-             localhost:5000/team/new   latest   {new}   less than a minute ago   12B\n\
-             old                       1        {old}   3 hours ago              4.21MB\n"
-        );
-        assert_eq!(table(&listed.images, NOW), want);
-        let typed = ImagesArguments { quiet: true, format: ListFormat::Table, store: StoreArguments::default() };
-        assert_eq!(text(&listed.images, &typed, NOW), format!("{new}\n{old}\n"));
-        let line: serde_json::Value = serde_json::from_str(&json_line(&listed.images[1], NOW)).unwrap();
-        assert_eq!((line["Repository"].as_str(), line["Bytes"].as_u64()), (Some("old"), Some(4_210_000)));
-    }
-
-    #[test]
-    fn a_damaged_image_does_not_hide_the_others() {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = scratch.path().join("store");
-        let id = with_image(&root, "docker.io/library/bad:1", 0, 0);
-        with_image(&root, "docker.io/library/good:1", 60, 0);
-        std::fs::remove_file(Store::open(&root).unwrap().path_of(&id)).unwrap();
-        let listed = list(&root).unwrap();
-        assert_eq!((listed.images.len(), listed.unreadable.len()), (1, 1));
-    }
-
-    #[test]
-    fn ages_are_rounded_down() {
-        let ago = |seconds: i64| age(Some(NOW.seconds - seconds), NOW);
-        assert_eq!(ago(59), "less than a minute ago");
-        assert_eq!(ago(60), "1 minute ago");
-        assert_eq!(ago(86_400 * 13), "1 week ago");
-        assert_eq!(ago(-100), "less than a minute ago");
-        assert_eq!(age(None, NOW), "unknown");
-    }
 }

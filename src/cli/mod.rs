@@ -8,6 +8,7 @@
 //! One verb, one file. Only here is the environment read, the clock asked and something printed. Standard
 //! output carries results (an image id, a list, an archive); everything else goes to standard error.
 
+mod age;
 mod annotations;
 mod args;
 mod build;
@@ -16,10 +17,13 @@ mod describe;
 mod doctor;
 mod environment;
 mod fields;
+mod image_args;
 mod images;
 mod interrupt;
 mod limits;
+mod look;
 mod metadata;
+mod name;
 mod names;
 mod outputs;
 mod progress;
@@ -30,6 +34,7 @@ mod secrets;
 mod size;
 mod sources;
 mod table;
+mod template;
 mod terminal;
 mod usage;
 
@@ -64,12 +69,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match arguments.verb {
         Verb::Build(typed) => build::run(&typed),
         Verb::Images(typed) => images::run(&typed),
+        Verb::Inspect(typed) => look::inspect(&typed),
+        Verb::History(typed) => look::history(&typed),
+        Verb::Tag(typed) => name::tag(&typed),
+        Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
-        Verb::Prune(typed) if rustix::process::geteuid().is_root() => prune::run(&typed),
-        // Layers of an ordinary user's builds hold files of other users, which only the namespace may remove.
-        Verb::Prune(typed) => entered_as(idmap::enter(), |_| prune::run(&typed)),
+        Verb::Prune(typed) => with_files_of_others(|| prune::run(&typed)),
     };
     exit.into()
+}
+
+/// Goes on with the rights that it takes to read and remove unpacked layers: those of an ordinary user's builds hold files of
+/// other users, which only the namespace may touch.
+fn with_files_of_others(verb: impl FnOnce() -> Exit) -> Exit {
+    match rustix::process::geteuid().is_root() {
+        true => verb(),
+        false => entered_as(idmap::enter(), |_| verb()),
+    }
 }
 
 /// Goes on with the rights that a build needs, or says why there are none.

@@ -4,7 +4,7 @@ use super::args::PruneArguments;
 use super::environment::Environment;
 use super::report::{self, Exit};
 use super::{size, terminal};
-use crate::builder::{self, Pruned};
+use crate::images::{self, Pruned};
 
 /// Removes, says how much, and how to exit. The process must have entered its namespaces.
 pub(super) fn run(typed: &PruneArguments) -> Exit {
@@ -13,7 +13,7 @@ pub(super) fn run(typed: &PruneArguments) -> Exit {
         Ok(root) => root,
         Err(error) => return report::refused(&error),
     };
-    match builder::prune(&root, typed.all) {
+    match images::prune(&root, typed.all) {
         Ok(pruned) => report::printed(terminal::print(&text(&pruned))),
         Err(error) => report::failed("cannot prune", &error),
     }
@@ -23,6 +23,7 @@ fn text(pruned: &Pruned) -> String {
     let mut text = String::new();
     let counts = [
         (pruned.tags, "image name"),
+        (pruned.nameless, "nameless image"),
         (pruned.records, "step record"),
         (pruned.snapshots, "unpacked layer"),
         (pruned.blobs, "blob"),

@@ -8,6 +8,7 @@ use super::terminal;
 use super::usage::UsageError;
 use crate::builder::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity, chain, printable, render};
+use crate::images::ImagesError;
 use crate::source::{Sources, Span};
 
 /// The exit codes, all of them; `kiln --help` lists them too.
@@ -90,6 +91,12 @@ pub(super) fn not_understood(error: &clap::Error) -> Exit {
 pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Exit {
     say("environment", format!("{what}: {}", chain(error)), Vec::new());
     Exit::Environment
+}
+
+/// Says why something could not be done with an image.
+pub(super) fn of_images(error: &ImagesError) -> Exit {
+    say(error.code(), chain(error), error.help());
+    Exit::of(error.kind())
 }
 
 /// Prints an error that is about no place in a file.

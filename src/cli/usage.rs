@@ -121,6 +121,11 @@ impl UsageError {
         Self::malformed(flag, value, format!("expected {all}{}", did_you_mean(word, known)))
     }
 
+    /// A value of `--format` is no template.
+    pub(super) fn template(format: &str, error: &dyn std::error::Error) -> Self {
+        Self::malformed("--format", format, error.to_string())
+    }
+
     pub(super) fn malformed(flag: &'static str, value: &str, expected: impl Into<String>) -> Self {
         Self::Malformed { flag, value: value.to_owned(), expected: expected.into() }
     }

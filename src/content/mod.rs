@@ -11,7 +11,7 @@
 //! A tag's entry carries `org.opencontainers.image.ref.name` with the familiar name (`alpine:3.19`), so that
 //! `skopeo inspect oci:<root>/content:alpine:3.19` finds it, and `io.containerd.image.name` with the full one.
 //!
-//! Not here: what blobs mean (`oci`, `layer`), where they come from (`registry`), which may go (`builder`'s prune).
+//! Not here: what blobs mean (`oci`, `layer`), where they come from (`registry`), which may go (`images`).
 //! There is no trait: this is the one store there is.
 //!
 //! Any number of processes and threads share a store. Reading takes no lock. Two writers of one blob both

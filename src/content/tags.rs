@@ -1,4 +1,4 @@
-//! Tags: the entries of `index.json`.
+//! Tags: the entries of `index.json`. One without a name is an image that was made without `-t`, and is found by its id.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -30,7 +30,11 @@ impl Store {
         }
         self.sync_reachable(&descriptor)?;
         self.change_index(|manifests| {
-            manifests.retain(|manifest| ref_name(manifest) != Some(&tagged.familiar()));
+            let gets_a_name = |manifest: &Descriptor| manifest.digest() == descriptor.digest();
+            manifests.retain(|manifest| match ref_name(manifest) {
+                Some(name) => name != tagged.familiar(),
+                None => !gets_a_name(manifest),
+            });
             manifests.push(descriptor);
             manifests.sort_by(|a, b| ref_name(a).cmp(&ref_name(b)));
         })
@@ -42,6 +46,39 @@ impl Store {
         let mut tags: Vec<_> = self.read_index()?.manifests().iter().filter_map(named).collect();
         tags.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(tags)
+    }
+
+    /// Returns all images: those with a name as [`Store::tags`] returns them, then those without, by digest.
+    pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, ContentError> {
+        let named = self.tags()?.into_iter().map(|(name, descriptor)| (Some(name), descriptor));
+        let mut nameless = self.read_index()?.manifests().clone();
+        nameless.retain(|manifest| ref_name(manifest).is_none());
+        nameless.sort_by_key(|manifest| manifest.digest().to_string());
+        Ok(named.chain(nameless.into_iter().map(|manifest| (None, manifest))).collect())
+    }
+
+    /// Lists an image that has no name yet, so that it can be found by its id. One that is listed already stays as it is.
+    pub fn set_nameless(&self, descriptor: Descriptor) -> Result<(), ContentError> {
+        let is_listed = |all: &[Descriptor]| all.iter().any(|manifest| manifest.digest() == descriptor.digest());
+        if is_listed(self.read_index()?.manifests()) {
+            return Ok(());
+        }
+        self.change_index(|manifests| {
+            if !is_listed(manifests) {
+                manifests.push(descriptor.clone());
+            }
+        })
+    }
+
+    /// Takes an image without a name off the list; its blobs stay. Returns whether it was there.
+    pub fn remove_nameless(&self, digest: &Digest) -> Result<bool, ContentError> {
+        let mut was_there = false;
+        self.change_index(|manifests| {
+            let before = manifests.len();
+            manifests.retain(|manifest| ref_name(manifest).is_some() || digest_of(manifest).ok() != Some(*digest));
+            was_there = manifests.len() < before;
+        })?;
+        Ok(was_there)
     }
 
     /// Returns what the image reference `name` means; `None` when there is no such tag. A name that another tool wrote into
@@ -200,6 +237,24 @@ mod tests {
         assert!(store.remove_tag("app").unwrap());
         assert!(!store.remove_tag("app").unwrap());
         assert_eq!(names(&store), ["host.example:5000/b/c:d"]);
+    }
+
+    #[test]
+    fn an_image_without_a_name_is_listed_until_it_gets_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let (first, second) = (image(&store, "first"), image(&store, "second"));
+        for image in [&first, &second, &first] {
+            store.set_nameless(image.clone()).unwrap();
+        }
+        assert_eq!(store.images().unwrap().len(), 2);
+        store.set_tag("app", first.clone()).unwrap();
+        store.set_nameless(first).unwrap();
+        let names: Vec<_> = store.images().unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [Some("app:latest".to_owned()), None]);
+        let digest = digest_of(&second).unwrap();
+        assert!(store.remove_nameless(&digest).unwrap() && !store.remove_nameless(&digest).unwrap());
+        assert_eq!(store.images().unwrap().len(), 1);
     }
 
     #[test]

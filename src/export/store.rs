@@ -17,7 +17,8 @@ pub enum AbsentError {
     Store(#[from] ContentError),
 }
 
-/// Puts configs, manifests and index into the store, then sets every name to point to them. The layers are there already, or
+/// Puts configs, manifests and index into the store, then sets every name to point to them; without
+/// names, the image is listed by its digest. The layers are there already, or
 /// stay where they are (those of a base image).
 pub fn keep(set: &ImageSet, names: &[Reference], store: &Store) -> Result<(), ContentError> {
     for document in set.documents() {
@@ -26,7 +27,10 @@ pub fn keep(set: &ImageSet, names: &[Reference], store: &Store) -> Result<(), Co
     for name in names {
         store.set_tag(&name.to_string(), set.root().clone())?;
     }
-    Ok(())
+    match names {
+        [] => store.set_nameless(set.root().clone()),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the layers whose blobs are not in the store, each blob once. They must be fetched before they are written to files;

@@ -3,16 +3,15 @@
 //! Order is safety: names go before what they lead to (tags, then step records, then snapshots, then blobs), so that
 //! a prune that is killed leaves a store that is merely larger than it could be.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::lock::{LockError, StoreLock};
+use super::needed::Needed;
+use crate::builder::{LockError, StoreLock};
 use crate::cache::{CacheError, LocalCache};
 use crate::content::{ContentError, Store};
-use crate::digest::{ChainId, DiffId, Digest};
 use crate::fsutil::Dir;
-use crate::oci::ImageConfig;
+use crate::oci::digest_of;
 use crate::snapshot::{SnapshotError, Snapshots};
 
 /// What a prune took away.
@@ -20,6 +19,8 @@ use crate::snapshot::{SnapshotError, Snapshots};
 pub struct Pruned {
     /// Tags; none unless everything was asked for.
     pub tags: usize,
+    /// Images that had no name.
+    pub nameless: usize,
     /// Records of steps.
     pub records: usize,
     /// Unpacked layers.
@@ -73,7 +74,12 @@ pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
         let (mounts, bytes) = empty(&root.join("mounts"))?;
         (pruned.cache_mounts, pruned.bytes) = (mounts, bytes);
     }
-    let needed = Needed::of(&store)?;
+    for (_, descriptor) in store.images()?.iter().filter(|(name, _)| name.is_none()) {
+        if let Ok(digest) = digest_of(descriptor) {
+            pruned.nameless += usize::from(store.remove_nameless(&digest)?);
+        }
+    }
+    let needed = Needed::of(&store, store.tags()?.iter().map(|(_, descriptor)| descriptor))?;
     pruned.records = LocalCache::open(root)?.retain(|record| needed.layers.contains(&record.diff_id))?;
     if everything {
         // What else the cache remembers is about layers and files that are gone with the images.
@@ -96,43 +102,6 @@ pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
         }
     }
     Ok(pruned)
-}
-
-/// Everything that tags lead to.
-#[derive(Default)]
-struct Needed {
-    blobs: BTreeSet<Digest>,
-    layers: BTreeSet<DiffId>,
-    chains: BTreeSet<ChainId>,
-}
-
-/// The longest manifest or config that is looked into, in bytes.
-const DOCUMENT_LIMIT: u64 = 16 << 20;
-
-impl Needed {
-    fn of(store: &Store) -> Result<Self, ContentError> {
-        let mut needed = Self::default();
-        for (_, descriptor) in store.tags()? {
-            needed.blobs.extend(store.reachable(&descriptor)?);
-        }
-        for digest in needed.blobs.clone() {
-            // A layer is neither; that a blob is long enough to be no document is seen before it is read.
-            if store.length_of(&digest)?.is_some_and(|length| length <= DOCUMENT_LIMIT) {
-                needed.add_layers_of(&store.read_blob(&digest, DOCUMENT_LIMIT)?);
-            }
-        }
-        // The uncompressed blob of a layer belongs to the image even where its manifest names a compressed one.
-        needed.blobs.extend(needed.layers.iter().map(|layer| layer.0));
-        Ok(needed)
-    }
-
-    /// Takes the layers that a config lists; what is no config lists none.
-    fn add_layers_of(&mut self, bytes: &[u8]) {
-        let Ok(config) = serde_json::from_slice::<ImageConfig>(bytes) else { return };
-        let layers = &config.rootfs.diff_ids;
-        self.layers.extend(layers);
-        self.chains.extend((1..=layers.len()).filter_map(|count| ChainId::of(&layers[..count])));
-    }
 }
 
 /// Removes everything in a directory; returns how many entries there were, and the bytes of their files.
@@ -159,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::cache::{KeyHasher, KeySink, Record};
+    use crate::digest::DiffId;
     use crate::oci::{descriptor, media_type};
     use crate::snapshot::Snapshotter;
 

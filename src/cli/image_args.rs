@@ -1,0 +1,112 @@
+//! The flags of the verbs about images, as typed. They are docker's.
+
+use clap::{ArgAction, Args};
+
+use super::args::StoreArguments;
+
+/// `kiln images`.
+#[derive(Args, Debug, Default)]
+pub(super) struct ImagesArguments {
+    /// Show these only: a name, with or without a tag
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(super) name: Option<String>,
+    /// Print the image ids only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Without a meaning: there are no images between
+    #[arg(short, long, hide = true)]
+    pub(super) all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub(super) digests: bool,
+    /// Show whole ids
+    #[arg(long)]
+    pub(super) no_trunc: bool,
+    /// reference=PATTERN, dangling=BOOL, label=NAME[=VALUE], before=IMAGE or since=IMAGE
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(super) filter: Vec<String>,
+    /// table, json, a Go template, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(super) format: String,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln inspect`.
+#[derive(Args, Debug)]
+pub(super) struct InspectArguments {
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(super) images: Vec<String>,
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT", default_value = "", hide_default_value = true)]
+    pub(super) format: String,
+    /// Which image of several platforms
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// What they are: images
+    #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
+    pub(super) kind: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln history`.
+#[derive(Args, Debug)]
+pub(super) struct HistoryArguments {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(super) image: String,
+    /// Print sizes and dates for people
+    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value = "true", action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true)]
+    pub(super) human: bool,
+    /// Show all of each line
+    #[arg(long)]
+    pub(super) no_trunc: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// table, json, a Go template, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(super) format: String,
+    /// Which image of several platforms
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln tag`.
+#[derive(Args, Debug)]
+pub(super) struct TagArguments {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(super) image: String,
+    /// Its new name
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(super) name: String,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln rmi`.
+#[derive(Args, Debug)]
+pub(super) struct RemoveArguments {
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(super) images: Vec<String>,
+    /// Remove all names of an id; an image that is not there is no failure
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Without a meaning: there are no images between
+    #[arg(long, hide = true)]
+    pub(super) no_prune: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}

@@ -1,0 +1,107 @@
+//! What can be wrong when something is asked of images.
+
+use crate::builder::{FailureKind, LockError};
+use crate::cache::CacheError;
+use crate::content::ContentError;
+use crate::digest::Digest;
+use crate::oci::ReferenceError;
+use crate::snapshot::SnapshotError;
+
+/// Why something could not be done with an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    /// Nothing in the store has this name or id.
+    #[error("no such image: {name}")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+        /// A name that is nearly the same.
+        near: Option<String>,
+    },
+    /// Several ids begin like this.
+    #[error("image id `{prefix}` is ambiguous: {}", ids.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// The ids that begin so.
+        ids: Vec<String>,
+    },
+    /// It is no image reference.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// An id was to be removed that has names in several repositories.
+    #[error("conflict: unable to delete {id} (must be forced): the image is named in several repositories: {}", names.join(", "))]
+    SeveralNames {
+        /// What was asked for.
+        id: String,
+        /// The names.
+        names: Vec<String>,
+    },
+    /// A document of an image is not what it should be.
+    #[error("{digest} is not a document of an image")]
+    Parse {
+        /// The document.
+        digest: Digest,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// It has no sha256, or nothing for the platform.
+    #[error("there is no image for {platform} in {name}")]
+    Nothing {
+        /// The image.
+        name: String,
+        /// The platform asked for.
+        platform: String,
+    },
+    /// The store cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A document or a tag cannot be read or written.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Step records cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Unpacked layers cannot be removed.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+impl ImagesError {
+    /// Returns whose turn it is now.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::NoSuchImage { .. }
+            | Self::Ambiguous { .. }
+            | Self::Name(_)
+            | Self::SeveralNames { .. }
+            | Self::Nothing { .. }
+            | Self::Content(ContentError::Name(_) | ContentError::NameHasDigest { .. }) => FailureKind::User,
+            _ => FailureKind::Environment,
+        }
+    }
+
+    /// Returns the stable name of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchImage { .. } | Self::Nothing { .. } => "no-such-image",
+            Self::Ambiguous { .. } => "ambiguous-id",
+            Self::SeveralNames { .. } => "image-in-use",
+            error if error.kind() == FailureKind::User => "image",
+            _ => "environment",
+        }
+    }
+
+    /// Returns what to do about it, a line each.
+    pub fn help(&self) -> Vec<String> {
+        match self {
+            Self::NoSuchImage { near: Some(near), .. } => vec![format!("did you mean `{near}`?")],
+            Self::NoSuchImage { .. } => {
+                vec!["`kiln images` lists what is here".to_owned()]
+            }
+            Self::Ambiguous { .. } => vec!["give more of its digits".to_owned()],
+            Self::SeveralNames { .. } => vec!["give one of its names, or `-f` to remove them all".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
