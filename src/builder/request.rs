@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
+use crate::progress::SharedSink;
+use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Settings};
 use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -318,8 +320,23 @@ pub enum LayerCompression {
 pub struct RegistrySettings {
     /// Hosts (`host` or `host:port`) that may be reached by plain HTTP or with an unknown certificate.
     pub insecure_hosts: Vec<String>,
-    /// The docker client's `config.json`; it need not exist.
-    pub docker_config: Option<PathBuf>,
+    /// Where configuration is looked for; none of it need exist.
+    pub files: ConfigFiles,
+    /// Proxies.
+    pub proxies: Proxies,
+}
+
+impl RegistrySettings {
+    /// Makes a client of them; nothing is read or connected yet. `sink` hears of waits.
+    pub fn client(&self, sink: SharedSink) -> Client {
+        let settings = Settings {
+            insecure: Insecure::Hosts(self.insecure_hosts.iter().cloned().collect()),
+            files: self.files.clone(),
+            proxies: self.proxies.clone(),
+            ..Settings::default()
+        };
+        Client::telling(settings, sink)
+    }
 }
 
 /// Whether to build, or only to describe.

@@ -14,6 +14,7 @@ use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
 use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
 use crate::fsutil::Owners;
+use crate::progress::SharedSink;
 use crate::registry;
 use crate::sandbox::idmap::Rung;
 use crate::snapshot::{self, Snapshots, Snapshotter};
@@ -31,8 +32,8 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Opens the store of `request`, and sweeps what dead processes left unfinished.
-    pub(super) fn store(request: &BuildRequest) -> Result<Self, BuildFailure> {
+    /// Opens the store of `request`, and sweeps what dead processes left unfinished. `sink` hears of registries that make wait.
+    pub(super) fn store(request: &BuildRequest, sink: SharedSink) -> Result<Self, BuildFailure> {
         let root = &request.store;
         let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
         boot::forget_earlier(root, owners).map_err(|error| {
@@ -64,19 +65,7 @@ impl Open {
         let _ = snapshots.sweep();
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
         let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
-        let registry = registry::Client::new(settings(request)?);
+        let registry = request.registry.client(sink);
         Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, _lock: lock })
     }
-}
-
-fn settings(request: &BuildRequest) -> Result<registry::Settings, BuildFailure> {
-    let mut settings = registry::Settings {
-        insecure: registry::Insecure::Hosts(request.registry.insecure_hosts.iter().cloned().collect()),
-        ..registry::Settings::default()
-    };
-    if let Some(path) = &request.registry.docker_config {
-        settings.docker_config =
-            registry::DockerConfig::read(path).map_err(|error| failure(FailureKind::User, &error))?;
-    }
-    Ok(settings)
 }

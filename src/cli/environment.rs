@@ -80,13 +80,6 @@ impl Environment {
     pub(super) fn known_hosts(&self) -> Option<PathBuf> {
         self.variable("HOME").map(|home| self.absolute(home).join(".ssh/known_hosts"))
     }
-
-    /// Returns where the docker client keeps its `config.json`.
-    pub(super) fn docker_config(&self) -> Option<PathBuf> {
-        let directory = self.variable("DOCKER_CONFIG").map(PathBuf::from);
-        let home = || self.variable("HOME").map(|home| Path::new(home).join(".docker"));
-        directory.or_else(home).map(|directory| self.absolute(directory).join("config.json"))
-    }
 }
 
 /// Whether uid 0 here is uid 0 outside too: an ordinary user is uid 0 only of a user namespace.

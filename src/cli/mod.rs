@@ -28,6 +28,7 @@ mod names;
 mod outputs;
 mod progress;
 mod prune;
+mod registries;
 mod report;
 mod request;
 mod secrets;

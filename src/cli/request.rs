@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
-use super::{annotations, call, limits, names, outputs, secrets, sources};
+use super::{annotations, call, limits, names, outputs, registries, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -53,7 +53,8 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         now: environment.now,
         registry: RegistrySettings {
             insecure_hosts: typed.insecure.clone(),
-            docker_config: environment.docker_config(),
+            files: registries::files(environment),
+            proxies: registries::proxies(environment),
         },
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         call,

@@ -7,7 +7,7 @@ use crate::cli::args::{Arguments, Verb};
 use crate::fsutil::Timestamp;
 
 fn environment(directory: &std::path::Path) -> Environment {
-    let pairs = [("HOME", "/home/u"), ("FROM_ENV", "seen")];
+    let pairs = [("HOME", "/home/u"), ("FROM_ENV", "seen"), ("XDG_RUNTIME_DIR", "/run/user/1000")];
     Environment {
         variables: pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         directory: directory.to_owned(),

@@ -1,11 +1,14 @@
 //! The docker client's `config.json`: credentials, and the programs that keep them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use base64::Engine as _;
 use serde::Deserialize;
 
+use super::config::ConfigError;
+use super::host::DEFAULT_REGISTRY;
 use super::secret::{Credentials, Secret};
 use crate::oci::DEFAULT_DOMAIN;
 
@@ -19,35 +22,6 @@ pub struct DockerConfig {
     stored: BTreeMap<String, Credentials>,
     helpers: BTreeMap<String, String>,
     default_helper: Option<String>,
-}
-
-/// Why a docker config cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DockerConfigError {
-    /// The file cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: std::io::Error,
-    },
-    /// The file is not what the docker client writes.
-    #[error("`{}` is not a docker config: {source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        source: serde_json::Error,
-    },
-    /// The `auth` of an entry is not base64 of `user:password`.
-    #[error("`{}` has an entry whose `auth` is not base64 of user:password: {host}", path.display())]
-    Auth {
-        /// The file.
-        path: PathBuf,
-        /// The entry.
-        host: String,
-    },
 }
 
 #[derive(Deserialize)]
@@ -70,21 +44,28 @@ struct Auth {
 
 impl DockerConfig {
     /// Reads the file at `path`; `None` when there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, DockerConfigError> {
+    pub fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
         match std::fs::read(path) {
+            // podman's lies there empty before the first login.
+            Ok(text) if text.trim_ascii().is_empty() => Ok(None),
             Ok(text) => Self::parse(&text, path).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(DockerConfigError::Read { path: path.to_owned(), source }),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
 
     /// Parses the text of a file; `path` is for messages.
-    pub fn parse(text: &[u8], path: &Path) -> Result<Self, DockerConfigError> {
-        let file: File = serde_json::from_slice(text)
-            .map_err(|source| DockerConfigError::Parse { path: path.to_owned(), source })?;
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, ConfigError> {
+        let file: File = serde_json::from_slice(text).map_err(|error| {
+            let detail = format!("not a docker config: {error}");
+            ConfigError::Line { path: path.to_owned(), line: error.line(), detail }
+        })?;
         let mut stored = BTreeMap::new();
         for (host, auth) in file.auths.unwrap_or_default() {
-            let bad = || DockerConfigError::Auth { path: path.to_owned(), host: host.clone() };
+            let bad = || {
+                let detail = format!("the `auth` of `{host}` is not base64 of user:password");
+                ConfigError::Whole { path: path.to_owned(), detail }
+            };
             if let Some(credentials) = auth.credentials().map_err(|NotBase64| bad())? {
                 stored.insert(normal_key(&host).to_owned(), credentials);
             }
@@ -97,7 +78,11 @@ impl DockerConfig {
     /// Returns the helper to ask for a domain, and the name it knows the domain by.
     pub(super) fn helper(&self, domain: &str) -> Option<(&str, String)> {
         let helper = names(domain).iter().find_map(|name| self.helpers.get(*name)).or(self.default_helper.as_ref())?;
-        let server = if domain == DEFAULT_DOMAIN { DEFAULT_DOMAIN_KEY.to_owned() } else { domain.to_owned() };
+        let server = if [DEFAULT_DOMAIN, DEFAULT_REGISTRY].contains(&domain) {
+            DEFAULT_DOMAIN_KEY.to_owned()
+        } else {
+            domain.to_owned()
+        };
         Some((helper, server))
     }
 
@@ -154,7 +139,7 @@ fn normal_key(key: &str) -> &str {
 /// The names under which a domain may be written.
 fn names(domain: &str) -> Vec<&str> {
     match domain {
-        DEFAULT_DOMAIN => vec![normal_key(DEFAULT_DOMAIN_KEY), DEFAULT_DOMAIN, "registry-1.docker.io"],
+        DEFAULT_DOMAIN | DEFAULT_REGISTRY => vec![normal_key(DEFAULT_DOMAIN_KEY), DEFAULT_DOMAIN, DEFAULT_REGISTRY],
         other => vec![other],
     }
 }
@@ -213,7 +198,7 @@ mod tests {
     fn broken_files_are_told() {
         let parse =
             |text: &str| DockerConfig::parse(text.as_bytes(), Path::new("config.json")).unwrap_err().to_string();
-        assert!(parse("{").starts_with("`config.json` is not a docker config"));
+        assert!(parse("{").starts_with("config.json:1: not a docker config"));
         assert!(parse(r#"{"auths":{"x":{"auth":"%%"}}}"#).contains("not base64"));
         assert!(DockerConfig::read(Path::new("/nonexistent/config.json")).unwrap().is_none());
     }

@@ -72,7 +72,7 @@ impl Client {
         let is_secure = request.url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
         let security = if is_secure { Security::Verified } else { Security::Plain };
         let http = |error: reqwest::Error| DownloadError::Connection(Box::new(Cause::http(error)));
-        let client = self.0.transport.client(security, &self.0.settings).map_err(Box::new)?;
+        let client = self.0.downloads.client(security, &self.0.settings).map_err(Box::new)?;
         let mut answer = client.get(request.url).headers(headers(&request)?).send().await.map_err(http)?;
         let is_conditional = request.etag.is_some() || request.last_modified.is_some();
         if is_conditional && answer.status() == StatusCode::NOT_MODIFIED {

@@ -4,11 +4,13 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
+use super::config::ConfigError;
 use super::host::DEFAULT_REGISTRY;
 use crate::content::ContentError;
+use crate::context::http_date;
 use crate::digest::{Digest, DigestError};
 use crate::oci::Platform;
 
@@ -132,6 +134,23 @@ pub enum Cause {
         /// What it said, or why it did not run.
         detail: String,
     },
+    /// A configuration file cannot be used.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Configuration forbids to ask this registry.
+    #[error("blocked by `{}`", path.display())]
+    Blocked {
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// Configuration has no host for this.
+    #[error("`{}` names no host with the capability to {what}", path.display())]
+    NoHost {
+        /// The file.
+        path: PathBuf,
+        /// `pull` or `push`.
+        what: &'static str,
+    },
     /// A proxy's URL or a certificate in the settings cannot be used.
     #[error("invalid {what} in the settings: {source}")]
     Settings {
@@ -175,6 +194,9 @@ impl RegistryError {
                 format!("check the spelling of the repository; if it is private, run `{}`", login(registry))
             }
             Cause::Unauthorized { .. } => format!("check that your account at {registry} may do this"),
+            Cause::RateLimited { retry_after: Some(wait), .. } | Cause::Server { retry_after: Some(wait), .. } => {
+                format!("{registry} asks to wait for {}", seconds(*wait))
+            }
             Cause::RateLimited { .. } => format!("try later, or run `{}` for a higher limit", login(registry)),
             Cause::SchemaOne => "push the image again with a newer tool".to_owned(),
             Cause::NoPlatform { offered, .. } => format!("choose one with --platform={}", offered.first()?),
@@ -200,10 +222,9 @@ impl Cause {
     /// Reads a refusal: what the registry says, and when it wants to be asked again.
     pub(super) async fn of_answer(answer: Response, had_credentials: bool) -> Self {
         let status = answer.status();
-        // A date in place of seconds would need a clock; the usual waits do as well.
-        let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = retry_after(answer.headers());
         let body = read_start(answer).await;
-        Self::of_status(status, &body, seconds.map(Duration::from_secs), had_credentials)
+        Self::of_status(status, &body, retry_after, had_credentials)
     }
 
     fn of_status(status: StatusCode, body: &[u8], retry_after: Option<Duration>, had_credentials: bool) -> Self {
@@ -226,6 +247,17 @@ impl Cause {
     }
 }
 
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, which is counted from the server's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let seconds = http_date(asked)? - http_date(text(DATE)?)?;
+    Some(Duration::from_secs(seconds.try_into().unwrap_or(0)))
+}
+
 /// As much of a refusal's body as is looked at, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
 
@@ -239,6 +271,14 @@ async fn read_start(mut answer: Response) -> Vec<u8> {
         }
     }
     body
+}
+
+/// A wait as people read it.
+pub(super) fn seconds(wait: Duration) -> String {
+    match wait.as_secs_f64().round() {
+        1.0 => "1 second".to_owned(),
+        seconds => format!("{seconds} seconds"),
+    }
 }
 
 /// The command that leaves credentials for a registry.
@@ -309,6 +349,20 @@ mod tests {
         assert_eq!(message(502, "<html>"), "502 Bad Gateway");
         assert_eq!(message(500, " out of disk\n"), "500 Internal Server Error: out of disk");
         assert_eq!(message(500, &"x".repeat(1000)).len(), "500 Internal Server Error: ".len() + MESSAGE_LIMIT);
+    }
+
+    #[test]
+    fn a_registry_may_ask_to_wait() {
+        let wait = |asked: &str, date: &str| {
+            let header = |text: &str| text.parse().unwrap();
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, header(asked)), (DATE, header(date))]))
+        };
+        let date = "Fri, 14 Jul 2017 02:40:00 GMT";
+        assert_eq!(wait("7", date), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Fri, 14 Jul 2017 02:40:09 GMT", date), Some(Duration::from_secs(9)));
+        assert_eq!(wait("Fri, 14 Jul 2017 02:39:00 GMT", date), Some(Duration::ZERO));
+        assert_eq!(wait("soon", date), None);
+        assert_eq!(wait("Fri, 14 Jul 2017 02:40:09 GMT", "now"), None);
     }
 
     #[test]

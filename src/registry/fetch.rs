@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::error::Cause;
-use super::request::{Attempts, Repository};
+use super::request::Repository;
+use super::route::Need;
 use super::{Client, Inner, RegistryError, joined};
 use crate::content::{ContentError, Ingest, Store};
 use crate::digest::Digest;
@@ -27,17 +28,17 @@ impl Client {
         store: &Store,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), RegistryError> {
-        let (mirrors, origin) = self.0.sources(reference);
         let subject = || format!("{}@{}", reference.name(), descriptor.digest());
-        let failed = |cause| RegistryError::new("fetch", subject(), &origin.host, cause);
-        let digest = digest_of(descriptor).map_err(|error| failed(error.into()))?;
+        let failed = |registry: &str, cause| RegistryError::new("fetch", subject(), registry, cause);
+        let digest = digest_of(descriptor).map_err(|error| failed(&reference.domain, error.into()))?;
+        let route = self.0.route(reference, Need::Blob).map_err(|cause| failed(&reference.domain, cause))?;
         let wanted = Wanted { digest, size: descriptor.size(), store, progress };
-        for mirror in &mirrors {
+        for mirror in &route.mirrors {
             if self.0.fetch(mirror, &wanted).await.is_ok() {
                 return Ok(());
             }
         }
-        self.0.fetch(&origin, &wanted).await.map_err(failed)
+        self.0.fetch(&route.origin, &wanted).await.map_err(|cause| failed(route.origin.address(), cause))
     }
 }
 
@@ -56,7 +57,7 @@ impl Inner {
             return Ok(());
         }
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         let mut ingest = wanted.store.ingest()?;
         loop {
             let before = ingest.length();

@@ -24,7 +24,7 @@ struct Answer {
 }
 
 /// Asks the helper `name` for the credentials of `server`; `None` when it has none.
-pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Credentials>, Cause> {
+pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credentials>, Cause> {
     let program = format!("docker-credential-{name}");
     let failed = |detail: String| Cause::CredentialHelper { program: program.clone(), detail };
     if name.contains('/') {

@@ -1,34 +1,51 @@
 //! One registry: its address, how it is reached, and how it wants to be asked.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine as _;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::challenge::{Challenge, Scope};
+use super::config::Trust;
+use super::docker_config::DockerConfig;
 use super::error::Cause;
 use super::secret::{Credentials, Secret};
-use super::settings::Settings;
-use super::transport::Security;
+use super::transport::{Security, Transport};
 use super::{Inner, helper, token};
-use crate::oci::DEFAULT_DOMAIN;
 
 /// The default domain's registry has a name of its own.
 pub(super) const DEFAULT_REGISTRY: &str = "registry-1.docker.io";
 
-/// What is known of one registry. Shared by all requests to it.
-pub(super) struct Host {
-    /// The domain in references.
+/// How one registry is reached.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Site {
+    /// The domain in references, by which credentials are found.
     pub(super) domain: String,
     /// Host and port that are connected to.
     pub(super) address: String,
+    /// The path in front of repositories, usually `/v2`.
+    pub(super) root: String,
     /// Ways to connect, the preferred one first.
     pub(super) candidates: Vec<Security>,
+    /// Its certificates.
+    pub(super) trust: Arc<Trust>,
+    /// Headers sent to it, and to no other host.
+    pub(super) headers: HeaderMap,
+}
+
+/// What is known of one registry. Shared by all requests to it.
+pub(super) struct Host {
+    pub(super) site: Site,
     /// The way that works, once known.
     pub(super) security: OnceCell<Security>,
-    helper: OnceCell<Option<Credentials>>,
+    /// Connections, when they differ from others by their certificates.
+    pub(super) transport: Option<Transport>,
+    /// Answers of credential helpers, by the place of the config that names them.
+    helpers: Mutex<BTreeMap<usize, Option<Credentials>>>,
     /// Held while a token is fetched, so that requests at once fetch one.
     login: Mutex<Login>,
 }
@@ -47,20 +64,13 @@ struct Token {
 }
 
 impl Host {
-    pub(super) fn new(domain: &str, settings: &Settings) -> Self {
-        let candidates = if is_loopback(domain) {
-            vec![Security::Plain, Security::Unverified]
-        } else if settings.insecure.contains(domain) {
-            vec![Security::Unverified, Security::Plain]
-        } else {
-            vec![Security::Verified]
-        };
+    pub(super) fn new(site: Site) -> Self {
+        let transport = (!site.trust.is_empty()).then(|| Transport::new(site.trust.clone()));
         Self {
-            domain: domain.to_owned(),
-            address: if domain == DEFAULT_DOMAIN { DEFAULT_REGISTRY.to_owned() } else { domain.to_owned() },
-            candidates,
+            site,
             security: OnceCell::new(),
-            helper: OnceCell::new(),
+            transport,
+            helpers: Mutex::default(),
             login: Mutex::new(Login::default()),
         }
     }
@@ -109,7 +119,7 @@ impl Host {
             return Ok(Some(header));
         }
         // A helper that fails must not keep anyone from public images; it is told when the registry refuses.
-        let credentials = self.credentials(path, &inner.settings).await.unwrap_or(None);
+        let credentials = self.credentials(path, inner).await.unwrap_or(None);
         match (challenge, &credentials) {
             (_, Some(Credentials::Bearer(token))) => header("Bearer", token.expose()).map(Some),
             (Challenge::Basic, Some(Credentials::Password { user, password })) => basic(user, password).map(Some),
@@ -126,22 +136,33 @@ impl Host {
         }
     }
 
-    /// Returns the credentials for a repository: of the helper for the domain, else those in the docker config.
-    pub(super) async fn credentials(&self, path: &str, settings: &Settings) -> Result<Option<Credentials>, Cause> {
-        let Some(config) = &settings.docker_config else { return Ok(None) };
-        let asked = self.helper.get_or_try_init(|| async {
-            match config.helper(&self.domain) {
-                Some((name, server)) => helper::ask(name, &server).await,
-                None => Ok(None),
+    /// Returns the credentials for a repository: of the first config that knows it, of its helper before what it holds.
+    pub(super) async fn credentials(&self, path: &str, inner: &Inner) -> Result<Option<Credentials>, Cause> {
+        let mut failed = None;
+        for (place, config) in inner.credentials()?.iter().enumerate() {
+            match self.helped(place, config).await {
+                Ok(Some(credentials)) => return Ok(Some(credentials)),
+                Ok(None) => {}
+                // A stored password is tried before a failure of the helper is told.
+                Err(error) => failed = failed.or(Some(error)),
             }
-        });
-        // A stored password is tried before a failure of the helper is told.
-        match (asked.await, config.stored(&self.domain, path)) {
-            (Ok(Some(credentials)), _) => Ok(Some(credentials.clone())),
-            (_, Some(credentials)) => Ok(Some(credentials.clone())),
-            (Ok(None), None) => Ok(None),
-            (Err(error), None) => Err(error),
+            if let Some(credentials) = config.stored(&self.site.domain, path) {
+                return Ok(Some(credentials.clone()));
+            }
         }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Asks the helper that a config names, once.
+    async fn helped(&self, place: usize, config: &DockerConfig) -> Result<Option<Credentials>, Cause> {
+        let Some((name, server)) = config.helper(&self.site.domain) else { return Ok(None) };
+        let mut known = self.helpers.lock().await;
+        if let Some(answer) = known.get(&place) {
+            return Ok(answer.clone());
+        }
+        let answer = helper::get(name, &server).await?;
+        known.insert(place, answer.clone());
+        Ok(answer)
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod body;
 mod challenge;
+mod config;
 mod docker_config;
 mod download;
 mod error;
@@ -28,32 +29,33 @@ mod fetch;
 mod helper;
 mod host;
 mod push;
+mod redirect;
 mod request;
 mod resolve;
+mod route;
 mod secret;
 mod settings;
 mod token;
 mod transport;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 pub use body::BlobSource;
-pub use docker_config::{DockerConfig, DockerConfigError};
+pub use config::{ConfigError, ConfigFiles};
+pub use docker_config::DockerConfig;
 pub use download::{Download, DownloadError, DownloadRequest, Take};
 pub use error::{Cause, RegistryError};
 pub use push::Pushed;
 pub use resolve::Resolved;
 pub use settings::{Insecure, Proxies, Retry, Settings};
 
-use crate::oci::Reference;
-use challenge::Scope;
-use host::Host;
-use request::Repository;
-use transport::Transport;
+use crate::progress::{SharedSink, Silent};
+use config::Configuration;
+use host::{Host, Site};
+use transport::{Security, Transport};
 
 /// Talks to registries. Clones share connections, tokens and the bound on parallel transfers.
 #[derive(Clone)]
@@ -61,16 +63,37 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
+    /// Hears of waits.
+    sink: SharedSink,
+    configuration: OnceLock<Configuration>,
+    credentials: OnceLock<Vec<DockerConfig>>,
+    /// Connections to registries without certificates of their own.
     transport: Transport,
-    hosts: Mutex<BTreeMap<String, Arc<Host>>>,
+    /// Connections to servers that are no registries.
+    downloads: Transport,
+    hosts: Mutex<Vec<Arc<Host>>>,
     transfers: Semaphore,
 }
 
 impl Client {
     /// Makes a client; nothing is read or connected yet.
     pub fn new(settings: Settings) -> Self {
+        Self::telling(settings, Arc::new(Silent))
+    }
+
+    /// The same, for a build that is told when a registry has to be waited for.
+    pub fn telling(settings: Settings, sink: SharedSink) -> Self {
         let transfers = Semaphore::new(settings.concurrency.max(1));
-        Self(Arc::new(Inner { settings, transport: Transport::default(), hosts: Mutex::default(), transfers }))
+        Self(Arc::new(Inner {
+            settings,
+            sink,
+            configuration: OnceLock::new(),
+            credentials: OnceLock::new(),
+            transport: Transport::default(),
+            downloads: Transport::following(),
+            hosts: Mutex::default(),
+            transfers,
+        }))
     }
 }
 
@@ -81,29 +104,50 @@ impl std::fmt::Debug for Client {
 }
 
 impl Inner {
+    /// Returns the configuration of the machine and the user.
+    fn configuration(&self) -> Result<&Configuration, ConfigError> {
+        // A few small files, so they are read in place. Two that come here at once both read, and one result is kept.
+        match self.configuration.get() {
+            Some(known) => Ok(known),
+            None => {
+                let read = Configuration::read(&self.settings.files)?;
+                Ok(self.configuration.get_or_init(|| read))
+            }
+        }
+    }
+
+    /// Returns what is known of accounts, what counts first before the rest.
+    fn credentials(&self) -> Result<&[DockerConfig], ConfigError> {
+        match self.credentials.get() {
+            Some(known) => Ok(known),
+            None => {
+                let mut all: Vec<DockerConfig> = self.settings.docker_config.iter().cloned().collect();
+                all.extend(config::credentials(&self.settings.files)?);
+                Ok(self.credentials.get_or_init(|| all))
+            }
+        }
+    }
+
     /// Returns what is known of a registry.
-    fn host(&self, domain: &str) -> Arc<Host> {
+    fn host(&self, site: Site) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.entry(domain.to_owned()).or_insert_with(|| Arc::new(Host::new(domain, &self.settings))).clone()
+        if let Some(known) = hosts.iter().find(|host| host.site == site) {
+            return known.clone();
+        }
+        let host = Arc::new(Host::new(site));
+        hosts.push(host.clone());
+        host
     }
 
-    /// Returns the reference's repository at a registry.
-    fn repository(&self, domain: &str, reference: &Reference, scope: Scope) -> Repository {
-        Repository { host: self.host(domain), path: reference.path.clone(), scope }
-    }
-
-    /// Returns where to read a reference's repository: at the mirrors of its domain, whose failures do not count, and then
-    /// at the domain itself.
-    fn sources(&self, reference: &Reference) -> (Vec<Repository>, Repository) {
-        let at = |domain: &str| self.repository(domain, reference, Scope::pull(&reference.path));
-        let mirrors = self.settings.mirrors.get(&reference.domain).map_or(&[][..], Vec::as_slice);
-        (mirrors.iter().map(|mirror| at(mirror)).collect(), at(&reference.domain))
+    /// Returns the client for a kind of connection to a registry.
+    fn client(&self, host: &Host, security: Security) -> Result<reqwest::Client, Cause> {
+        host.transport.as_ref().unwrap_or(&self.transport).client(security, &self.settings)
     }
 }
 
 impl RegistryError {
-    fn new(doing: &'static str, subject: String, host: &Host, cause: Cause) -> Self {
-        Self { doing, subject, registry: host.address.clone(), cause: Box::new(cause) }
+    fn new(doing: &'static str, subject: String, registry: &str, cause: Cause) -> Self {
+        Self { doing, subject, registry: registry.to_owned(), cause: Box::new(cause) }
     }
 }
 
@@ -116,7 +160,7 @@ fn joined<T>(result: Result<T, JoinError>) -> T {
 mod tests {
     use super::*;
     use crate::content::Store;
-    use crate::oci::{Descriptor, Platform};
+    use crate::oci::{Descriptor, Platform, Reference};
 
     fn is_send<T: Send>(_: T) {}
 

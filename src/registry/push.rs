@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use super::body::{BlobSource, Opened, Pieces};
 use super::challenge::Scope;
 use super::error::Cause;
-use super::request::{Attempts, Repository};
+use super::request::Repository;
+use super::route::Need;
 use super::{Client, Inner, RegistryError};
 use crate::digest::{Digest, Hasher};
 use crate::oci::{Descriptor, Reference, descriptor, digest_of};
@@ -45,15 +46,16 @@ impl Client {
         mount_from: Option<&Reference>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Pushed, RegistryError> {
-        let mount_from = mount_from.filter(|from| from.domain == reference.domain && from.path != reference.path);
-        let mut repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
-        if let Some(from) = mount_from {
+        let subject = || format!("{}@{}", reference.name(), descriptor.digest());
+        let mut repository = self.0.push_to(reference, subject)?;
+        let from = mount_from.and_then(|from| self.0.route(from, Need::Push).ok()).map(|route| route.origin);
+        let from = from.filter(|from| Arc::ptr_eq(&from.host, &repository.host) && from.path != repository.path);
+        if let Some(from) = &from {
             repository.scope = repository.scope.and(&Scope::pull(&from.path));
         }
-        let from = mount_from.map(|from| from.path.as_str());
+        let from = from.as_ref().map(|from| from.path.as_str());
         let pushed = self.0.push(&repository, descriptor, source, from, progress).await;
-        let subject = || format!("{}@{}", reference.name(), descriptor.digest());
-        pushed.map_err(|cause| RegistryError::new("push", subject(), &repository.host, cause))
+        pushed.map_err(|cause| RegistryError::new("push", subject(), repository.address(), cause))
     }
 
     /// Uploads a blob whose digest is known only at its end, for example a layer while it is compressed. Returns
@@ -63,9 +65,9 @@ impl Client {
         reference: &Reference,
         pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
     ) -> Result<(Digest, u64), RegistryError> {
-        let repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
+        let repository = self.0.push_to(reference, || reference.name())?;
         let pushed = self.0.push_stream(&repository, pieces).await;
-        pushed.map_err(|cause| RegistryError::new("push", reference.name(), &repository.host, cause))
+        pushed.map_err(|cause| RegistryError::new("push", reference.name(), repository.address(), cause))
     }
 
     /// Puts a manifest or index under the reference's tag (or `latest`), or, when the reference has only a digest, under that.
@@ -76,13 +78,20 @@ impl Client {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<Descriptor, RegistryError> {
-        let repository = self.0.repository(&reference.domain, reference, Scope::push(&reference.path));
+        let repository = self.0.push_to(reference, || reference.to_string())?;
         let put = self.0.put_manifest(&repository, reference, media_type, bytes).await;
-        put.map_err(|cause| RegistryError::new("push", reference.to_string(), &repository.host, cause))
+        put.map_err(|cause| RegistryError::new("push", reference.to_string(), repository.address(), cause))
     }
 }
 
 impl Inner {
+    /// Returns the repository that takes what is pushed to a reference.
+    fn push_to(&self, reference: &Reference, subject: impl Fn() -> String) -> Result<Repository, RegistryError> {
+        let route = self.route(reference, Need::Push);
+        let failed = |cause| RegistryError::new("push", subject(), &reference.domain, cause);
+        route.map(|route| route.origin).map_err(failed)
+    }
+
     async fn push(
         &self,
         repository: &Repository,
@@ -93,7 +102,7 @@ impl Inner {
     ) -> Result<Pushed, Cause> {
         let (digest, size) = (digest_of(descriptor)?, descriptor.size());
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         loop {
             let once = async {
                 if self.has_blob(repository, &digest).await? {
@@ -177,7 +186,7 @@ impl Inner {
         pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
     ) -> Result<(Digest, u64), Cause> {
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         let upload = loop {
             match self.begin(repository, None).await {
                 Ok(upload) => break upload.expect("nothing is mounted without a repository to mount from"),
@@ -218,7 +227,7 @@ impl Inner {
             (None, Some(expected)) => expected.to_string(),
             _ => reference.tag_or_latest().to_owned(),
         };
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         loop {
             let answer = self.send(repository, |client, base| {
                 client.put(format!("{base}/manifests/{name}")).header(CONTENT_TYPE, media_type).body(bytes.to_vec())

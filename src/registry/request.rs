@@ -1,16 +1,18 @@
 //! Sending one request: where to, with which authorization, and again when it failed for a while.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
-use super::Inner;
 use super::challenge::{Challenge, Scope};
-use super::error::Cause;
-use super::host::Host;
+use super::error::{Cause, seconds};
+use super::host::{Host, Site};
 use super::settings::Retry;
 use super::transport::Security;
+use super::{Inner, redirect};
+use crate::progress::{Event, SharedSink};
 
 /// A repository at one registry, and what is to be done with it.
 pub(super) struct Repository {
@@ -19,6 +21,13 @@ pub(super) struct Repository {
     pub(super) path: String,
     /// What tokens must allow.
     pub(super) scope: Scope,
+}
+
+impl Repository {
+    /// Host and port of the registry.
+    pub(super) fn address(&self) -> &str {
+        &self.host.site.address
+    }
 }
 
 type Make<'a> = &'a (dyn Fn(&reqwest::Client, &str) -> RequestBuilder + Send + Sync);
@@ -36,7 +45,7 @@ impl Inner {
             return Ok(answer);
         }
         let is_denied = matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let had_credentials = match repository.host.credentials(&repository.path, &self.settings).await {
+        let had_credentials = match repository.host.credentials(&repository.path, self).await {
             Ok(credentials) => credentials.is_some() && authorization.is_some(),
             Err(helper_failed) if is_denied => return Err(helper_failed),
             Err(_) => false,
@@ -70,20 +79,21 @@ impl Inner {
     ) -> Result<Response, Cause> {
         let base = self.base(repository).await?;
         let security = self.security(&repository.host).await?;
-        let client = self.transport.client(security, &self.settings)?;
+        let client = self.client(&repository.host, security)?;
         let mut request = make(&client, base.as_str()).build().map_err(Cause::http)?;
         // An upload may go on at another host, which has its own ways to know us.
-        if let Some(header) = authorization.filter(|_| request.url().origin() == base.origin()) {
-            request.headers_mut().insert(AUTHORIZATION, header.clone());
+        if request.url().origin() == base.origin() {
+            request.headers_mut().extend(repository.host.site.headers.clone());
+            authorization.map(|header| request.headers_mut().insert(AUTHORIZATION, header.clone()));
         }
-        client.execute(request).await.map_err(Cause::http)
+        redirect::execute(&client, request, security, &repository.host.site.headers).await
     }
 
     /// Returns the URL of the repository, without a slash at its end.
     pub(super) async fn base(&self, repository: &Repository) -> Result<Url, Cause> {
         let Repository { host, path, .. } = repository;
         let scheme = self.security(host).await?.scheme();
-        let text = format!("{scheme}://{}/v2/{path}", host.address);
+        let text = format!("{scheme}://{}{}/{path}", host.site.address, host.site.root);
         Url::parse(&text).map_err(|error| Cause::Malformed { what: "registry address", detail: error.to_string() })
     }
 
@@ -91,7 +101,7 @@ impl Inner {
     async fn security(&self, host: &Host) -> Result<Security, Cause> {
         let found = host.security.get_or_try_init(|| async {
             let mut failure = None;
-            for candidate in &host.candidates {
+            for candidate in &host.site.candidates {
                 match self.probe(host, *candidate).await {
                     Ok(true) => return Ok(*candidate),
                     Ok(false) => {}
@@ -106,12 +116,18 @@ impl Inner {
 
     /// Whether a registry answers this way. One that speaks TLS answers plain HTTP with 400.
     async fn probe(&self, host: &Host, security: Security) -> Result<bool, Cause> {
-        if host.candidates.len() == 1 {
+        if host.site.candidates.len() == 1 {
             return Ok(true);
         }
-        let client = self.transport.client(security, &self.settings)?;
-        let answer = client.get(format!("{}://{}/v2/", security.scheme(), host.address)).send().await;
+        let Site { address, root, .. } = &host.site;
+        let answer = self.client(host, security)?.get(format!("{}://{address}{root}/", security.scheme())).send().await;
         Ok(answer.map_err(Cause::http)?.status() != StatusCode::BAD_REQUEST)
+    }
+
+    /// Counts the attempts of one request to a registry.
+    pub(super) fn attempts(&self, host: &Host) -> Attempts {
+        let (retry, sink, registry) = (self.settings.retry, self.sink.clone(), host.site.address.clone());
+        Attempts { retry, sink, registry, made: 0 }
     }
 }
 
@@ -142,14 +158,15 @@ pub(super) async fn read_document(mut answer: Response, what: &'static str, limi
 /// Counts attempts, and waits between them.
 pub(super) struct Attempts {
     retry: Retry,
+    sink: SharedSink,
+    registry: String,
     made: u32,
 }
 
-impl Attempts {
-    pub(super) fn new(retry: Retry) -> Self {
-        Self { retry, made: 0 }
-    }
+/// Shorter waits are not told, unless the registry asked for them.
+const TOLD: Duration = Duration::from_secs(2);
 
+impl Attempts {
     /// Starts to count anew: something was achieved.
     pub(super) fn reset(&mut self) {
         self.made = 0;
@@ -158,10 +175,17 @@ impl Attempts {
     /// Waits before the next attempt; gives the cause back when there is to be none.
     pub(super) async fn wait_or(&mut self, cause: Cause) -> Result<(), Cause> {
         self.made += 1;
-        if !cause.is_temporary() || self.made >= self.retry.attempts {
+        if !cause.is_temporary() {
             return Err(cause);
         }
-        tokio::time::sleep(self.retry.wait(self.made, cause.retry_after(), chance())).await;
+        let Some(wait) = self.retry.wait(self.made, cause.retry_after(), chance()) else { return Err(cause) };
+        if wait >= TOLD || cause.retry_after().is_some_and(|asked| !asked.is_zero()) {
+            let (registry, next, all) = (&self.registry, self.made + 1, self.retry.attempts);
+            let wait = seconds(wait);
+            let text = format!("registry {registry}: {cause}: trying again in {wait} (attempt {next} of {all})");
+            self.sink.event(Event::Notice(text));
+        }
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 }

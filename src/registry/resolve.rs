@@ -5,7 +5,8 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::error::Cause;
-use super::request::{Attempts, Repository, read_document};
+use super::request::{Repository, read_document};
+use super::route::Need;
 use super::{Client, Inner, RegistryError};
 use crate::digest::Digest;
 use crate::oci::{
@@ -55,27 +56,29 @@ impl Client {
     /// Finds the image a reference means on a platform, and fetches its manifest and config. Of a reference with tag and
     /// digest the digest counts. Everything is verified: what is named by a digest has that digest.
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
-        let (mirrors, origin) = self.0.sources(reference);
-        for mirror in &mirrors {
+        let failed = |registry: &str, cause| RegistryError::new("resolve", reference.to_string(), registry, cause);
+        let route = self.0.route(reference, Need::of(reference)).map_err(|cause| failed(&reference.domain, cause))?;
+        for mirror in &route.mirrors {
             if let Ok(found) = self.0.resolve(mirror, reference, platform).await {
                 return Ok(found);
             }
         }
-        let resolved = self.0.resolve(&origin, reference, platform).await;
-        resolved.map_err(|cause| RegistryError::new("resolve", reference.to_string(), &origin.host, cause))
+        let resolved = self.0.resolve(&route.origin, reference, platform).await;
+        resolved.map_err(|cause| failed(route.origin.address(), cause))
     }
 
     /// Returns the descriptor of what a reference names (a manifest or an index) without fetching it where the registry
     /// allows that; a cheap way to see whether a tag moved.
     pub async fn describe(&self, reference: &Reference) -> Result<Descriptor, RegistryError> {
-        let (mirrors, origin) = self.0.sources(reference);
-        for mirror in &mirrors {
+        let failed = |registry: &str, cause| RegistryError::new("look up", reference.to_string(), registry, cause);
+        let route = self.0.route(reference, Need::of(reference)).map_err(|cause| failed(&reference.domain, cause))?;
+        for mirror in &route.mirrors {
             if let Ok(found) = self.0.describe(mirror, reference).await {
                 return Ok(found);
             }
         }
-        let described = self.0.describe(&origin, reference).await;
-        described.map_err(|cause| RegistryError::new("look up", reference.to_string(), &origin.host, cause))
+        let described = self.0.describe(&route.origin, reference).await;
+        described.map_err(|cause| failed(route.origin.address(), cause))
     }
 }
 
@@ -116,7 +119,7 @@ impl Inner {
     }
 
     async fn config(&self, repository: &Repository, digest: &Digest) -> Result<Vec<u8>, Cause> {
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         loop {
             let once = async {
                 let answer = self.send(repository, |client, base| client.get(format!("{base}/blobs/{digest}"))).await?;
@@ -131,7 +134,7 @@ impl Inner {
 
     /// Fetches a manifest or index by tag or digest.
     async fn document(&self, repository: &Repository, name: &str, expected: Option<Digest>) -> Result<Document, Cause> {
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         loop {
             let once = async {
                 let answer = self.send(repository, |client, base| {
@@ -148,7 +151,7 @@ impl Inner {
 
     async fn describe(&self, repository: &Repository, reference: &Reference) -> Result<Descriptor, Cause> {
         let name = name(reference);
-        let mut attempts = Attempts::new(self.settings.retry);
+        let mut attempts = self.attempts(&repository.host);
         let head = loop {
             let answer = self.send(repository, |client, base| {
                 client.head(format!("{base}/manifests/{name}")).header(ACCEPT, ACCEPTED.join(", "))

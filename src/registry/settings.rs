@@ -1,8 +1,9 @@
 //! How registries are talked to: plain data from the caller.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::config::ConfigFiles;
 use super::docker_config::DockerConfig;
 
 /// Settings of a [`Client`](super::Client).
@@ -10,16 +11,14 @@ use super::docker_config::DockerConfig;
 pub struct Settings {
     /// Registries that may be reached with an unknown certificate, or by plain HTTP when they speak no TLS.
     pub insecure: Insecure,
-    /// Credentials and credential helpers.
+    /// Where configuration is looked for.
+    pub files: ConfigFiles,
+    /// Credentials that count before those of the files.
     pub docker_config: Option<DockerConfig>,
     /// What this client calls itself.
     pub user_agent: String,
     /// How many blobs are moved at once, over all registries.
     pub concurrency: usize,
-    /// Hosts (`host[:port]`) to ask first when pulling from a domain; the domain itself is asked last.
-    pub mirrors: BTreeMap<String, Vec<String>>,
-    /// Certificate authorities trusted beside those of the system, as PEM.
-    pub certificates: Vec<Vec<u8>>,
     /// Proxies.
     pub proxies: Proxies,
     /// How temporary failures are tried again.
@@ -30,11 +29,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             insecure: Insecure::default(),
+            files: ConfigFiles::default(),
             docker_config: None,
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             concurrency: 6,
-            mirrors: BTreeMap::new(),
-            certificates: Vec::new(),
             proxies: Proxies::default(),
             retry: Retry::default(),
         }
@@ -66,7 +64,7 @@ impl Insecure {
 }
 
 /// Proxies by the scheme of the request. Loopback addresses are always reached directly.
-#[derive(Clone, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Proxies {
     /// For `http` requests.
     pub http: Option<String>,
@@ -95,25 +93,34 @@ pub struct Retry {
     pub attempts: u32,
     /// The first wait.
     pub base: Duration,
-    /// The longest wait, also when the registry asks for a longer one.
+    /// The longest wait of our own.
     pub longest: Duration,
+    /// The longest wait that a registry may ask for; one that asks for more is not asked again.
+    pub longest_asked: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 5, base: Duration::from_millis(200), longest: Duration::from_secs(30) }
+        let (longest, longest_asked) = (Duration::from_secs(30), Duration::from_secs(300));
+        Self { attempts: 5, base: Duration::from_millis(200), longest, longest_asked }
     }
 }
 
 impl Retry {
-    /// Returns how long to wait before attempt `attempt` (1 is the first repetition). `asked` is the registry's
-    /// `Retry-After`; `chance` is between 0 and 1.
-    pub(super) fn wait(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
-        if let Some(asked) = asked {
-            return asked.min(self.longest);
+    /// Returns how long to wait before attempt `attempt` (1 is the first repetition); `None` when there is to be none. `asked`
+    /// is the registry's `Retry-After`; `chance` is between 0 and 1.
+    pub(super) fn wait(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
+        if attempt >= self.attempts {
+            return None;
         }
         let doubled = self.base.saturating_mul(1 << attempt.saturating_sub(1).min(16));
-        doubled.min(self.longest).mul_f64(0.5 + chance / 2.0)
+        let own = doubled.min(self.longest).mul_f64(0.5 + chance / 2.0);
+        match asked {
+            None => Some(own),
+            // Those who are all told the same time do not come back at the same moment.
+            Some(asked) if asked <= self.longest_asked => Some(asked + own.mul_f64(chance)),
+            Some(_) => None,
+        }
     }
 }
 
@@ -124,10 +131,12 @@ mod tests {
     #[test]
     fn waits_grow_and_are_bounded() {
         let retry = Retry::default();
-        let millis = |attempt, chance| retry.wait(attempt, None, chance).as_millis();
+        let millis = |attempt, chance| retry.wait(attempt, None, chance).unwrap().as_millis();
         assert_eq!([millis(1, 0.0), millis(1, 1.0), millis(2, 1.0), millis(3, 1.0)], [100, 200, 400, 800]);
-        assert_eq!(millis(40, 1.0), 30_000);
-        assert_eq!(retry.wait(1, Some(Duration::from_secs(7)), 0.0), Duration::from_secs(7));
-        assert_eq!(retry.wait(1, Some(Duration::from_secs(3600)), 0.0), Duration::from_secs(30));
+        assert_eq!(retry.wait(5, None, 0.0), None);
+        let patient = Retry { attempts: 100, ..retry };
+        assert_eq!(patient.wait(40, None, 1.0), Some(Duration::from_secs(30)));
+        assert_eq!(retry.wait(1, Some(Duration::from_secs(7)), 0.0), Some(Duration::from_secs(7)));
+        assert_eq!(retry.wait(1, Some(Duration::from_secs(3600)), 0.0), None);
     }
 }

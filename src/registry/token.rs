@@ -10,7 +10,7 @@ use super::Inner;
 use super::challenge::Scope;
 use super::error::Cause;
 use super::host::{Host, basic};
-use super::request::{Attempts, read_document};
+use super::request::read_document;
 use super::secret::{Credentials, Secret};
 use super::transport::Security;
 
@@ -38,7 +38,7 @@ struct Answer {
 /// Fetches a token; returns it with the time it may be used.
 pub(super) async fn fetch(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<(Secret, Duration), Cause> {
     let malformed = |detail: String| Cause::Malformed { what: "answer of the token server", detail };
-    let mut attempts = Attempts::new(inner.settings.retry);
+    let mut attempts = inner.attempts(host);
     let text = loop {
         match ask(inner, host, request).await {
             Ok(text) => break text,
@@ -55,7 +55,7 @@ pub(super) async fn fetch(inner: &Inner, host: &Host, request: &Request<'_>) -> 
 
 async fn ask(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<Vec<u8>, Cause> {
     let (realm, security) = realm(host, request.realm)?;
-    let client = inner.transport.client(security, &inner.settings)?;
+    let client = inner.client(host, security)?;
     let answer = match request.credentials {
         Some(Credentials::Identity(token)) => client.post(realm).form(&refresh_form(request, token)).send().await,
         credentials => {
@@ -77,7 +77,7 @@ async fn ask(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<Vec<u8
 fn realm(host: &Host, realm: &str) -> Result<(Url, Security), Cause> {
     let malformed = |detail: &str| Cause::Malformed { what: "token server", detail: format!("{detail}: {realm}") };
     let url = Url::parse(realm).map_err(|_| malformed("not a URL"))?;
-    let is_lenient = host.candidates != [Security::Verified];
+    let is_lenient = host.site.candidates != [Security::Verified];
     match url.scheme() {
         "https" if is_lenient => Ok((url, Security::Unverified)),
         "https" => Ok((url, Security::Verified)),

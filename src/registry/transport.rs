@@ -1,11 +1,12 @@
 //! HTTP clients, made when they are first needed: reading the system's certificates takes milliseconds that a build
 //! without a network should not pay.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::{NoProxy, Proxy, redirect};
 
+use super::config::Trust;
 use super::error::Cause;
 use super::settings::Settings;
 
@@ -32,18 +33,32 @@ impl Security {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest silence within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const REDIRECT_LIMIT: usize = 10;
+pub(super) const REDIRECT_LIMIT: usize = 10;
 /// Proxies are for what is elsewhere.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
+/// Clients that trust the same certificates.
 #[derive(Default)]
 pub(super) struct Transport {
+    trust: Arc<Trust>,
+    /// Whether redirects are followed here; requests to registries look at them themselves.
+    follows: bool,
     verified: OnceLock<reqwest::Client>,
     unverified: OnceLock<reqwest::Client>,
     plain: OnceLock<reqwest::Client>,
 }
 
 impl Transport {
+    /// For registries with certificates of their own.
+    pub(super) fn new(trust: Arc<Trust>) -> Self {
+        Self { trust, ..Self::default() }
+    }
+
+    /// For servers that are no registries.
+    pub(super) fn following() -> Self {
+        Self { follows: true, ..Self::default() }
+    }
+
     /// Returns the client for this kind of connection.
     pub(super) fn client(&self, security: Security, settings: &Settings) -> Result<reqwest::Client, Cause> {
         let cell = match security {
@@ -55,44 +70,52 @@ impl Transport {
             return Ok(client.clone());
         }
         // Two that come here at once make two clients, and one is kept.
-        let client = make(security, settings)?;
+        let client = self.make(security, settings)?;
         Ok(cell.get_or_init(|| client).clone())
+    }
+
+    fn make(&self, security: Security, settings: &Settings) -> Result<reqwest::Client, Cause> {
+        use_ring();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&settings.user_agent)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(if self.follows { redirect_policy(security) } else { redirect::Policy::none() })
+            .referer(false)
+            .tls_built_in_root_certs(security == Security::Verified)
+            .danger_accept_invalid_certs(security == Security::Unverified)
+            // The environment is not read here: proxies come with the settings.
+            .no_proxy();
+        let except = format!("{LOOPBACK},{}", settings.proxies.except);
+        let proxies =
+            [settings.proxies.http.as_ref().map(Proxy::http), settings.proxies.https.as_ref().map(Proxy::https)];
+        for proxy in proxies.into_iter().flatten() {
+            let proxy = proxy.map_err(settings_error("proxy"))?;
+            builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&except)));
+        }
+        for pem in self.trust.authorities.iter().filter(|_| security == Security::Verified) {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(settings_error("certificate"))? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        if let Some(pem) = self.trust.identity.as_ref().filter(|_| security != Security::Plain) {
+            builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(settings_error("client certificate"))?);
+        }
+        builder.build().map_err(Cause::http)
     }
 }
 
-fn make(security: Security, settings: &Settings) -> Result<reqwest::Client, Cause> {
+/// Makes ring the provider of TLS.
+pub(super) fn use_ring() {
     // Fails when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(&settings.user_agent)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(redirect_policy(security))
-        .referer(false)
-        .tls_built_in_root_certs(security == Security::Verified)
-        .danger_accept_invalid_certs(security == Security::Unverified)
-        // The environment is not read here: proxies come with the settings.
-        .no_proxy();
-    let except = format!("{LOOPBACK},{}", settings.proxies.except);
-    let proxies = [settings.proxies.http.as_ref().map(Proxy::http), settings.proxies.https.as_ref().map(Proxy::https)];
-    for proxy in proxies.into_iter().flatten() {
-        let proxy = proxy.map_err(settings_error("proxy"))?;
-        builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&except)));
-    }
-    for pem in settings.certificates.iter().filter(|_| security == Security::Verified) {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(settings_error("certificate"))? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build().map_err(Cause::http)
 }
 
 fn settings_error(what: &'static str) -> impl Fn(reqwest::Error) -> Cause {
     move |error| Cause::Settings { what, source: error.without_url() }
 }
 
-/// Registries redirect blobs to other hosts. The client drops `Authorization` when the host changes; here it is refused
-/// to leave TLS.
+/// The client drops `Authorization` when the host changes; here it is refused to leave TLS.
 fn redirect_policy(security: Security) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECT_LIMIT {

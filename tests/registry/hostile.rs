@@ -4,8 +4,9 @@ use kiln::digest::Digest;
 use kiln::oci::{Descriptor, descriptor, media_type};
 use kiln::registry::{BlobSource, Cause, Client, RegistryError};
 
+use super::config::Files;
 use super::server::{Reply, Request, Server};
-use super::{amd64, assert_empty, client, reference, settings, store};
+use super::{amd64, assert_empty, client, reference, store};
 use crate::support::registry::free_address;
 
 const CONTENT: &[u8] = b"0123456789abcdef";
@@ -165,7 +166,9 @@ async fn bad_manifests_are_refused() {
         Cause::NoPlatform { .. }
     ));
     let endless = Reply::new(302, "").header("Location", "/v2/a/manifests/latest");
-    assert!(matches!(resolve(endless).await, Cause::Network(_)));
+    assert!(matches!(resolve(endless).await, Cause::Malformed { what: "redirect", .. }));
+    let file = Reply::new(307, "").header("Location", "file:///etc/passwd");
+    assert_eq!(resolve(file).await.to_string(), "invalid redirect: to `file:`");
 }
 
 #[tokio::test]
@@ -235,8 +238,10 @@ async fn mirrors_are_asked_first_and_need_not_know() {
     let empty = Server::start(|_, _| Reply::new(404, ""));
     let lying = Server::start(answer(b"fedcba9876543210"));
     let origin = Server::start(answer(CONTENT));
-    let mut settings = settings();
-    settings.mirrors.insert(origin.address.clone(), vec![empty.address.clone(), lying.address.clone()]);
+    let mirror = |server: &Server| format!("[[registry.mirror]]\nlocation = '{}'\n", server.address);
+    let text = format!("[[registry]]\nlocation = '{}'\n{}{}", origin.address, mirror(&empty), mirror(&lying));
+    let files = Files::new();
+    let settings = files.with("registries.conf", &text);
     let (_temp, store) = store();
     let name = reference(&format!("{}/a", origin.address));
     Client::new(settings).fetch_blob(&name, &blob(), &store, &|_| {}).await.unwrap();

@@ -7,6 +7,7 @@
 mod support;
 
 mod auth;
+mod config;
 mod hostile;
 mod real;
 mod server;
@@ -20,7 +21,8 @@ use kiln::registry::{Client, Retry, Settings};
 
 /// Settings whose waits are short.
 fn settings() -> Settings {
-    let retry = Retry { attempts: 3, base: Duration::from_millis(1), longest: Duration::from_millis(20) };
+    let retry =
+        Retry { attempts: 3, base: Duration::from_millis(1), longest: Duration::from_millis(20), ..Retry::default() };
     Settings { retry, ..Settings::default() }
 }
 

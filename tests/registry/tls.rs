@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 
 use kiln::registry::{Cause, Client, Insecure, Settings};
 
+use super::config::{Files, trusting};
 use super::server::{Reply, Server};
 use super::{amd64, reference, settings};
 use crate::support::{skip, tool};
@@ -86,8 +87,7 @@ async fn certificates_count() {
     let domain = registry.domain.as_str();
     let cause = resolve(settings(), domain).await;
     assert!(matches!(cause, Cause::Tls(_)) && cause.to_string().contains("certificate"), "{cause}");
-    let trusting = Settings { certificates: vec![registry.certificate.clone()], ..settings() };
-    let cause = resolve(trusting, domain).await;
+    let cause = resolve(trusting(&Files::new(), domain, &registry.certificate), domain).await;
     assert!(matches!(cause, Cause::NotFound { .. }), "{cause}");
     assert!(matches!(resolve(insecure(domain), domain).await, Cause::NotFound { .. }));
     let loopback = domain.replace(&name, "127.0.0.1");
