@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -47,27 +48,29 @@ impl BlobSource {
 }
 
 impl Opened {
-    /// Returns a body of all bytes; `sent` counts those that went out. Must be called within a runtime.
-    pub(super) fn body(&self, sent: &Arc<AtomicU64>) -> reqwest::Body {
-        sent.store(0, Ordering::Relaxed);
+    /// Returns a body of some of the bytes; `sent` counts those that went out, with those before. Must be called within a runtime.
+    pub(super) fn body(&self, range: Range<u64>, sent: &Arc<AtomicU64>) -> reqwest::Body {
+        sent.store(range.start, Ordering::Relaxed);
         let pieces = match self {
             Self::Bytes(bytes) => {
-                sent.store(bytes.len() as u64, Ordering::Relaxed);
-                return bytes.clone().into();
+                sent.store(range.end, Ordering::Relaxed);
+                let at = |place: u64| usize::try_from(place).map_or(bytes.len(), |place| place.min(bytes.len()));
+                return bytes[at(range.start)..at(range.end)].to_vec().into();
             }
-            Self::File(file) => read_pieces(file.clone()),
+            Self::File(file) => read_pieces(file.clone(), range),
         };
         Pieces { pieces, sent: sent.clone() }.into_body()
     }
 }
 
-/// Reads a file from its start on a thread that may block. By position: bodies of one file do not disturb each other.
-fn read_pieces(file: Arc<File>) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+/// Reads a part of a file on a thread that may block. By position: bodies of one file do not disturb each other.
+fn read_pieces(file: Arc<File>, range: Range<u64>) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || {
-        let mut position = 0;
+        let mut position = range.start;
         loop {
-            let mut piece = vec![0; PIECE];
+            let left = usize::try_from(range.end - position).unwrap_or(PIECE);
+            let mut piece = vec![0; PIECE.min(left)];
             let read = file.read_at(&mut piece, position);
             let is_last = !matches!(read, Ok(1..));
             if let Ok(0) = read {

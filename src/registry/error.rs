@@ -79,8 +79,16 @@ pub enum Cause {
     /// The registry refused the request for another reason.
     #[error("the registry refused ({message})")]
     Refused {
+        /// The HTTP status.
+        status: u16,
         /// Status and message of the registry.
         message: String,
+    },
+    /// An upload broke, and the registry does not go on with it.
+    #[error("an upload broke and had to start over: {error}")]
+    UploadLost {
+        /// What broke it.
+        error: String,
     },
     /// What came is not what its digest says.
     #[error("content has the wrong digest: expected {expected}, got {actual}")]
@@ -209,7 +217,14 @@ impl RegistryError {
 impl Cause {
     /// Whether the same request may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Network(_) | Self::Interrupted { .. } | Self::RateLimited { .. } | Self::Server { .. })
+        matches!(
+            self,
+            Self::Network(_)
+                | Self::Interrupted { .. }
+                | Self::RateLimited { .. }
+                | Self::Server { .. }
+                | Self::UploadLost { .. }
+        )
     }
 
     /// Classifies an error of the HTTP client; the URL goes, because its query may be a signature.
@@ -234,7 +249,7 @@ impl Cause {
             404 => Self::NotFound { message },
             429 => Self::RateLimited { message, retry_after },
             408 | 500.. => Self::Server { message, retry_after },
-            _ => Self::Refused { message },
+            status => Self::Refused { status, message },
         }
     }
 

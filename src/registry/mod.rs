@@ -3,8 +3,9 @@
 //! ```text
 //! GET  /v2/<path>/manifests/<tag|digest>            resolve, describe (HEAD)
 //! GET  /v2/<path>/blobs/<digest>                    fetch_blob, with Range to resume
-//! HEAD, POST ?mount=&from=, PATCH, PUT ?digest=     push_blob, push_stream
-//! PUT  /v2/<path>/manifests/<tag|digest>            put_manifest
+//! HEAD, POST ?mount=&from=, PATCH, PUT ?digest=     push_blob, push_stream; GET to resume
+//! PUT  /v2/<path>/manifests/<tag|digest>            put_manifest, put_referrer
+//! GET  /v2/<path>/referrers/<digest>                referrers, else the tag `sha256-<hex>`
 //! ```
 //!
 //! What a registry says is not trusted: everything named by a digest is verified, everything is bounded in size. Failures that
@@ -30,6 +31,7 @@ mod helper;
 mod host;
 mod push;
 mod redirect;
+mod referrers;
 mod request;
 mod resolve;
 mod route;
@@ -37,6 +39,7 @@ mod secret;
 mod settings;
 mod token;
 mod transport;
+mod upload;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -179,5 +182,7 @@ mod tests {
         is_send(client.push_blob(reference, blob, &BlobSource::Bytes(Vec::new()), None, &|_| {}));
         is_send(client.push_stream(reference, tokio::sync::mpsc::channel(1).1));
         is_send(client.put_manifest(reference, "", &[]));
+        is_send(client.put_referrer(reference, &[]));
+        is_send(client.referrers(reference, &crate::digest::Digest::of(b""), None));
     }
 }

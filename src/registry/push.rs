@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use tokio::sync::mpsc;
 
-use super::body::{BlobSource, Opened, Pieces};
+use super::body::{BlobSource, Pieces};
 use super::challenge::Scope;
 use super::error::Cause;
 use super::request::Repository;
 use super::route::Need;
+use super::upload::{OCTETS, Sending, Upload, location};
 use super::{Client, Inner, RegistryError};
 use crate::digest::{Digest, Hasher};
 use crate::oci::{Descriptor, Reference, descriptor, digest_of};
@@ -29,11 +30,8 @@ pub enum Pushed {
     Uploaded,
 }
 
-/// Up to this many bytes are sent together with the digest, which saves a request; more go in a request of their own.
-const TOGETHER_LIMIT: u64 = 4 << 20;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
-const OCTETS: &str = "application/octet-stream";
 
 impl Client {
     /// Makes sure that the reference's repository has a blob: it is looked for, then taken over from `mount_from` (a
@@ -80,13 +78,18 @@ impl Client {
     ) -> Result<Descriptor, RegistryError> {
         let repository = self.0.push_to(reference, || reference.to_string())?;
         let put = self.0.put_manifest(&repository, reference, media_type, bytes).await;
-        put.map_err(|cause| RegistryError::new("push", reference.to_string(), repository.address(), cause))
+        put.map(|(put, _)| put)
+            .map_err(|cause| RegistryError::new("push", reference.to_string(), repository.address(), cause))
     }
 }
 
 impl Inner {
     /// Returns the repository that takes what is pushed to a reference.
-    fn push_to(&self, reference: &Reference, subject: impl Fn() -> String) -> Result<Repository, RegistryError> {
+    pub(super) fn push_to(
+        &self,
+        reference: &Reference,
+        subject: impl Fn() -> String,
+    ) -> Result<Repository, RegistryError> {
         let route = self.route(reference, Need::Push);
         let failed = |cause| RegistryError::new("push", subject(), &reference.domain, cause);
         route.map(|route| route.origin).map_err(failed)
@@ -103,6 +106,8 @@ impl Inner {
         let (digest, size) = (digest_of(descriptor)?, descriptor.size());
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
         let mut attempts = self.attempts(&repository.host);
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut chunk = None;
         loop {
             let once = async {
                 if self.has_blob(repository, &digest).await? {
@@ -112,10 +117,11 @@ impl Inner {
                 let Some(upload) = self.begin(repository, mount).await? else {
                     return Ok(Pushed::Mounted);
                 };
-                let sent = Arc::new(AtomicU64::new(0));
-                let uploaded = self.upload(repository, upload, &digest, size, source.open()?, &sent);
-                telling(uploaded, &sent, progress).await?;
-                Ok(Pushed::Uploaded)
+                let source = source.open()?;
+                let mut sending = Sending { digest, size, source: &source, sent: &sent, chunk };
+                let uploaded = telling(self.upload(repository, upload, &mut sending), &sent, progress).await;
+                chunk = sending.chunk;
+                uploaded.map(|()| Pushed::Uploaded)
             };
             match once.await {
                 Ok(pushed) => {
@@ -135,9 +141,9 @@ impl Inner {
         }
     }
 
-    /// Begins an upload and returns its URL; `None` when the blob `mount.0` was taken over from the repository `mount.1`
+    /// Begins an upload; `None` when the blob `mount.0` was taken over from the repository `mount.1`
     /// instead.
-    async fn begin(&self, repository: &Repository, mount: Option<(&Digest, &str)>) -> Result<Option<Url>, Cause> {
+    async fn begin(&self, repository: &Repository, mount: Option<(&Digest, &str)>) -> Result<Option<Upload>, Cause> {
         let answer = self.send(repository, |client, base| {
             let request = client.post(format!("{base}/blobs/uploads/")).header(CONTENT_LENGTH, 0);
             match mount {
@@ -149,35 +155,7 @@ impl Inner {
         if mount.is_some() && answer.status() == StatusCode::CREATED {
             return Ok(None);
         }
-        location(&answer).map(Some)
-    }
-
-    async fn upload(
-        &self,
-        repository: &Repository,
-        upload: Url,
-        digest: &Digest,
-        size: u64,
-        source: Opened,
-        sent: &Arc<AtomicU64>,
-    ) -> Result<(), Cause> {
-        let octets = |request: reqwest::RequestBuilder| {
-            request.header(CONTENT_TYPE, OCTETS).header(CONTENT_LENGTH, size).body(source.body(sent))
-        };
-        if size <= TOGETHER_LIMIT {
-            let end = with_digest(upload, digest);
-            let answer = self.send(repository, |client, _| octets(client.put(end.clone()))).await?;
-            return check_digest(answer.headers(), digest);
-        }
-        let answer = self.send(repository, |client, _| octets(client.patch(upload.clone()))).await?;
-        self.end(repository, location(&answer)?, digest).await
-    }
-
-    /// Ends an upload whose bytes are all there.
-    async fn end(&self, repository: &Repository, upload: Url, digest: &Digest) -> Result<(), Cause> {
-        let end = with_digest(upload, digest);
-        let answer = self.send(repository, |client, _| client.put(end.clone()).header(CONTENT_LENGTH, 0)).await?;
-        check_digest(answer.headers(), digest)
+        Upload::begun(&answer).map(Some)
     }
 
     async fn push_stream(
@@ -198,7 +176,7 @@ impl Inner {
         let body = std::sync::Mutex::new(Some(hashed));
         let answer = self.send(repository, |client, _| {
             let body = body.lock().ok().and_then(|mut body| body.take()).map(Pieces::into_body);
-            client.patch(upload.clone()).header(CONTENT_TYPE, OCTETS).body(body.unwrap_or_default())
+            client.patch(upload.url.clone()).header(CONTENT_TYPE, OCTETS).body(body.unwrap_or_default())
         });
         let answer = answer.await;
         // The error of whoever makes the pieces says more than that of the request it broke.
@@ -214,55 +192,32 @@ impl Inner {
         Ok((digest, length))
     }
 
-    async fn put_manifest(
+    /// Also says whether the registry has noted what the manifest refers to.
+    pub(super) async fn put_manifest(
         &self,
         repository: &Repository,
         reference: &Reference,
         media_type: &str,
         bytes: &[u8],
-    ) -> Result<Descriptor, Cause> {
+    ) -> Result<(Descriptor, bool), Cause> {
         let digest = Digest::of(bytes);
         let name = match (&reference.tag, reference.digest) {
             (_, Some(expected)) if expected != digest => return Err(Cause::WrongDigest { expected, actual: digest }),
             (None, Some(expected)) => expected.to_string(),
             _ => reference.tag_or_latest().to_owned(),
         };
-        let mut attempts = self.attempts(&repository.host);
-        loop {
-            let answer = self.send(repository, |client, base| {
-                client.put(format!("{base}/manifests/{name}")).header(CONTENT_TYPE, media_type).body(bytes.to_vec())
-            });
-            match answer.await {
-                Ok(answer) => {
-                    check_digest(answer.headers(), &digest)?;
-                    return Ok(descriptor(media_type, &digest, bytes.len() as u64));
-                }
-                Err(cause) => attempts.wait_or(cause).await?,
-            }
-        }
+        let answer = self.patiently(repository, |client, base| {
+            client.put(format!("{base}/manifests/{name}")).header(CONTENT_TYPE, media_type).body(bytes.to_vec())
+        });
+        let answer = answer.await?;
+        check_digest(answer.headers(), &digest)?;
+        let is_noted = answer.headers().contains_key("oci-subject");
+        Ok((descriptor(media_type, &digest, bytes.len() as u64), is_noted))
     }
-}
-
-/// Reads where an upload goes on; registries may answer with a path alone.
-fn location(answer: &Response) -> Result<Url, Cause> {
-    let malformed = |detail: &str| Cause::Malformed { what: "answer to an upload", detail: detail.to_owned() };
-    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let location = location.ok_or_else(|| malformed("it has no Location"))?;
-    let url = answer.url().join(location).map_err(|_| malformed("its Location is not a URL"))?;
-    match url.scheme() == answer.url().scheme() || url.scheme() == "https" {
-        true => Ok(url),
-        false => Err(malformed("its Location leaves https")),
-    }
-}
-
-/// Adds the digest to what the registry wrote into the query.
-fn with_digest(mut upload: Url, digest: &Digest) -> Url {
-    upload.query_pairs_mut().append_pair("digest", &digest.to_string());
-    upload
 }
 
 /// What the registry took must be what was sent, if it says what that is.
-fn check_digest(headers: &HeaderMap, expected: &Digest) -> Result<(), Cause> {
+pub(super) fn check_digest(headers: &HeaderMap, expected: &Digest) -> Result<(), Cause> {
     let announced = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
     match announced {
         Some(actual) if actual != *expected => Err(Cause::WrongDigest { expected: *expected, actual }),

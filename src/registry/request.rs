@@ -53,6 +53,21 @@ impl Inner {
         Err(Cause::of_answer(answer, had_credentials).await)
     }
 
+    /// The same, again when it failed for a while.
+    pub(super) async fn patiently(
+        &self,
+        repository: &Repository,
+        make: impl Fn(&reqwest::Client, &str) -> RequestBuilder + Send + Sync,
+    ) -> Result<Response, Cause> {
+        let mut attempts = self.attempts(&repository.host);
+        loop {
+            match self.send(repository, &make).await {
+                Ok(answer) => return Ok(answer),
+                Err(cause) => attempts.wait_or(cause).await?,
+            }
+        }
+    }
+
     /// Sends a request, answers a challenge once, and returns whatever comes.
     async fn send_any(
         &self,

@@ -40,8 +40,8 @@ const DEPTH_LIMIT: usize = 4;
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// A manifest or an index as it came.
-struct Document {
-    bytes: Vec<u8>,
+pub(super) struct Document {
+    pub(super) bytes: Vec<u8>,
     media_type: String,
     digest: Digest,
 }
@@ -133,7 +133,12 @@ impl Inner {
     }
 
     /// Fetches a manifest or index by tag or digest.
-    async fn document(&self, repository: &Repository, name: &str, expected: Option<Digest>) -> Result<Document, Cause> {
+    pub(super) async fn document(
+        &self,
+        repository: &Repository,
+        name: &str,
+        expected: Option<Digest>,
+    ) -> Result<Document, Cause> {
         let mut attempts = self.attempts(&repository.host);
         loop {
             let once = async {
@@ -261,7 +266,7 @@ fn verified(bytes: Vec<u8>, expected: Option<Digest>) -> Result<(Vec<u8>, Digest
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Cause> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Cause> {
     serde_json::from_slice(bytes).map_err(|error| Cause::Malformed { what, detail: error.to_string() })
 }
 

@@ -10,8 +10,10 @@ mod auth;
 mod config;
 mod hostile;
 mod real;
+mod referrers;
 mod server;
 mod tls;
+mod upload;
 
 use std::time::Duration;
 

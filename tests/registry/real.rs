@@ -12,7 +12,7 @@ use super::{amd64, client, reference, store};
 use crate::support::registry::Registry;
 
 /// Bytes that do not repeat.
-fn noise(length: usize) -> Vec<u8> {
+pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
