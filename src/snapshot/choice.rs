@@ -17,8 +17,9 @@ use crate::fsutil::{Dir, set_xattr, write_atomically};
 const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 
 /// Returns why this process cannot have overlay mounts with their writes in the store at `root`; `None` if it can.
-/// A store that is not there is not made: only its place is looked at. That it works is remembered until the next boot in
-/// `snapshots/tried`, because making and removing directories may take tens of milliseconds on a busy disk.
+/// A store that is not there is not made: only its place is looked at. That it works is remembered in `snapshots/tried`,
+/// because making and removing directories may take tens of milliseconds on a busy disk; until the next boot, and for the
+/// file system and the directory where it was tried.
 pub fn refusal(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotError> {
     let place = root.ancestors().find(|path| path.exists()).unwrap_or(root);
     let stat = rustix::fs::statfs(place).map_err(|error| SnapshotError::io("look at", place)(error.into()))?;
@@ -29,17 +30,26 @@ pub fn refusal(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotE
         return Ok(None);
     }
     let tried = root.join("snapshots/tried");
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let here = format!("{} {userxattr} {}", boot.trim(), std::fs::metadata(root).map_or(0, |found| found.dev()));
-    if std::fs::read_to_string(&tried).is_ok_and(|known| known == here) {
+    let here = || format!("{userxattr} {}", identity(&root.join("scratch")));
+    if std::fs::read_to_string(&tried).is_ok_and(|known| known == here()) {
         return Ok(None);
     }
     let refused = try_out(root, userxattr)?;
     if refused.is_none() {
         // If it cannot be written, the next build tries again.
-        let _ = write_atomically(&tried, here.as_bytes());
+        let _ = write_atomically(&tried, here().as_bytes());
     }
     Ok(refused)
+}
+
+/// What tells the kernel, the file system and the directory from others. A store that was copied has new directories, and
+/// one that was moved away and back is where it was. A device number alone is given to another file system when one is gone.
+fn identity(scratch: &Path) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let directory = std::fs::metadata(scratch).map_or((0, 0), |found| (found.dev(), found.ino()));
+    let kind = rustix::fs::statfs(scratch).map_or(0, |found| found.f_type);
+    let (id, flags) = rustix::fs::statvfs(scratch).map_or((0, 0), |found| (found.f_fsid, found.f_flag.bits()));
+    format!("{} {directory:?} {kind:x} {id:x} {flags:x}", boot.trim())
 }
 
 fn try_out(root: &Path, userxattr: bool) -> Result<Option<String>, SnapshotError> {

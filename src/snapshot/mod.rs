@@ -13,7 +13,7 @@
 //! ```text
 //! snapshots/<chain id hex>/   finished, for overlays: appeared by rename, never changed afterwards
 //! snapshots/empty/            an empty directory: the bottom of every stack
-//! snapshots/tried             boot and device on which an overlay was seen to work
+//! snapshots/tried             boot, file system and directory with which an overlay was seen to work
 //! trees/<chain id hex>/       finished, of copies; trees/empty/
 //! scratch/<random>/fs, work   being made; its owner holds a flock on scratch/<random>
 //! ```
