@@ -356,6 +356,33 @@ fn a_kernel_without_user_namespaces() {
     assert_eq!(output.failed_saying(&["user namespace"]).code, exit::ENVIRONMENT);
 }
 
+/// Some programs have the kernel forget their children, and what they start begins so.
+#[test]
+fn a_parent_that_ignores_its_children() {
+    if !support::has_root() {
+        return;
+    }
+    let context = small_context();
+    for kiln in [Kiln::new(), Kiln::of(User::with_ranges()), Kiln::of(User::without_ranges())] {
+        let inner = kiln.command();
+        let mut command = tool::tool("env");
+        command
+            .arg("--ignore-signal=CHLD")
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .arg("build")
+            .arg(context.path());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        output_of(&mut command, LIMIT).succeeded();
+        leftovers::assert_none_of(&kiln.store().display().to_string());
+    }
+}
+
 #[test]
 fn a_build_killed_at_any_moment_is_taken_up_by_the_next() {
     let context = killed_context();

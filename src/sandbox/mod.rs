@@ -75,6 +75,8 @@ pub(crate) const HELPER: &str = "kiln-sandbox-helper";
 /// one, and then never returns. Must be the first thing `main` does: before any thread, and before anything else reads the
 /// arguments.
 pub fn init_if_requested() {
+    // Whoever started this program may have had the kernel forget children that end, which this one wants to hear of. Fails never.
+    let _ = system::disposition(nix::sys::signal::Signal::SIGCHLD, system::Disposition::Default);
     let mut arguments = std::env::args_os().skip(1);
     let Some(first) = arguments.next() else { return };
     let ended = if first == LAUNCHER {
