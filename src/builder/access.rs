@@ -70,6 +70,7 @@ fn key_agent(open: &Open, id: &str, keys: &[PathBuf]) -> Result<KeyAgent, BuildF
                 failure.kind = FailureKind::User;
                 failure.help.push("a key with a passphrase needs an agent of yours: `--ssh default`".to_owned());
             }
+            KeyAgentError::Slow => failure.help.push("give a file that can be read to its end".to_owned()),
             KeyAgentError::NotListening { .. } => {}
         }
         failure

@@ -7,7 +7,7 @@ use super::environment::{self, Environment};
 use super::report::{self, Exit};
 use super::table::Table;
 use super::terminal;
-use crate::executor::{self, LimitsHere};
+use crate::executor::{self, LimitsHere, NoNetwork};
 use crate::sandbox::idmap::{self, Entered, IdmapError, Rung};
 use crate::snapshot::refusal;
 
@@ -46,6 +46,7 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
     let kernel = environment::machine_text("/proc/sys/kernel/osrelease").unwrap_or_default();
     // Only root of some namespace may try.
     let emulation = if entered.is_ok() { executor::try_emulation() } else { Err("no namespaces".to_owned()) };
+    let network = entered.is_ok().then(|| network(executor::try_network()));
     let snapshots = snapshots(environment.store(typed.store.as_deref()).ok(), entered.as_ref().ok());
     let kernel = Finding { subject: "kernel", verdict: Verdict::Ok, words: kernel.trim().to_owned() };
     let rest = [
@@ -55,7 +56,7 @@ fn findings(environment: &Environment, typed: &StoreArguments, entered: Result<E
         store(environment, typed),
         resolver(&environment.resolv_conf),
     ];
-    [kernel, isolation(entered)].into_iter().chain(snapshots).chain(rest).collect()
+    [kernel, isolation(entered)].into_iter().chain(snapshots).chain(network).chain(rest).collect()
 }
 
 fn isolation(entered: Result<Entered, IdmapError>) -> Finding {
@@ -87,6 +88,17 @@ fn snapshots_of(refusal: Option<String>) -> Finding {
         Some(why) => (Verdict::Note, format!("copy: each RUN gets a copy of all files, which is slower: {why}")),
     };
     Finding { subject: "snapshots", verdict, words }
+}
+
+fn network(tried: Result<String, NoNetwork>) -> Finding {
+    let (verdict, words) = match tried {
+        Ok(by) => (Verdict::Ok, format!("a RUN has one of its own, connected by {by}")),
+        Err(missing) => {
+            let (why, help) = (missing.reason(), missing.help());
+            (Verdict::Note, format!("a RUN has the host's: {why}: {help}"))
+        }
+    };
+    Finding { subject: "network", verdict, words }
 }
 
 fn emulators(tried: Result<(), String>) -> Finding {
@@ -172,6 +184,20 @@ note   name servers   /etc/resolv.conf names no server: steps cannot resolve nam
 ";
         assert_eq!(text(&findings), want);
         assert_eq!(snapshots_of(None).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn the_network_is_told_with_who_connects_it_or_what_to_install() {
+        let found = network(Ok("slirp4netns version 1.2.0".to_owned()));
+        assert_eq!(found.verdict, Verdict::Ok);
+        assert_eq!(found.words, "a RUN has one of its own, connected by slirp4netns version 1.2.0");
+        let found = network(Err(NoNetwork::NoTool));
+        assert_eq!(found.verdict, Verdict::Note);
+        assert_eq!(
+            found.words,
+            "a RUN has the host's: neither of the programs `pasta` and `slirp4netns` is installed: install the package \
+             `passt`, which has pasta, or `slirp4netns`"
+        );
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::Program;
+use super::{Helper, Program};
 use crate::sandbox::emulator::{EMULATOR, REGISTERED, UNSHARED};
+
+/// Usually a few milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A user namespace in which the installed emulators are registered, and the process that keeps it.
 pub(super) struct Emulation {
@@ -13,24 +17,15 @@ pub(super) struct Emulation {
     namespace: File,
 }
 
-/// Killed when dropped.
-struct Helper(Child);
-
 impl Emulation {
     /// Makes one, or says why it cannot be had.
     pub(super) fn start(program: &Program) -> Result<Self, String> {
         let failed = |error: io::Error| format!("cannot start the helper: {error}");
-        let process = Command::new(program.path())
-            .arg(EMULATOR)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        let mut starting = Helper(process);
-        let namespace = starting.prepare()?;
-        Ok(Self { _helper: starting, namespace })
+        let mut command = Command::new(program.path());
+        command.arg(EMULATOR).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut helper = Helper::start(&mut command).map_err(failed)?;
+        let namespace = prepare(&mut helper)?;
+        Ok(Self { _helper: helper, namespace })
     }
 
     /// The namespace, for a sandbox to enter.
@@ -39,48 +34,41 @@ impl Emulation {
     }
 }
 
-impl Helper {
-    /// Maps the ids of the namespace to themselves, waits until the emulators are registered, and returns the namespace.
-    fn prepare(&mut self) -> Result<File, String> {
-        self.expect(UNSHARED)?;
-        let failed = |doing: &str| {
-            let doing = doing.to_owned();
-            move |error: io::Error| format!("cannot {doing}: {error}")
-        };
-        let process = format!("/proc/{}", self.0.id());
-        for map in ["uid_map", "gid_map"] {
-            let own = std::fs::read_to_string(format!("/proc/self/{map}")).map_err(failed("read the ids"))?;
-            std::fs::write(format!("{process}/{map}"), same_ids(&own)).map_err(failed("map the ids"))?;
-        }
-        let namespace = File::open(format!("{process}/ns/user")).map_err(failed("open the namespace"))?;
-        let input = self.0.stdin.as_mut().ok_or("it has no input")?;
-        input.write_all(b"g").map_err(failed("speak to the helper"))?;
-        self.expect(REGISTERED)?;
-        Ok(namespace)
+/// Maps the ids of the namespace to themselves, waits until the emulators are registered, and returns the namespace.
+fn prepare(helper: &mut Helper) -> Result<File, String> {
+    expect(helper, UNSHARED)?;
+    let failed = |doing: &str| {
+        let doing = doing.to_owned();
+        move |error: io::Error| format!("cannot {doing}: {error}")
+    };
+    let process = format!("/proc/{}", helper.process.id());
+    for map in ["uid_map", "gid_map"] {
+        let own = std::fs::read_to_string(format!("/proc/self/{map}")).map_err(failed("read the ids"))?;
+        std::fs::write(format!("{process}/{map}"), same_ids(&own)).map_err(failed("map the ids"))?;
     }
-
-    /// Reads the wanted byte; anything else is the reason why it does not come.
-    fn expect(&mut self, wanted: u8) -> Result<(), String> {
-        let output = self.0.stdout.as_mut().ok_or("it has no output")?;
-        let mut byte = [0];
-        if output.read(&mut byte).map_err(|error| error.to_string())? == 0 {
-            return Err("the helper ended".to_owned());
-        }
-        if byte == [wanted] {
-            return Ok(());
-        }
-        let mut why = byte.to_vec();
-        let _ = output.take(1000).read_to_end(&mut why);
-        Err(String::from_utf8_lossy(&why).into_owned())
-    }
+    let namespace = File::open(format!("{process}/ns/user")).map_err(failed("open the namespace"))?;
+    let input = helper.process.stdin.as_mut().ok_or("it has no input")?;
+    input.write_all(b"g").map_err(failed("speak to the helper"))?;
+    expect(helper, REGISTERED)?;
+    Ok(namespace)
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        // Fails only when it has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// Reads the wanted byte; anything else is the reason why it does not come.
+fn expect(helper: &mut Helper, wanted: u8) -> Result<(), String> {
+    if !helper.speaks_within(TIMEOUT) {
+        return Err("the helper ended, or says nothing".to_owned());
     }
+    let output = helper.process.stdout.as_mut().ok_or("it has no output")?;
+    let mut byte = [0];
+    if output.read(&mut byte).map_err(|error| error.to_string())? == 0 {
+        return Err("the helper ended".to_owned());
+    }
+    if byte == [wanted] {
+        return Ok(());
+    }
+    let mut why = byte.to_vec();
+    let _ = output.take(1000).read_to_end(&mut why);
+    Err(String::from_utf8_lossy(&why).into_owned())
 }
 
 /// From the map of this namespace (inside, outside, count) to one in which each id of it has its own number.

@@ -3,15 +3,16 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Program;
-use crate::sandbox;
+use super::{Helper, Program};
 use crate::snapshot::Scratch;
 
 /// Usually a few milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// Usually a few milliseconds for each key.
+const ADD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why key files cannot be forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +37,14 @@ pub enum KeyAgentError {
         /// What it says.
         said: String,
     },
+    /// A key cannot be read to its end, or the agent does not answer.
+    #[error("`ssh-add` has not ended after {} s", ADD_TIMEOUT.as_secs())]
+    Slow,
 }
 
-/// A running agent that holds keys. Killed when dropped, and by the kernel when the thread that started it ends.
+/// A running agent that holds keys.
 pub struct KeyAgent {
-    process: Child,
+    process: Helper,
     socket: PathBuf,
     _directory: Scratch,
 }
@@ -50,20 +54,32 @@ impl KeyAgent {
     pub fn start(program: &Program, directory: Scratch, keys: &[PathBuf]) -> Result<Self, KeyAgentError> {
         let socket = directory.beside("agent");
         let missing = |program| move |source| KeyAgentError::Missing { program, source };
-        // Asked first: the helper below cannot tell what it did not find.
-        silent(Command::new("ssh-add").arg("-V")).status().map_err(missing("ssh-add"))?;
-        let mut command = Command::new(program.path());
-        command.args([sandbox::HELPER, &std::process::id().to_string(), "ssh-agent", "-D", "-a"]).arg(&socket);
-        let process = silent(&mut command).spawn().map_err(missing("ssh-agent"))?;
-        let mut agent = Self { process, socket, _directory: directory };
+        // Asked first: a helper cannot tell what it did not find.
+        let mut is_there = Command::new("ssh-add");
+        is_there.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Helper::start(&mut is_there).map_err(missing("ssh-add"))?;
+        let mut command = Helper::command(program, "ssh-agent");
+        let process = Helper::start(command.args(["-D", "-a"]).arg(&socket)).map_err(missing("ssh-agent"))?;
+        let agent = Self { process, socket, _directory: directory };
         agent.wait()?;
-        let mut add = Command::new("ssh-add");
-        add.args(keys).env("SSH_AUTH_SOCK", &agent.socket).env("SSH_ASKPASS_REQUIRE", "never");
-        let added = add.stdin(Stdio::null()).output().map_err(missing("ssh-add"))?;
-        if added.status.success() {
-            return Ok(agent);
+        agent.add(program, keys)?;
+        Ok(agent)
+    }
+
+    fn add(&self, program: &Program, keys: &[PathBuf]) -> Result<(), KeyAgentError> {
+        let mut command = Helper::command(program, "ssh-add");
+        command
+            .args(keys)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .stderr(Stdio::piped());
+        let missing = |source| KeyAgentError::Missing { program: "ssh-add", source };
+        let mut adding = Helper::start(&mut command).map_err(missing)?;
+        let status = adding.ended_within(ADD_TIMEOUT).ok_or(KeyAgentError::Slow)?;
+        if status.success() {
+            return Ok(());
         }
-        Err(KeyAgentError::Refused { said: String::from_utf8_lossy(&added.stderr).trim().to_owned() })
+        Err(KeyAgentError::Refused { said: Helper::said(adding.process.stderr.take()) })
     }
 
     /// Returns where it listens.
@@ -71,27 +87,15 @@ impl KeyAgent {
         &self.socket
     }
 
-    fn wait(&mut self) -> Result<(), KeyAgentError> {
+    fn wait(&self) -> Result<(), KeyAgentError> {
         let started = Instant::now();
         // It is there before it listens.
         while UnixStream::connect(&self.socket).is_err() {
-            if !matches!(self.process.try_wait(), Ok(None)) || started.elapsed() > START_TIMEOUT {
+            if !self.process.is_running() || started.elapsed() > START_TIMEOUT {
                 return Err(KeyAgentError::NotListening { socket: self.socket.clone() });
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
-    }
-}
-
-fn silent(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
-
-impl Drop for KeyAgent {
-    fn drop(&mut self) {
-        // Fails only when it has ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

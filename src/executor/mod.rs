@@ -10,6 +10,7 @@ mod agent;
 mod cancel;
 mod deadline;
 mod emulation;
+mod helper;
 mod key_agent;
 mod launcher;
 mod local;
@@ -27,9 +28,11 @@ use crate::sandbox::{CgroupError, Exceeded, Isolation, Network, ResourceLimits, 
 
 pub use cancel::CancelFlag;
 use emulation::Emulation;
+use helper::Helper;
 pub use key_agent::{KeyAgent, KeyAgentError};
 use launcher::Launcher;
 use local::{Ended, Means};
+pub use network::NoNetwork;
 use network::{Connected, Networks};
 pub use program::Program;
 
@@ -293,7 +296,7 @@ impl Executor {
             (Network::None, _) => Ok((NetworkUsed::None, None)),
             (Network::Default, _) => match self.networks.take(&self.program, cancel) {
                 Ok(connected) => Ok((NetworkUsed::Own, Some(connected))),
-                Err(reason) => Ok((NetworkUsed::HostInstead(reason), None)),
+                Err(missing) => Ok((NetworkUsed::HostInstead(missing.reason()), None)),
             },
         }
     }
@@ -307,6 +310,13 @@ impl Executor {
 pub fn try_emulation() -> Result<(), String> {
     let program = Program::of_this_process().map_err(|error| error.to_string())?;
     Emulation::start(&program).map(drop)
+}
+
+/// Tries to connect a network as steps have it; returns the program that does, with its version as it says it.
+pub fn try_network() -> Result<String, NoNetwork> {
+    let none = |_| NoNetwork::NotConnected;
+    let (program, cancel) = (Program::of_this_process().map_err(none)?, CancelFlag::new().map_err(none)?);
+    Ok(Networks::default().take(&program, &cancel)?.by(&program))
 }
 
 /// What there is to limit steps with here.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::support::kiln::output_of;
 use super::support::ssh::{SshAgent, make_key};
 use super::support::user::User;
-use super::support::{scratch, tool, write};
+use super::support::{leftovers, scratch, tool, write};
 use super::{Builder, command, context_of};
 
 /// Copies a program and the libraries it is linked with.
@@ -84,4 +84,18 @@ fn a_step_lists_keys_and_signs_and_changes_nothing_of_the_agent() {
         assert!(outside(&["-q", &other.display().to_string()]) && outside(&["-D"]));
         assert!(!keys_of(&agent).contains("ED25519"));
     }
+}
+
+/// Nobody writes to the key file, so that reading it takes for ever.
+#[test]
+fn a_key_that_cannot_be_read_to_its_end_is_given_up() {
+    let directory = scratch();
+    let key = directory.path().join("key");
+    tool::run(tool::tool("mkfifo").args(["-m", "0600"]).arg(&key));
+    let context = context_of("FROM BUSYBOX\nRUN --mount=type=ssh true\n");
+    let kiln = Builder::Caller.kiln();
+    let mut command = command(&kiln, context.path(), &[&format!("--ssh=default={}", key.display())]);
+    let output = output_of(&mut command, Duration::from_secs(60));
+    output.failed_saying(&["--ssh default", "`ssh-add` has not ended after 10 s", "read to its end"]);
+    leftovers::assert_none_of(&key.display().to_string());
 }

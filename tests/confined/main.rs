@@ -6,6 +6,7 @@
 
 mod agent;
 mod devices;
+mod helpers;
 mod network;
 mod output;
 mod paths;

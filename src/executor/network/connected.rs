@@ -2,24 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::WaitOptions;
-
 use super::{Ready, Tool, resolv_conf};
-use crate::executor::{CancelFlag, Program};
+use crate::executor::{CancelFlag, Helper, Program};
 use crate::sandbox;
 
 /// Usually 10 ms.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connected network namespace. Its process is this one's child and is killed when this is dropped, and by the kernel
-/// when the thread that started it dies.
+/// A connected network namespace.
 pub(in crate::executor) struct Connected {
-    process: Child,
+    helper: Helper,
     namespace: File,
     tool: &'static Tool,
 }
@@ -28,18 +24,19 @@ impl Connected {
     /// Makes a namespace and waits until `tool` has connected it. `None` when that failed.
     pub(super) fn make(starter: &Program, tool: &'static Tool, cancel: &CancelFlag) -> Option<Self> {
         let place = Place::make().ok()?;
-        let mut command = Command::new(starter.path());
         let forwarding = if resolv_conf::needs_forwarder() { tool.forwarding } else { &[] };
-        command.args([sandbox::HELPER, &std::process::id().to_string(), &tool.path()?]);
-        command.args(forwarding).args(tool.arguments);
-        command.env_clear().stdin(place.namespace.try_clone().ok()?).stderr(Stdio::null());
-        command.stdout(if matches!(tool.ready, Ready::Output) { Stdio::piped() } else { Stdio::null() });
-        let mut made = Self { process: command.spawn().ok()?, namespace: place.namespace.try_clone().ok()?, tool };
+        let mut command = Helper::command(starter, tool.path()?);
+        command.args(forwarding).args(tool.arguments).env_clear().stdin(place.namespace.try_clone().ok()?);
+        if matches!(tool.ready, Ready::Output) {
+            command.stdout(Stdio::piped());
+        }
+        let namespace = place.namespace.try_clone().ok()?;
+        let made = Self { helper: Helper::start(&mut command).ok()?, namespace, tool };
         let started = Instant::now();
         while made.is_running() && !cancel.is_cancelled() && started.elapsed() < TIMEOUT {
             let ready = match tool.ready {
                 Ready::DefaultRoute => place.has_route_within(Duration::from_millis(1)),
-                Ready::Output => made.speaks_within(Duration::from_millis(20)),
+                Ready::Output => made.helper.speaks_within(Duration::from_millis(20)),
             };
             if ready {
                 return Some(made);
@@ -48,16 +45,8 @@ impl Connected {
         None
     }
 
-    pub(super) fn is_running(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
-    }
-
-    fn speaks_within(&self, time: Duration) -> bool {
-        let Some(output) = &self.process.stdout else { return false };
-        let mut polled = [PollFd::new(output, PollFlags::IN)];
-        let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-        // The end of a program that failed is seen here too, but is no input.
-        matches!(poll(&mut polled, Some(&time)), Ok(1..)) && polled[0].revents().contains(PollFlags::IN)
+    pub(super) fn is_running(&self) -> bool {
+        self.helper.is_running()
     }
 
     /// The namespace, for a sandbox to join.
@@ -65,23 +54,14 @@ impl Connected {
         &self.namespace
     }
 
+    /// The program that connects it, as that names itself with its version.
+    pub(in crate::executor) fn by(&self, starter: &Program) -> String {
+        self.tool.version(starter).unwrap_or_else(|| self.tool.name.to_owned())
+    }
+
     /// A name server that answers in there, if no other one does.
     pub(in crate::executor) fn name_server(&self) -> &'static str {
         self.tool.name_server
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        if !self.is_running() {
-            return;
-        }
-        // Fails only when it has ended by itself meanwhile.
-        let _ = self.process.kill();
-        // Its end takes tens of milliseconds, in which the kernel takes the device down: nobody waits for that.
-        let process = rustix::process::Pid::from_child(&self.process);
-        let reap = move || rustix::process::waitpid(Some(process), WaitOptions::empty());
-        let _ = std::thread::Builder::new().name("network".to_owned()).spawn(reap);
     }
 }
 

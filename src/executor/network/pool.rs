@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Connected, TOOLS, Tool};
+use super::{Connected, NoNetwork, TOOLS, Tool};
 use crate::executor::{CancelFlag, Program};
 
 /// How long a step waits for the one that is made ahead; a tool that does not connect is given up sooner.
@@ -49,11 +49,11 @@ impl Networks {
     }
 
     /// Takes one whose tool still runs, or makes one. The error says why there is none.
-    pub(in crate::executor) fn take(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, &'static str> {
+    pub(in crate::executor) fn take(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
         let is_coming = |state: &mut State| state.is_making && state.idle.is_empty();
         let waited = self.made.wait_timeout_while(self.state(), PATIENCE, is_coming);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        while let Some(mut connected) = state.idle.pop() {
+        while let Some(connected) = state.idle.pop() {
             if connected.is_running() {
                 return Ok(connected);
             }
@@ -67,18 +67,15 @@ impl Networks {
         self.state().idle.push(connected);
     }
 
-    fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, &'static str> {
+    fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
         if !can_open_tun() {
-            return Err("/dev/net/tun cannot be opened");
+            return Err(NoNetwork::NoDevice);
         }
         let installed: Vec<_> = TOOLS.into_iter().filter(|tool| tool.path().is_some()).collect();
         if installed.is_empty() {
-            return Err("neither of the programs `pasta` and `slirp4netns` is installed");
+            return Err(NoNetwork::NoTool);
         }
-        installed
-            .into_iter()
-            .find_map(|tool| self.try_tool(tool, starter, cancel))
-            .ok_or("no network helper connected (of `pasta` and `slirp4netns`, what is installed)")
+        installed.into_iter().find_map(|tool| self.try_tool(tool, starter, cancel)).ok_or(NoNetwork::NotConnected)
     }
 
     fn try_tool(&self, tool: &'static Tool, starter: &Program, cancel: &CancelFlag) -> Option<Connected> {
