@@ -1,4 +1,4 @@
-//! What a user does with images beside a build: `images`, `inspect`, `history`, `tag`, `rmi`.
+//! What a user does with images beside a build, read back by others where they can.
 
 // Tests are the edge: they list directories.
 #![allow(clippy::disallowed_methods)]
@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use support::bases::Base;
 use support::kiln::Kiln;
-use support::{registry, write};
+use support::{image, registry, tool, write};
 use tempfile::TempDir;
 
 #[test]
@@ -161,7 +161,236 @@ fn listed(kiln: &Kiln, arguments: &[&str]) -> String {
     kiln.run(["images"].iter().chain(arguments)).succeeded().stdout.clone()
 }
 
-#[allow(dead_code, reason = "paths are made text where archives are named")]
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
+}
+
+#[test]
+fn what_is_saved_is_loaded_with_the_same_digests_and_read_by_others() {
+    let (kiln, context) = (Kiln::new(), labelled());
+    let id = built(&kiln, &context, &["-t", "app", "-t", "other:2"]);
+    let digest = digest_of(&kiln, "app");
+    let archive = kiln.out().join("saved.tar");
+    kiln.run(["save", "-o", text(&archive), "app", "other:2"]).succeeded();
+
+    let second = Kiln::new();
+    let loaded = second.run(["load", "-i", text(&archive)]);
+    assert_eq!(loaded.succeeded().stdout, "Loaded image: app:latest\nLoaded image: other:2\n");
+    assert_eq!((digest_of(&second, "app"), digest_of(&second, "other:2")), (digest.clone(), digest.clone()));
+    assert_eq!(listed(&second, &["-q", "--no-trunc"]), format!("{id}\n"));
+    // Saved again, it is the same file.
+    let again = second.out().join("again.tar");
+    second.run(["save", "-o", text(&again), "app", "other:2"]).succeeded();
+    assert!(std::fs::read(&archive).expect("one") == std::fs::read(&again).expect("the other"), "the archives differ");
+
+    // Others read it as a layout and as a docker archive.
+    let oci = format!("oci-archive:{}:latest", archive.display());
+    let seen: Value =
+        serde_json::from_str(&tool::run(tool::tool("skopeo").args(["inspect", "--raw", &oci]))).expect("JSON");
+    assert_eq!(seen["config"]["digest"], id.as_str());
+    let docker = format!("docker-archive:{}:other:2", archive.display());
+    let config = tool::run(tool::tool("skopeo").args(["inspect", "--config", &docker]));
+    assert!(config.contains("\"kind\": \"test\""), "{config}");
+    assert_eq!(image::read(&archive).expect("an archive").config["config"]["Cmd"], serde_json::json!(["/c"]));
+}
+
+#[test]
+fn archives_of_others_are_loaded_and_keep_the_id() {
+    let (kiln, context) = (Kiln::new(), labelled());
+    let id = built(&kiln, &context, &["-t", "app"]);
+    let saved = kiln.out().join("saved.tar");
+    kiln.run(["save", "-o", text(&saved), "app"]).succeeded();
+    let from = format!("oci-archive:{}:latest", saved.display());
+    let copy = |to: &str| tool::run(tool::tool("skopeo").args(["copy", "-q", &from, to]));
+    let docker = kiln.out().join("docker.tar");
+    copy(&format!("docker-archive:{}:copied:1", docker.display()));
+    let layout = kiln.out().join("layout");
+    copy(&format!("oci:{}:named:3", layout.display()));
+
+    let second = Kiln::new();
+    let ids = |name: &str| listed(&second, &["-q", "--no-trunc", name]).trim().to_owned();
+    assert_eq!(second.run(["load", "-i", text(&docker)]).succeeded().stdout, "Loaded image: copied:1\n");
+    assert_eq!(ids("copied"), id);
+    assert_eq!(second.run(["load", "-i", text(&layout)]).succeeded().stdout, "Loaded image: named:3\n");
+    assert_eq!(ids("named"), id);
+    tool::run(tool::tool("gzip").arg("-k").arg(&docker));
+    let compressed = std::fs::File::open(format!("{}.gz", docker.display())).expect("the compressed archive");
+    let mut command = second.command();
+    let output =
+        support::kiln::output_of(command.args(["load", "-q"]).stdin(compressed), std::time::Duration::from_secs(60));
+    assert_eq!(output.succeeded().stdout, format!("{id}\n"));
+    // What was loaded builds and runs.
+    write(context.path(), "Dockerfile", "FROM copied:1\nRUN test -f /made\n");
+    second.build(context.path(), &["-t", "above"]).succeeded();
+}
+
+#[test]
+fn a_bad_archive_is_refused_and_names_nothing() {
+    let kiln = Kiln::new();
+    let archive = |name: &str, files: &[(&str, &[u8])]| {
+        let path = kiln.out().join(name);
+        let mut tar = tar::Builder::new(std::fs::File::create(&path).expect("an archive"));
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, *bytes).expect("an entry");
+        }
+        tar.finish().expect("the end");
+        path
+    };
+    let zeros = "0".repeat(64);
+    let blob = format!("blobs/sha256/{zeros}");
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{zeros}","size":2}}]}}"#
+    );
+    let config: &[u8] = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}}"#;
+    let docker: &[u8] = br#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["l.tar"]}]"#;
+    let long = vec![b' '; (16 << 20) + 1];
+    for (name, files, words) in [
+        ("nothing", vec![("file", &b"x"[..])], "neither index.json nor manifest.json"),
+        ("wrong-digest", vec![(blob.as_str(), &b"x"[..])], "wrong digest"),
+        ("absent", vec![("index.json", index.as_bytes())], "which is not in it"),
+        ("no-json", vec![("index.json", &b"{"[..])], "makes no sense"),
+        ("too-long", vec![("index.json", long.as_slice())], "longer than 16 MiB"),
+        ("other-layer", vec![("c.json", config), ("l.tar", b"evil"), ("manifest.json", docker)], "as the config says"),
+        ("no-layer", vec![("c.json", config), ("manifest.json", docker)], "`l.tar` is named"),
+    ] {
+        let path = archive(name, &files);
+        kiln.run(["load", "-i", text(&path)]).failed_saying(&[words]);
+    }
+    std::fs::write(kiln.out().join("text"), "no archive at all".repeat(100)).expect("a file");
+    kiln.run(["load", "-i", text(&kiln.out().join("text"))]).failed_saying(&["archive"]);
+    kiln.run(["load", "-i", "/no/such/file"]).failed_saying(&["cannot open `/no/such/file`"]);
+    assert_eq!(listed(&kiln, &["-q"]), "");
+}
+
+#[test]
+fn a_tar_of_files_becomes_an_image() {
+    let kiln = Kiln::new();
+    let files = support::scratch();
+    write(files.path(), "etc/greeting", "hello\n");
+    let archive = kiln.out().join("files.tgz");
+    tool::run(tool::tool("tar").arg("-czf").arg(&archive).arg("-C").arg(files.path()).arg("."));
+    let changes = ["-c", "CMD [\"/bin/sh\"]", "-c", "ENV A=b", "--change", "LABEL x=y", "-m", "by hand"];
+    let mut arguments = vec!["import"];
+    arguments.extend(changes);
+    arguments.extend([text(&archive), "imported:1"]);
+    let id = kiln.run(arguments).succeeded().stdout.trim().to_owned();
+    assert_eq!(listed(&kiln, &["-q", "--no-trunc", "imported:1"]), format!("{id}\n"));
+    let shown =
+        kiln.run(["inspect", "-f", "{{.Config.Cmd}} {{.Config.Env}} {{.Config.Labels}} {{.Comment}}", "imported:1"]);
+    assert_eq!(shown.succeeded().stdout, "[/bin/sh] [A=b] map[x:y] by hand\n");
+    let saved = kiln.out().join("saved.tar");
+    kiln.run(["save", "-o", text(&saved), "imported:1"]).succeeded();
+    let layers = image::read(&saved).expect("an archive").layers;
+    assert_eq!(image::flatten(&layers).expect("whole layers")["/etc/greeting"].data, b"hello\n");
+    kiln.run(["import", "-c", "RUN true", text(&archive)]).failed_saying(&["only instructions that change the config"]);
+    kiln.run(["import", "-c", "CDM x", text(&archive)]).failed_saying(&["cannot apply the change"]);
+    write(files.path(), "no-tar", "no tar ".repeat(200));
+    kiln.run(["import", text(&files.path().join("no-tar"))]).failed_saying(&["cannot read it as a tar"]);
+}
+
+#[test]
+fn what_is_pulled_is_pushed_byte_for_byte() {
+    let kiln = Kiln::new();
+    let from = registry::base(Base::Busybox);
+    let pulled = kiln.run(["pull", "-q", &from]);
+    assert_eq!(pulled.succeeded().stdout, format!("{from}\n"));
+    let to = format!("{}/copied/busybox:new", registry::shared().address);
+    kiln.run(["tag", &from, &to]).succeeded();
+    let pushed = kiln.run(["push", &to]).succeeded().stdout.clone();
+    assert_eq!(raw(&from), raw(&to));
+    assert!(pushed.starts_with(&format!("new: digest: {} size: ", digest_of(&kiln, &to))), "{pushed}");
+    let again = kiln.run(["pull", &from]);
+    assert!(again.succeeded().stdout.contains("Status: Image is up to date for"), "{}", again.stdout);
+    kiln.run(["pull", &format!("{}/absent", registry::shared().address)]).failed_saying(&["absent"]);
+
+    // A manifest that kiln would write differently, with layers that are plain tars: it stays as it is.
+    let odd = format!("{}/odd:1", registry::shared().address);
+    let copied = format!("{}/odd/copy:1", registry::shared().address);
+    tool::run(tool::tool("skopeo").args(["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"]).args([
+        "--dest-decompress",
+        "--format=v2s2",
+        &format!("docker://{from}"),
+        &format!("dir:{}", kiln.out().join("dir").display()),
+    ]));
+    tool::run(
+        tool::tool("skopeo")
+            .args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false"])
+            .args([format!("dir:{}", kiln.out().join("dir").display()), format!("docker://{odd}")]),
+    );
+    kiln.run(["pull", &odd]).succeeded();
+    kiln.run(["tag", &odd, &copied]).succeeded();
+    kiln.run(["push", &copied]).succeeded();
+    assert_eq!(raw(&odd), raw(&copied));
+}
+
+#[test]
+fn what_was_built_is_pushed_as_build_pushes_it() {
+    let (kiln, context) = (Kiln::new(), labelled());
+    let address = &registry::shared().address;
+    let (by_build, by_push) = (format!("{address}/pushed/build:1"), format!("{address}/pushed/push:1"));
+    kiln.build(context.path(), &["-t", &by_build, "--push"]).succeeded();
+    kiln.run(["tag", &by_build, &by_push]).succeeded();
+    kiln.run(["tag", &by_build, &format!("{address}/pushed/push:2")]).succeeded();
+    kiln.run(["push", "-a", &format!("{address}/pushed/push")]).succeeded();
+    assert_eq!(raw(&by_build), raw(&by_push));
+    assert_eq!(raw(&by_build), raw(&format!("{address}/pushed/push:2")));
+    kiln.run(["push", "absent"]).failed_saying(&["no such image: absent:latest"]);
+}
+
+#[test]
+fn an_index_goes_whole_or_the_platform_alone() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let address = &registry::shared().address;
+    let name = format!("{address}/several:1");
+    write(context.path(), "Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n");
+    kiln.build(context.path(), &["--platform", "linux/amd64,linux/arm64", "-t", &name, "--push"]).succeeded();
+    let index = raw(&name);
+    let second = Kiln::new();
+    second.run(["pull", "--all-platforms", &name]).succeeded();
+    let whole = format!("{address}/several/whole:1");
+    second.run(["tag", &name, &whole]).succeeded();
+    second.run(["push", &whole]).succeeded();
+    assert_eq!(raw(&whole), index);
+    // The same without a round trip: what was built.
+    let rebuilt = format!("{address}/several/built:1");
+    kiln.run(["tag", &name, &rebuilt]).succeeded();
+    kiln.run(["push", &rebuilt]).succeeded();
+    assert_eq!(raw(&rebuilt), index);
+
+    let third = Kiln::new();
+    third.run(["pull", "--platform", "linux/arm64", &name]).succeeded();
+    let part = format!("{address}/several/part:1");
+    third.run(["tag", &name, &part]).succeeded();
+    third.run(["inspect", "--platform", "linux/arm64", &name]).succeeded();
+    let pushed = third.run(["push", "--platform", "linux/arm64", &part]);
+    pushed.succeeded();
+    let parsed: Value = serde_json::from_str(&index).expect("an index");
+    let arm = parsed["manifests"]
+        .as_array()
+        .expect("manifests")
+        .iter()
+        .find(|entry| entry["platform"]["architecture"] == "arm64");
+    let arm = arm.expect("the image for arm64")["digest"].as_str().expect("a digest");
+    assert!(pushed.stdout.contains(arm), "{}", pushed.stdout);
+    // Saved and loaded whole.
+    let archive = second.out().join("several.tar");
+    second.run(["save", "-o", text(&archive), &name]).succeeded();
+    let fourth = Kiln::new();
+    fourth.run(["load", "-i", text(&archive)]).succeeded();
+    assert_eq!(digest_of(&fourth, &name), digest_of(&second, &name));
+}
+
+/// The digest that a name means.
+#[track_caller]
+fn digest_of(kiln: &Kiln, name: &str) -> String {
+    kiln.run(["inspect", "-f", "{{.Descriptor.digest}}", name]).succeeded().stdout.trim().to_owned()
+}
+
+/// A manifest as the registry has it.
+#[track_caller]
+fn raw(name: &str) -> String {
+    tool::run(tool::tool("skopeo").args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
 }

@@ -206,7 +206,7 @@ fn kind_of(error: &OpError) -> FailureKind {
 }
 
 /// Says whose turn it is when talking to a registry failed: this machine's, or the other side's.
-pub(super) fn kind_of_registry(error: &RegistryError) -> FailureKind {
+pub fn kind_of_registry(error: &RegistryError) -> FailureKind {
     match *error.cause {
         Cause::Content(_) | Cause::Source { .. } | Cause::Stream(_) | Cause::Settings { .. } => {
             FailureKind::Environment

@@ -28,6 +28,7 @@ mod store;
 mod vertices;
 
 pub use build::build;
+pub use failure::kind_of_registry;
 pub use images::remembered;
 
 pub use lock::{LockError, StoreLock};

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::image_args::{HistoryArguments, ImagesArguments, InspectArguments, RemoveArguments, TagArguments};
+use super::image_args::{
+    HistoryArguments, ImagesArguments, ImportArguments, InspectArguments, LoadArguments, PullArguments, PushArguments,
+    RemoveArguments, SaveArguments, TagArguments,
+};
 
 /// The table of [`super::report::Exit`], for those who write scripts.
 const EXIT_CODES: &str = "\
@@ -42,6 +45,16 @@ pub(super) enum Verb {
     Inspect(InspectArguments),
     /// Show how an image was made
     History(HistoryArguments),
+    /// Fetch an image from its registry
+    Pull(PullArguments),
+    /// Send an image to a registry
+    Push(PushArguments),
+    /// Write images to an archive
+    Save(SaveArguments),
+    /// Read images from an archive
+    Load(LoadArguments),
+    /// Make an image of the files of a tar
+    Import(ImportArguments),
     /// Give an image another name
     Tag(TagArguments),
     /// Remove images

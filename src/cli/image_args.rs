@@ -1,5 +1,7 @@
 //! The flags of the verbs about images, as typed. They are docker's.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args};
 
 use super::args::StoreArguments;
@@ -109,4 +111,115 @@ pub(super) struct RemoveArguments {
     /// Which store.
     #[command(flatten)]
     pub(super) store: StoreArguments,
+}
+
+/// `kiln save`.
+#[derive(Args, Debug)]
+pub(super) struct SaveArguments {
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(super) images: Vec<String>,
+    /// Write to a file, not to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Save the image of this platform alone
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln load`.
+#[derive(Args, Debug)]
+pub(super) struct LoadArguments {
+    /// Read a file, or a directory that is an OCI layout, not standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+    /// Print ids only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln import`.
+#[derive(Args, Debug)]
+pub(super) struct ImportArguments {
+    /// A tar, compressed or not; `-` for standard input
+    #[arg(value_name = "FILE | -")]
+    pub(super) file: String,
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(super) name: Option<String>,
+    /// Instruction that changes the config, as in a Dockerfile
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(super) change: Vec<String>,
+    /// Remark for the history
+    #[arg(short, long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+    /// What it runs on
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln pull`.
+#[derive(Args, Debug)]
+pub(super) struct PullArguments {
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(super) name: String,
+    /// Platform to fetch
+    #[arg(long, value_name = "OS/ARCH", conflicts_with = "all_platforms")]
+    pub(super) platform: Option<String>,
+    /// Fetch the images of all platforms
+    #[arg(long)]
+    pub(super) all_platforms: bool,
+    /// Print the name only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Which registries.
+    #[command(flatten)]
+    pub(super) registries: RegistryArguments,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln push`.
+#[derive(Args, Debug)]
+pub(super) struct PushArguments {
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(super) name: String,
+    /// Push all tags of the name
+    #[arg(short, long)]
+    pub(super) all_tags: bool,
+    /// Push the image of this platform alone
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// Print the name only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Which registries.
+    #[command(flatten)]
+    pub(super) registries: RegistryArguments,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// How registries are talked to.
+#[derive(Args, Debug, Default)]
+pub(super) struct RegistryArguments {
+    /// Registry to talk to by plain HTTP, or whose certificate is not checked
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) insecure: Vec<String>,
+    /// How progress looks: auto, plain, tty, rawjson or quiet
+    #[arg(long, value_name = "TYPE")]
+    pub(super) progress: Option<String>,
 }

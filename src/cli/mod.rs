@@ -10,6 +10,7 @@
 
 mod age;
 mod annotations;
+mod archive;
 mod args;
 mod build;
 mod call;
@@ -37,6 +38,7 @@ mod sources;
 mod table;
 mod template;
 mod terminal;
+mod transfer;
 mod usage;
 
 use std::ffi::OsString;
@@ -73,6 +75,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Inspect(typed) => look::inspect(&typed),
         Verb::History(typed) => look::history(&typed),
         Verb::Tag(typed) => name::tag(&typed),
+        Verb::Save(typed) => archive::save(&typed),
+        Verb::Load(typed) => archive::load(&typed),
+        Verb::Import(typed) => archive::import(&typed),
+        Verb::Pull(typed) => transfer::pull(&typed),
+        Verb::Push(typed) => transfer::push(&typed),
         Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
         Verb::Prune(typed) => with_files_of_others(|| prune::run(&typed)),

@@ -127,7 +127,7 @@ fn unknown(text: &str, what: &str, word: &str, known: &[&str]) -> UsageError {
 
 fn stdout(environment: &Environment) -> Result<Destination, UsageError> {
     if environment.stdout_is_terminal {
-        return Err(UsageError::Terminal { flag: OUTPUT });
+        return Err(UsageError::Terminal { flag: OUTPUT, instead: "dest=FILE" });
     }
     Ok(Destination::Stdout)
 }

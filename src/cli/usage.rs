@@ -74,10 +74,12 @@ pub(super) enum UsageError {
     #[error("cannot read standard input")]
     Stdin(#[source] io::Error),
     /// A binary output would go to a terminal.
-    #[error("{flag} would write an archive to the terminal: name a file with dest=FILE")]
+    #[error("{flag} would write an archive to the terminal: name a file with {instead}")]
     Terminal {
         /// The flag.
         flag: &'static str,
+        /// How a file is named.
+        instead: &'static str,
     },
     /// There is nowhere to keep the store.
     #[error("no place for the store: neither KILN_ROOT nor HOME is set: use --store DIR")]

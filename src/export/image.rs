@@ -129,6 +129,47 @@ pub fn index(images: &[Image], media: MediaTypes, annotations: &BTreeMap<String,
     Document::of(media.index(), &index)
 }
 
+/// Replaces the layers of each image of `set` by what `change` makes of them. A manifest whose layers stay the same keeps its
+/// bytes, and one that is written anew keeps all else that it says; so does the index.
+pub fn with_layers<E>(set: ImageSet, mut change: impl FnMut(&[Layer]) -> Result<Vec<Layer>, E>) -> Result<ImageSet, E> {
+    let mut images = Vec::with_capacity(set.images.len());
+    let mut replaced = Vec::new();
+    for image in set.images {
+        let layers = change(&image.layers)?;
+        let manifest = match (layers == image.layers, serde_json::from_slice::<oci::Manifest>(&image.manifest.bytes)) {
+            (false, Ok(mut manifest)) => {
+                manifest.set_layers(layers.iter().map(|layer| layer.descriptor.clone()).collect());
+                Document::of(image.manifest.descriptor.media_type().as_ref(), &manifest)
+            }
+            _ => image.manifest.clone(),
+        };
+        replaced.push((image.manifest.digest, manifest.descriptor.clone()));
+        images.push(Image { layers, manifest, ..image });
+    }
+    let index = set.index.map(|index| match serde_json::from_slice::<oci::Index>(&index.bytes) {
+        Ok(parsed) => reindexed(&index, parsed, &replaced),
+        Err(_) => index,
+    });
+    Ok(ImageSet { images, index })
+}
+
+/// The index with other digests and sizes of the manifests.
+fn reindexed(index: &Document, mut parsed: oci::Index, replaced: &[(crate::digest::Digest, Descriptor)]) -> Document {
+    let mut entries = parsed.manifests().clone();
+    for entry in &mut entries {
+        let new = replaced.iter().find(|(old, _)| oci::digest_of(entry).ok() == Some(*old));
+        if let Some((_, new)) = new {
+            entry.set_digest(new.digest().clone());
+            entry.set_size(new.size());
+        }
+    }
+    if entries == *parsed.manifests() {
+        return index.clone();
+    }
+    parsed.set_manifests(entries);
+    Document::of(index.descriptor.media_type().as_ref(), &parsed)
+}
+
 fn unless_empty(annotations: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
     (!annotations.is_empty()).then(|| annotations.clone().into_iter().collect())
 }

@@ -11,6 +11,8 @@
 //! | `type=local`  | [`write_local`]                                                   |
 //! | `type=tar`    | [`write_files_tar`]                                               |
 //!
+//! What is in the store already leaves it as it is by [`write_saved`] (an OCI layout and docker archive in one) and [`push`].
+//!
 //! In the store new layers are plain tars. Before an image goes out, [`clamped`] takes late times out of them and [`compressed`]
 //! makes them smaller; both remember what they made in a directory the caller names, one small file each (see `records`).
 //! Layers of a base image may not be here at all: what is written to files must be fetched before ([`absent`]), what is
@@ -35,6 +37,7 @@ mod parts;
 mod push;
 mod records;
 mod report;
+mod saved;
 mod store;
 mod tar;
 mod timestamps;
@@ -45,13 +48,14 @@ pub use compress::{Codec, CompressError, compressed};
 pub use docker_archive::write_docker_archive;
 pub use document::Document;
 pub use file::to_file;
-pub use image::{Image, ImageSet, MediaTypes, assemble, index, platform_descriptor};
+pub use image::{Image, ImageSet, MediaTypes, assemble, index, platform_descriptor, with_layers};
 pub use local::{LocalError, LocalSummary, platform_directory, write_local};
 pub use metadata::{described, image_id, metadata_file};
 pub use oci_layout::{write_oci_directory, write_oci_tar};
 pub use parts::ArchiveError;
 pub use push::{PushError, push};
 pub use report::Report;
+pub use saved::{Saved, write_saved};
 pub use store::{AbsentError, absent, keep};
 pub use tar::{Files, write_files_tar};
 pub use timestamps::{ClampError, clamped};

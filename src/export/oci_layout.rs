@@ -13,8 +13,8 @@ use super::report::Report;
 use crate::content::Store;
 use crate::oci::{self, Descriptor, Index, Reference, media_type, to_json};
 
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 const CREATED: &str = "org.opencontainers.image.created";
 
 /// Writes `set` as the tar of an image layout; returns `out` flushed. The same images give the same bytes.

@@ -24,6 +24,11 @@ impl Report {
         Self { sink, id, cancel: Some(cancel) }
     }
 
+    /// Makes a report of work that nothing but the end of the process stops.
+    pub fn of(sink: SharedSink, id: VertexId) -> Self {
+        Self { sink, id, cancel: None }
+    }
+
     /// Makes a report nobody hears.
     pub fn silent() -> Self {
         Self { sink: Arc::new(Silent), id: VertexId(0), cancel: None }

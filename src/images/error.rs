@@ -1,10 +1,12 @@
 //! What can be wrong when something is asked of images.
 
-use crate::builder::{FailureKind, LockError};
+use crate::builder::{FailureKind, LockError, kind_of_registry};
 use crate::cache::CacheError;
 use crate::content::ContentError;
 use crate::digest::Digest;
+use crate::export::{CompressError, PushError};
 use crate::oci::ReferenceError;
+use crate::registry::RegistryError;
 use crate::snapshot::SnapshotError;
 
 /// Why something could not be done with an image.
@@ -53,6 +55,33 @@ pub enum ImagesError {
         /// The platform asked for.
         platform: String,
     },
+    /// An archive cannot be read, or is not what it should be.
+    #[error("cannot use the archive: {problem}")]
+    Archive {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A change of the config makes no sense.
+    #[error("cannot apply the change: {problem}")]
+    Change {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A registry did not give or take what it should.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An image could not be sent.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// A layer could not be compressed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// The process cannot wait for several things at once.
+    #[error("cannot start the scheduler")]
+    Runtime {
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// The store cannot be locked.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -76,9 +105,16 @@ impl ImagesError {
             | Self::Name(_)
             | Self::SeveralNames { .. }
             | Self::Nothing { .. }
+            | Self::Archive { .. }
+            | Self::Change { .. }
             | Self::Content(ContentError::Name(_) | ContentError::NameHasDigest { .. }) => FailureKind::User,
+            Self::Registry(error) | Self::Push(PushError::Registry(error)) => kind_of_registry(error),
             _ => FailureKind::Environment,
         }
+    }
+
+    pub(super) fn archive(problem: impl Into<String>) -> Self {
+        Self::Archive { problem: problem.into() }
     }
 
     /// Returns the stable name of this error.
@@ -87,6 +123,8 @@ impl ImagesError {
             Self::NoSuchImage { .. } | Self::Nothing { .. } => "no-such-image",
             Self::Ambiguous { .. } => "ambiguous-id",
             Self::SeveralNames { .. } => "image-in-use",
+            Self::Archive { .. } => "archive",
+            Self::Registry(_) | Self::Push(PushError::Registry(_)) => "registry",
             error if error.kind() == FailureKind::User => "image",
             _ => "environment",
         }
@@ -97,8 +135,9 @@ impl ImagesError {
         match self {
             Self::NoSuchImage { near: Some(near), .. } => vec![format!("did you mean `{near}`?")],
             Self::NoSuchImage { .. } => {
-                vec!["`kiln images` lists what is here".to_owned()]
+                vec!["`kiln images` lists what is here, `kiln pull` fetches from a registry".to_owned()]
             }
+            Self::Registry(error) | Self::Push(PushError::Registry(error)) => error.help().into_iter().collect(),
             Self::Ambiguous { .. } => vec!["give more of its digits".to_owned()],
             Self::SeveralNames { .. } => vec!["give one of its names, or `-f` to remove them all".to_owned()],
             _ => Vec::new(),

@@ -33,7 +33,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads what `descriptor` leads to, for `platform`, or else the first of an index.
+    /// Reads what `descriptor` leads to, for `platform`, or else for this machine, or else the first that is here.
     pub(super) fn read(
         store: &Store,
         name: Option<String>,
@@ -54,7 +54,16 @@ impl Image {
             let index: Index = document(store, digest_of(&found).map_err(|_| nothing())?)?;
             let chosen = match platform {
                 Some(platform) => choose_manifest(&index, platform),
-                None => choose_manifest(&index, &Platform::host()).or_else(|| index.manifests().first()),
+                // Of an index that was pulled for another machine, that of this one is not here.
+                None => {
+                    let is_here = |child: &&Descriptor| {
+                        let digest = digest_of(child).ok();
+                        digest.is_some_and(|digest| matches!(store.length_of(&digest), Ok(Some(_))))
+                    };
+                    let suits = choose_manifest(&index, &Platform::host());
+                    let first = || index.manifests().iter().find(is_here).or(suits);
+                    suits.filter(is_here).or_else(first).or_else(|| index.manifests().first())
+                }
             };
             found = chosen.cloned().ok_or_else(nothing)?;
         }

@@ -7,6 +7,8 @@
 //! |--------------------------------|----------------------|---------------------------------|
 //! | `images`, `inspect`, `history` | `image`, `inspect`   | nothing                         |
 //! | `tag`, `rmi`                   | `remove`             | names, then what they led to    |
+//! | `save`, `load`, `import`       | `save`, `load`, ..   | nothing                         |
+//! | `pull`, `push`                 | `transfer`           | nothing                         |
 //! | `prune`                        | `prune`              | what no name leads to           |
 //!
 //! An image is found ([`find`]) by its name, its name and digest, or the start of its id, as with docker. Documents are handed on as the
@@ -19,14 +21,49 @@
 mod error;
 mod find;
 mod image;
+mod import;
 mod inspect;
+mod load;
 mod needed;
 mod prune;
 mod remove;
+mod save;
+mod set;
+mod transfer;
 
 pub use error::ImagesError;
 pub use find::{find, names_of};
 pub use image::{Image, Listed, list};
+pub use import::{Import, import};
 pub use inspect::{HistoryEntry, history, inspect};
+pub use load::{Loaded, load, load_directory, open_archive};
 pub use prune::{PruneError, Pruned, prune};
 pub use remove::{Removed, remove};
+pub use save::{save, to_save};
+pub use transfer::{Pulled, Sent, Wanted, pull, push};
+
+use std::path::Path;
+
+use crate::builder::StoreLock;
+use crate::content::Store;
+use crate::oci::Descriptor;
+
+/// Opens the store at `root` to add to it, or to read much of it: while the lock is held, nothing is removed.
+pub fn open(root: &Path) -> Result<(Store, StoreLock), ImagesError> {
+    let lock = StoreLock::shared(root)?;
+    Ok((Store::open(root)?, lock))
+}
+
+/// Marks in the store's list an image that came from elsewhere: it goes out as it came, even if a layer of it is a plain tar.
+const RECEIVED: &str = "io.kiln.received";
+
+fn received(mut descriptor: Descriptor) -> Descriptor {
+    let mut annotations = descriptor.annotations().clone().unwrap_or_default();
+    annotations.insert(RECEIVED.to_owned(), "true".to_owned());
+    descriptor.set_annotations(Some(annotations));
+    descriptor
+}
+
+fn is_received(descriptor: &Descriptor) -> bool {
+    descriptor.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(RECEIVED))
+}

@@ -1,0 +1,58 @@
+//! `save`: images into an archive, as they are.
+
+use std::io::Write;
+
+use super::{Image, ImagesError, find};
+use crate::content::Store;
+use crate::export::{ArchiveError, Report, Saved};
+use crate::oci::{Platform, Reference, descriptor, digest_of};
+
+/// Finds the images that `texts` mean; two names of one image are one of two names. With a platform, the image of that platform
+/// alone is saved, and not the index that lists it.
+pub fn to_save(store: &Store, texts: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>, ImagesError> {
+    let mut all: Vec<Saved> = Vec::new();
+    for text in texts {
+        let image = find(store, text, platform)?;
+        let saved = saved(store, &image, text, platform.is_some())?;
+        match all.iter_mut().find(|known| known.target == saved.target) {
+            Some(known) => {
+                known.names.extend(saved.names);
+                known.names.dedup();
+            }
+            None => all.push(saved),
+        }
+    }
+    Ok(all)
+}
+
+fn saved(store: &Store, image: &Image, text: &str, alone: bool) -> Result<Saved, ImagesError> {
+    // What an archive has no place for, such as this store's names, stays here.
+    let target = match alone {
+        true => descriptor(media_type_of(image), &image.manifest_digest, manifest_length(store, image)?),
+        false => descriptor(image.target.media_type().as_ref(), &image.digest, image.target.size()),
+    };
+    let name = image.name.as_deref().and_then(|name| Reference::parse(name).ok());
+    // An image that was asked for by its id is saved without its names, as with docker.
+    let is_by_name = Reference::parse(text).is_ok() && store.resolve_tag(text)?.is_some();
+    let layers = image.manifest.layers().iter().map(digest_of).collect::<Result<_, _>>();
+    Ok(Saved {
+        names: name.filter(|_| is_by_name).into_iter().collect(),
+        config: image.id,
+        layers: layers.map_err(|_| ImagesError::Nothing { name: text.to_owned(), platform: String::new() })?,
+        blobs: store.reachable(&target)?,
+        target,
+    })
+}
+
+fn media_type_of(image: &Image) -> &str {
+    image.manifest.media_type().as_ref().map_or(crate::oci::media_type::OCI_MANIFEST, |kind| kind.as_ref())
+}
+
+fn manifest_length(store: &Store, image: &Image) -> Result<u64, ImagesError> {
+    Ok(store.length_of(&image.manifest_digest)?.unwrap_or_default())
+}
+
+/// Writes what [`to_save`] found.
+pub fn save<W: Write>(images: &[Saved], store: &Store, out: W) -> Result<W, ArchiveError> {
+    crate::export::write_saved(images, store, out, &Report::silent())
+}

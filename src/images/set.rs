@@ -1,0 +1,70 @@
+//! An image of the store as what exporters write: its documents as the bytes that they are.
+
+use super::image::DOCUMENT_LIMIT;
+use super::transfer::index_of;
+use super::{Image, ImagesError};
+use crate::content::Store;
+use crate::digest::DiffId;
+use crate::export::{self, Document, ImageSet};
+use crate::oci::{Descriptor, ImageConfig, Layer, Manifest, Platform, descriptor, digest_of, media_type};
+
+/// Whether everything that an index lists is here.
+pub(super) fn is_whole(store: &Store, target: &Descriptor) -> Result<bool, ImagesError> {
+    for child in index_of(store, target)?.manifests() {
+        let Ok(digest) = digest_of(child) else { return Ok(false) };
+        if store.length_of(&digest)?.is_none() {
+            return Ok(false);
+        }
+        let manifest: Manifest = parsed(&document(store, child)?)?;
+        for blob in std::iter::once(manifest.config()).chain(manifest.layers()) {
+            let is_here = match digest_of(blob) {
+                Ok(digest) => store.length_of(&digest)?.is_some(),
+                Err(_) => false,
+            };
+            if !is_here && !media_type::is_undistributed_layer(blob.media_type().as_ref()) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Returns what `image` leads to; `alone` leaves the index out.
+pub(super) fn set_of(store: &Store, image: &Image, alone: bool) -> Result<ImageSet, ImagesError> {
+    if alone || !media_type::is_index(image.target.media_type().as_ref()) {
+        let length = store.length_of(&image.manifest_digest)?.unwrap_or_default();
+        let kind = image.manifest.media_type().as_ref().map_or(media_type::OCI_MANIFEST, |kind| kind.as_ref());
+        return Ok(ImageSet::single(one(store, &descriptor(kind, &image.manifest_digest, length))?));
+    }
+    let index = index_of(store, &image.target)?;
+    let images = index.manifests().iter().map(|child| one(store, child)).collect::<Result<_, _>>()?;
+    Ok(ImageSet { images, index: Some(document(store, &image.target)?) })
+}
+
+fn one(store: &Store, of: &Descriptor) -> Result<export::Image, ImagesError> {
+    let manifest = document(store, of)?;
+    let read: Manifest = parsed(&manifest)?;
+    let config = document(store, read.config())?;
+    // What an attestation calls its config need not be one of an image.
+    let said: ImageConfig = serde_json::from_slice(&config.bytes).unwrap_or_default();
+    let mut layers = Vec::new();
+    for (at, layer) in read.layers().iter().enumerate() {
+        let own = digest_of(layer).map_err(|error| ImagesError::archive(error.to_string()))?;
+        let diff_id = said.rootfs.diff_ids.get(at).copied().unwrap_or(DiffId(own));
+        layers.push(Layer { diff_id, descriptor: layer.clone(), origin: None });
+    }
+    let platform = Platform::new(&said.os, &said.architecture, said.variant.as_deref());
+    Ok(export::Image { platform, created: said.created, config, manifest, layers })
+}
+
+fn document(store: &Store, of: &Descriptor) -> Result<Document, ImagesError> {
+    let digest = digest_of(of).map_err(|error| ImagesError::archive(error.to_string()))?;
+    let bytes = store.read_blob(&digest, DOCUMENT_LIMIT)?;
+    let descriptor = descriptor(of.media_type().as_ref(), &digest, bytes.len() as u64);
+    Ok(Document { descriptor, digest, bytes })
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, ImagesError> {
+    let digest = document.digest;
+    serde_json::from_slice(&document.bytes).map_err(|source| ImagesError::Parse { digest, source })
+}
