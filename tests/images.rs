@@ -394,3 +394,107 @@ fn digest_of(kiln: &Kiln, name: &str) -> String {
 fn raw(name: &str) -> String {
     tool::run(tool::tool("skopeo").args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
 }
+
+#[test]
+fn what_du_says_is_what_the_disk_says() {
+    let (kiln, context) = (Kiln::new(), labelled());
+    built(&kiln, &context, &["-t", "app"]);
+    built(&kiln, &context, &["--no-cache"]);
+    assert_eq!(
+        kiln.run(["du", "--store", "/no/such/store"]).succeeded().stdout,
+        "ID        TYPE      RECLAIMABLE   SIZE      LAST USED\nReclaimable:\t0B\nTotal:\t\t0B\n"
+    );
+    let said: u64 = bytes_of(&kiln.run(["du", "--format", "{{.Bytes}}"]).succeeded().stdout);
+    let real = on_disk(&kiln);
+    assert!(said.abs_diff(real) * 50 <= real, "du says {said}, the disk {real}");
+    let table = kiln.run(["du"]).succeeded().stdout.clone();
+    assert!(table.contains("step records") && table.contains("unpacked layer") && table.contains("Total:"), "{table}");
+    assert!(kiln.run(["du", "-v"]).succeeded().stdout.contains("Path:"), "{table}");
+    let reclaimable = kiln.run(["du", "--format", "{{if eq .Reclaimable \"true\"}}{{.Bytes}}{{else}}0{{end}}"]);
+    let reclaimable = bytes_of(&reclaimable.succeeded().stdout);
+    assert!(reclaimable > 20_000, "a build without a name is reclaimable: {reclaimable}");
+
+    // What a prune says it freed is what the disk lost, and what du called reclaimable.
+    let pruned = kiln.run(["prune", "-f"]).succeeded().stdout.clone();
+    let freed = real - on_disk(&kiln);
+    assert!(freed.abs_diff(reclaimable) * 50 <= reclaimable, "{freed} of {reclaimable}\n{pruned}");
+    assert_eq!(listed(&kiln, &["--format", "{{.Repository}}"]), "app\n");
+    let again = kiln.build(context.path(), &["-t", "app", "--progress=plain"]);
+    assert!(again.succeeded().stderr.contains("CACHED"), "{}", again.stderr);
+}
+
+#[test]
+fn a_cap_is_a_cap_and_what_was_used_last_stays() {
+    let kiln = Kiln::new();
+    let base = registry::base(Base::Busybox);
+    let mut sizes = Vec::new();
+    for name in ["first", "second", "third"] {
+        let context = support::scratch();
+        let made = format!("FROM {base}\nRUN dd if=/dev/urandom of=/{name} bs=1k count=3000\n");
+        write(context.path(), "Dockerfile", made);
+        built(&kiln, &context, &["-t", name]);
+        sizes.push(on_disk(&kiln));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    let cap = sizes[1];
+    // Named images stay whatever the cap.
+    kiln.run(["prune", "-f", "--keep-storage", &cap.to_string()]).succeeded();
+    assert_eq!(listed(&kiln, &["-q"]).lines().count(), 3);
+    let pruned = kiln.run(["prune", "-f", "-a", "--keep-storage", &cap.to_string()]).succeeded().stdout.clone();
+    assert!(on_disk(&kiln) <= cap, "{} is over {cap}\n{pruned}", on_disk(&kiln));
+    assert_eq!(listed(&kiln, &["--format", "{{.Repository}}"]), "third\nsecond\n", "{pruned}");
+    assert!(pruned.contains("removed 1 image name"), "{pruned}");
+    let nothing = kiln.run(["prune", "-f", "-a", "--keep-storage", "10gb"]);
+    assert_eq!(nothing.succeeded().stdout, "Total reclaimed space: 0B\n");
+    kiln.run(["prune", "-f", "-a", "--keep-storage", "1"]).succeeded();
+    assert_eq!(listed(&kiln, &["-q"]), "");
+    kiln.run(["prune", "--keep-storage", "much"]).failed_saying(&["--keep-storage", "expected a size"]);
+}
+
+#[test]
+fn filters_leave_things_where_they_are() {
+    let (kiln, context) = (Kiln::new(), labelled());
+    built(&kiln, &context, &["-t", "app"]);
+    let other = support::scratch();
+    write(other.path(), "Dockerfile", "FROM scratch\nLABEL keep=yes\nCOPY Dockerfile /kept\n");
+    built(&kiln, &other, &["-t", "kept"]);
+    assert_eq!(
+        kiln.run(["prune", "-f", "-a", "--filter", "until=1h"]).succeeded().stdout,
+        "Total reclaimed space: 0B\n"
+    );
+    kiln.run(["prune", "-f", "-a", "--filter", "label!=keep"]).succeeded();
+    assert_eq!(listed(&kiln, &["--format", "{{.Repository}}"]), "kept\n");
+    kiln.run(["prune", "-f", "-a", "--filter", "label=keep=no"]).succeeded();
+    assert_eq!(listed(&kiln, &["--format", "{{.Repository}}"]), "kept\n");
+    kiln.run(["prune", "-f", "-a", "--filter", "label=keep=yes"]).succeeded();
+    assert_eq!(listed(&kiln, &["-q"]), "");
+    kiln.run(["prune", "--filter", "untli=1h"]).failed_saying(&["did you mean `until`?"]);
+    kiln.run(["prune", "--filter", "until=soon"]).failed_saying(&["expected a duration"]);
+}
+
+#[test]
+fn nothing_is_taken_beside_a_build() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN echo begun && sleep 3 && echo made > /made\n"));
+    std::thread::scope(|scope| {
+        let build = scope.spawn(|| kiln.build(context.path(), &["-t", "slow"]));
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        kiln.run(["prune", "-f", "-a"]).failed_saying(&["in use"]);
+        kiln.run(["du"]).succeeded();
+        build.join().expect("the build").succeeded();
+    });
+    assert!(kiln.run(["prune", "-f"]).succeeded().stdout.contains("Total reclaimed space"));
+    assert_eq!(listed(&kiln, &["--format", "{{.Repository}}"]), "slow\n");
+}
+
+fn bytes_of(lines: &str) -> u64 {
+    lines.lines().map(|line| line.parse::<u64>().expect("a number")).sum()
+}
+
+/// What `du` says of the store, in bytes.
+fn on_disk(kiln: &Kiln) -> u64 {
+    let said = tool::run(tool::tool("du").args(["-s", "-B1"]).arg(kiln.store()));
+    said.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}

@@ -54,13 +54,15 @@ impl LocalCache {
         Ok(Self { steps })
     }
 
-    /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed.
+    /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed. The time of the file says when
+    /// it was last asked for, by which a prune goes.
     pub fn get(&self, key: &Key) -> Option<Record> {
         let path = self.path_of(key);
         let bytes = std::fs::read(&path).ok()?;
         let record = serde_json::from_slice(&bytes).ok();
-        if record.is_none() {
-            let _ = std::fs::remove_file(&path);
+        match record {
+            None => drop(std::fs::remove_file(&path)),
+            Some(_) => touch(&path),
         }
         record
     }
@@ -80,28 +82,17 @@ impl LocalCache {
         Ok(entries.iter().filter_map(read).collect())
     }
 
-    /// Removes the records that `keep` does not want, and damaged ones; returns how many.
-    pub fn retain(&self, keep: impl Fn(&Record) -> bool) -> Result<usize, CacheError> {
-        let failed = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| CacheError { doing, path, source }
-        };
-        let entries = Dir::open(&self.steps).and_then(|dir| dir.entries()).map_err(failed("list", &self.steps))?;
-        let mut removed = 0;
-        for entry in entries {
-            let path = self.steps.join(&entry.name);
-            let bytes = std::fs::read(&path).map_err(failed("read the record", &path))?;
-            if !serde_json::from_slice(&bytes).is_ok_and(|record| keep(&record)) {
-                std::fs::remove_file(&path).map_err(failed("remove the record", &path))?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
     fn path_of(&self, key: &Key) -> PathBuf {
         self.steps.join(key.hex())
     }
+}
+
+/// Gives a file the time of now. That it cannot be had makes the record older than it is.
+fn touch(path: &Path) {
+    let omit = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = rustix::fs::Timestamps { last_access: omit, last_modification: now };
+    let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty());
 }
 
 #[cfg(test)]

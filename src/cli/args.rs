@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::image_args::{
-    HistoryArguments, ImagesArguments, ImportArguments, InspectArguments, LoadArguments, PullArguments, PushArguments,
-    RemoveArguments, SaveArguments, TagArguments,
+    DuArguments, HistoryArguments, ImagesArguments, ImportArguments, InspectArguments, LoadArguments, PruneArguments,
+    PullArguments, PushArguments, RemoveArguments, SaveArguments, TagArguments,
 };
 
 /// The table of [`super::report::Exit`], for those who write scripts.
@@ -59,6 +59,8 @@ pub(super) enum Verb {
     Tag(TagArguments),
     /// Remove images
     Rmi(RemoveArguments),
+    /// Show what takes how much room
+    Du(DuArguments),
     /// Remove what no image of the store needs
     Prune(PruneArguments),
     /// Say what this machine offers to a build, and what it lacks
@@ -71,17 +73,6 @@ pub(super) struct StoreArguments {
     /// Directory of images, layers and cache [default: $KILN_ROOT, else per user]
     #[arg(long = "store", alias = "root", value_name = "DIR")]
     pub(super) store: Option<PathBuf>,
-}
-
-/// `kiln prune`.
-#[derive(Args, Debug)]
-pub(super) struct PruneArguments {
-    /// Remove images, cache and cache mounts too: everything
-    #[arg(short, long)]
-    pub(super) all: bool,
-    /// Which store.
-    #[command(flatten)]
-    pub(super) store: StoreArguments,
 }
 
 /// `kiln build`.

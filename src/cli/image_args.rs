@@ -223,3 +223,37 @@ pub(super) struct RegistryArguments {
     #[arg(long, value_name = "TYPE")]
     pub(super) progress: Option<String>,
 }
+
+/// `kiln du`.
+#[derive(Args, Debug)]
+pub(super) struct DuArguments {
+    /// Show all that is known of each thing
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+    /// table, json, a Go template, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(super) format: String,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln prune`.
+#[derive(Args, Debug)]
+pub(super) struct PruneArguments {
+    /// Remove named images, cache and cache mounts too: everything
+    #[arg(short, long)]
+    pub(super) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Only what matches: until=24h (last used before), label=NAME[=VALUE], label!=NAME[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) filter: Vec<String>,
+    /// Stop when the store has no more than this: what was used longest ago goes first
+    #[arg(long, alias = "max-used-space", value_name = "BYTES")]
+    pub(super) keep_storage: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}

@@ -16,6 +16,7 @@ mod build;
 mod call;
 mod describe;
 mod doctor;
+mod du;
 mod environment;
 mod fields;
 mod image_args;
@@ -82,6 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Push(typed) => transfer::push(&typed),
         Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
+        Verb::Du(typed) => with_files_of_others(|| du::run(&typed)),
         Verb::Prune(typed) => with_files_of_others(|| prune::run(&typed)),
     };
     exit.into()

@@ -188,6 +188,7 @@ mod tests {
             uid: 0,
             gid: 0,
             size: 3,
+            disk: 4096,
             mtime: time(10),
             ctime: time(20),
             inode: 7,

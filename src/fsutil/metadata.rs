@@ -70,6 +70,8 @@ pub struct Metadata {
     pub gid: u32,
     /// Bytes of a regular file, length of a link's target.
     pub size: u64,
+    /// Bytes on the disk.
+    pub disk: u64,
     /// Last change of the content.
     pub mtime: Timestamp,
     /// Last change of content or metadata.
@@ -96,6 +98,8 @@ impl Metadata {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            // Blocks of 512 bytes, whatever those of the file system are (stat(2)).
+            disk: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
             mtime: time(stat.st_mtime, stat.st_mtime_nsec),
             ctime: time(stat.st_ctime, stat.st_ctime_nsec),
             inode: stat.st_ino,

@@ -16,6 +16,7 @@ mod noted;
 mod owners;
 mod stack;
 mod temp;
+mod usage;
 mod xattr;
 
 pub use create::{set_mode, set_mtime};
@@ -24,4 +25,5 @@ pub use metadata::{Kind, Metadata, Timestamp};
 pub use owners::{Note, OVERRIDE, Owners};
 pub use stack::DirStack;
 pub use temp::{random_name, write_atomically};
+pub use usage::DiskUsage;
 pub use xattr::{Xattrs, remove_xattr, set_xattr, xattrs_of};

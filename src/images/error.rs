@@ -1,5 +1,6 @@
 //! What can be wrong when something is asked of images.
 
+use super::PruneError;
 use crate::builder::{FailureKind, LockError, kind_of_registry};
 use crate::cache::CacheError;
 use crate::content::ContentError;
@@ -88,6 +89,9 @@ pub enum ImagesError {
     /// A document or a tag cannot be read or written.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// The store cannot be looked through.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
     /// Step records cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),

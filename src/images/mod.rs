@@ -9,7 +9,8 @@
 //! | `tag`, `rmi`                   | `remove`             | names, then what they led to    |
 //! | `save`, `load`, `import`       | `save`, `load`, ..   | nothing                         |
 //! | `pull`, `push`                 | `transfer`           | nothing                         |
-//! | `prune`                        | `prune`              | what no name leads to           |
+//! | `du`                           | `usage`              | nothing                         |
+//! | `prune`                        | `prune`              | what no name leads to, or more  |
 //!
 //! An image is found ([`find`]) by its name, its name and digest, or the start of its id, as with docker. Documents are handed on as the
 //! bytes that have their digests; nothing here writes one anew.
@@ -30,6 +31,7 @@ mod remove;
 mod save;
 mod set;
 mod transfer;
+mod usage;
 
 pub use error::ImagesError;
 pub use find::{find, names_of};
@@ -37,10 +39,11 @@ pub use image::{Image, Listed, list};
 pub use import::{Import, import};
 pub use inspect::{HistoryEntry, history, inspect};
 pub use load::{Loaded, load, load_directory, open_archive};
-pub use prune::{PruneError, Pruned, prune};
+pub use prune::{PruneError, PruneRequest, Pruned, prune};
 pub use remove::{Removed, remove};
 pub use save::{save, to_save};
 pub use transfer::{Pulled, Sent, Wanted, pull, push};
+pub use usage::{Thing, ThingKind, usage};
 
 use std::path::Path;
 

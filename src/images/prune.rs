@@ -1,23 +1,45 @@
-//! Taking out of a store what no image in it needs.
+//! Taking out of a store what is not wanted there.
+//!
+//! Without more, what no name leads to goes: images without a name, and the step cache of images that are gone. With `images`, named images
+//! go too, and cache mounts. Filters leave things out; a cap stops when the store is small enough, and takes what was used longest ago
+//! first, images last.
 //!
 //! Order is safety: names go before what they lead to (tags, then step records, then snapshots, then blobs), so that
-//! a prune that is killed leaves a store that is merely larger than it could be.
+//! a prune that is killed leaves a store that is merely larger than it could be. It is alone with the store
+//! ([`StoreLock`]): beside a build or a run it is refused, so that nothing in use can go.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::image::Image;
 use super::needed::Needed;
+use super::usage::{Thing, ThingKind, things};
 use crate::builder::{LockError, StoreLock};
-use crate::cache::{CacheError, LocalCache};
 use crate::content::{ContentError, Store};
-use crate::fsutil::Dir;
-use crate::oci::digest_of;
+use crate::digest::ChainId;
+use crate::fsutil::{Dir, DiskUsage};
+use crate::oci::{Descriptor, digest_of};
 use crate::snapshot::{SnapshotError, Snapshots};
+
+/// What a prune shall take.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PruneRequest {
+    /// Named images and cache mounts too.
+    pub images: bool,
+    /// Only what was last used, and images that were made, before this time, in seconds since 1970.
+    pub before: Option<i64>,
+    /// Only images with all these labels (name, and value if one is asked for), and what they alone lead to.
+    pub labels: Vec<(String, Option<String>)>,
+    /// Not images with any of these.
+    pub not_labels: Vec<(String, Option<String>)>,
+    /// Take no more when the store has this many bytes or fewer.
+    pub keep: Option<u64>,
+}
 
 /// What a prune took away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pruned {
-    /// Tags; none unless everything was asked for.
+    /// Tags; none unless images were asked for.
     pub tags: usize,
     /// Images that had no name.
     pub nameless: usize,
@@ -27,9 +49,9 @@ pub struct Pruned {
     pub snapshots: usize,
     /// Blobs.
     pub blobs: usize,
-    /// Cache mounts; none unless everything was asked for.
+    /// Cache mounts; none unless images were asked for.
     pub cache_mounts: usize,
-    /// Bytes of files that are gone.
+    /// Bytes of the disk that are free now.
     pub bytes: u64,
 }
 
@@ -42,9 +64,6 @@ pub enum PruneError {
     /// Tags or blobs.
     #[error("cannot prune images")]
     Content(#[from] ContentError),
-    /// Step records.
-    #[error("cannot prune step records")]
-    Cache(#[from] CacheError),
     /// Unpacked layers.
     #[error("cannot prune snapshots")]
     Snapshot(#[from] SnapshotError),
@@ -58,68 +77,209 @@ pub enum PruneError {
     },
 }
 
-/// Removes from the store at `root` what no tag leads to; with `everything`, tags, cache and cache mounts too.
-/// Fails when a build uses the store. A store that is not there is pruned already.
-pub fn prune(root: &Path, everything: bool) -> Result<Pruned, PruneError> {
-    let mut pruned = Pruned::default();
+/// Removes from the store at `root` what `request` asks for. Fails when a build uses the store. A store that is not there is pruned
+/// already. The process must have entered its namespaces.
+pub fn prune(root: &Path, request: &PruneRequest) -> Result<Pruned, PruneError> {
     if !root.exists() {
-        return Ok(pruned);
+        return Ok(Pruned::default());
     }
     let _alone = StoreLock::exclusive(root)?;
-    let store = Store::open(root)?;
-    if everything {
-        for (name, _) in store.tags()? {
-            pruned.tags += usize::from(store.remove_tag(&name)?);
-        }
-        let (mounts, bytes) = empty(&root.join("mounts"))?;
-        (pruned.cache_mounts, pruned.bytes) = (mounts, bytes);
-    }
-    for (_, descriptor) in store.images()?.iter().filter(|(name, _)| name.is_none()) {
-        if let Ok(digest) = digest_of(descriptor) {
-            pruned.nameless += usize::from(store.remove_nameless(&digest)?);
-        }
-    }
-    let needed = Needed::of(&store, store.tags()?.iter().map(|(_, descriptor)| descriptor))?;
-    pruned.records = LocalCache::open(root)?.retain(|record| needed.layers.contains(&record.diff_id))?;
-    if everything {
-        // What else the cache remembers is about layers and files that are gone with the images.
-        pruned.bytes += empty(&root.join("cache"))?.1;
-    }
-    for snapshots in Snapshots::of_all_kinds(root)? {
-        snapshots.sweep()?;
-        for chain in snapshots.all()? {
-            if !needed.chains.contains(&chain) {
-                pruned.bytes += snapshots.remove(chain)?;
-                pruned.snapshots += 1;
-            }
-        }
-    }
-    for (digest, length) in store.blobs()? {
-        if !needed.blobs.contains(&digest) {
-            store.remove_blob(&digest)?;
-            pruned.blobs += 1;
-            pruned.bytes += length;
-        }
-    }
-    Ok(pruned)
+    let mut prune = Prune::open(root, request)?;
+    let before = prune.size()?;
+    prune.run(before)?;
+    let after = prune.size()?;
+    Ok(Pruned { bytes: before.saturating_sub(after), ..prune.pruned })
 }
 
-/// Removes everything in a directory; returns how many entries there were, and the bytes of their files.
-fn empty(path: &Path) -> Result<(usize, u64), PruneError> {
-    let remove = || -> io::Result<(usize, u64)> {
-        let directory = match Dir::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
-            other => other?,
-        };
-        let (mut count, mut bytes) = (0, 0);
-        for entry in directory.entries()? {
-            bytes += directory.tree_size(&entry.name)?;
-            directory.remove_tree(&entry.name)?;
-            count += 1;
+struct Prune<'a> {
+    root: &'a Path,
+    request: &'a PruneRequest,
+    store: Store,
+    snapshots: Vec<Snapshots>,
+    pruned: Pruned,
+}
+
+impl<'a> Prune<'a> {
+    fn open(root: &'a Path, request: &'a PruneRequest) -> Result<Self, PruneError> {
+        let (store, snapshots) = (Store::open(root)?, Snapshots::of_all_kinds(root)?);
+        for snapshots in &snapshots {
+            snapshots.sweep()?;
         }
-        Ok((count, bytes))
-    };
-    remove().map_err(|source| PruneError::Directory { path: path.to_owned(), source })
+        Ok(Self { root, request, store, snapshots, pruned: Pruned::default() })
+    }
+
+    fn run(&mut self, size: u64) -> Result<(), PruneError> {
+        let mut images = self.eligible_images()?;
+        if self.request.keep.is_some_and(|keep| size <= keep) {
+            return Ok(());
+        }
+        // Nameless ones are rubbish to begin with.
+        let (nameless, mut named): (Vec<_>, Vec<_>) = images.drain(..).partition(|image| image.name.is_none());
+        let mut gone = self.drop_images(&nameless)?;
+        if self.request.keep.is_none() {
+            gone.extend(self.drop_images(&named)?);
+            named.clear();
+        }
+        self.sweep(&gone)?;
+        // Over a cap, images follow, the oldest first, each with what it alone leads to.
+        while !named.is_empty() && !self.is_small_enough()? {
+            let oldest = named.remove(0);
+            gone.extend(self.drop_images(&[oldest])?);
+            self.sweep(&gone)?;
+        }
+        if self.request.images && self.request.labels.is_empty() && !self.is_small_enough()? {
+            self.remove_the_rest()?;
+        }
+        Ok(())
+    }
+
+    fn is_small_enough(&self) -> Result<bool, PruneError> {
+        match self.request.keep {
+            Some(keep) => Ok(self.size()? <= keep),
+            None => Ok(false),
+        }
+    }
+
+    /// The images that may go, oldest first.
+    fn eligible_images(&self) -> Result<Vec<Candidate>, PruneError> {
+        let mut all = Vec::new();
+        for (name, descriptor) in self.store.images()? {
+            if name.is_some() && !self.request.images {
+                continue;
+            }
+            // What cannot be read has neither time nor labels.
+            let image = Image::read(&self.store, name.clone(), &descriptor, None).ok();
+            let created = image.as_ref().and_then(Image::created).unwrap_or(i64::MIN);
+            let has = |wanted: &(String, Option<String>)| {
+                let found = image.as_ref().and_then(|image| image.config.config.labels.get(&wanted.0));
+                found.is_some_and(|found| wanted.1.as_ref().is_none_or(|value| value == found))
+            };
+            let is_old = self.request.before.is_none_or(|before| created < before);
+            if is_old && self.request.labels.iter().all(has) && !self.request.not_labels.iter().any(has) {
+                all.push(Candidate { name, descriptor, created });
+            }
+        }
+        all.sort_by_key(|image| image.created);
+        Ok(all)
+    }
+
+    /// Takes the names away; returns what they led to.
+    fn drop_images(&mut self, images: &[Candidate]) -> Result<Vec<Descriptor>, PruneError> {
+        for image in images {
+            match (&image.name, digest_of(&image.descriptor)) {
+                (Some(name), _) => self.pruned.tags += usize::from(self.store.remove_tag(name)?),
+                (None, Ok(digest)) => self.pruned.nameless += usize::from(self.store.remove_nameless(&digest)?),
+                (None, Err(_)) => {}
+            }
+        }
+        Ok(images.iter().map(|image| image.descriptor.clone()).collect())
+    }
+
+    /// Takes away what no image that is left needs, as far as the filters and the cap let it. `gone` are the images that went.
+    fn sweep(&mut self, gone: &[Descriptor]) -> Result<(), PruneError> {
+        let left: Vec<Descriptor> = self.store.images()?.into_iter().map(|(_, descriptor)| descriptor).collect();
+        let needed = Needed::of(&self.store, &left)?;
+        let mut all = things(self.root, &needed).map_err(|source| failed(self.root, source))?;
+        all.retain(|thing| thing.reclaimable && self.request.before.is_none_or(|before| thing.used < before));
+        if !self.request.labels.is_empty() {
+            // Only images have labels.
+            let theirs = Needed::of(&self.store, gone)?;
+            all.retain(|thing| match (thing.kind, thing.digest) {
+                (ThingKind::Blob, Some(digest)) => theirs.blobs.contains(&digest),
+                (ThingKind::Snapshot, Some(digest)) => theirs.chains.contains(&ChainId(digest)),
+                _ => false,
+            });
+        }
+        // A record before its blob: one that leads to nothing is a miss, and a blob that nothing leads to is only large.
+        match self.request.keep {
+            None => all.sort_by_key(|thing| thing.kind),
+            Some(_) => all.sort_by_key(|thing| (thing.used, thing.kind)),
+        }
+        let mut size = self.request.keep.map(|_| self.size()).transpose()?.unwrap_or_default();
+        for thing in &all {
+            if self.request.keep.is_some_and(|keep| size <= keep) {
+                break;
+            }
+            self.remove(thing)?;
+            size = size.saturating_sub(thing.bytes);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, thing: &Thing) -> Result<(), PruneError> {
+        match (thing.kind, thing.digest) {
+            (ThingKind::Blob, Some(digest)) => {
+                self.store.remove_blob(&digest)?;
+                self.pruned.blobs += 1;
+            }
+            (ThingKind::Snapshot, Some(chain)) => self.remove_snapshot(&thing.path, ChainId(chain))?,
+            (ThingKind::StepRecord, _) => {
+                self.remove_path(&thing.path)?;
+                self.pruned.records += 1;
+            }
+            _ => self.remove_path(&thing.path)?,
+        }
+        Ok(())
+    }
+
+    fn remove_snapshot(&mut self, path: &Path, chain: ChainId) -> Result<(), PruneError> {
+        for snapshots in &self.snapshots {
+            if snapshots.is_at(&self.root.join(path)) {
+                snapshots.remove(chain)?;
+                self.pruned.snapshots += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is about layers and files that are gone with the images, and cache mounts.
+    fn remove_the_rest(&mut self) -> Result<(), PruneError> {
+        let before = self.request.before;
+        let all = things(self.root, &Needed::default()).map_err(|source| failed(self.root, source))?;
+        let mut size = self.size()?;
+        for thing in all.iter().filter(|thing| before.is_none_or(|before| thing.used < before)) {
+            if self.request.keep.is_some_and(|keep| size <= keep) {
+                break;
+            }
+            if matches!(thing.kind, ThingKind::CacheMount | ThingKind::Note) {
+                size = size.saturating_sub(thing.bytes);
+            }
+            match thing.kind {
+                ThingKind::CacheMount => {
+                    self.remove_path(&thing.path)?;
+                    self.pruned.cache_mounts += 1;
+                }
+                ThingKind::Note => self.remove_path(&thing.path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_path(&self, path: &Path) -> Result<(), PruneError> {
+        let whole = self.root.join(path);
+        let (Some(parent), Some(name)) = (whole.parent(), whole.file_name()) else { return Ok(()) };
+        let removed = Dir::open(parent).and_then(|dir| dir.remove_tree(name));
+        removed.map_err(|source| failed(&whole, source))
+    }
+
+    /// What the store takes on the disk, as `du` says.
+    fn size(&self) -> Result<u64, PruneError> {
+        let (parent, name) = (self.root.parent().unwrap_or(self.root), self.root.file_name().unwrap_or_default());
+        let size = Dir::open(parent).and_then(|dir| DiskUsage::default().of(&dir, name));
+        size.map_err(|source| failed(self.root, source))
+    }
+}
+
+/// An image that may go.
+struct Candidate {
+    name: Option<String>,
+    descriptor: Descriptor,
+    created: i64,
+}
+
+fn failed(path: &Path, source: io::Error) -> PruneError {
+    PruneError::Directory { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -127,6 +287,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cache::LocalCache;
     use crate::cache::{KeyHasher, KeySink, Record};
     use crate::digest::DiffId;
     use crate::oci::{descriptor, media_type};
@@ -169,18 +330,23 @@ mod tests {
         layers
     }
 
+    fn all() -> PruneRequest {
+        PruneRequest { images: true, ..PruneRequest::default() }
+    }
+
     #[test]
     fn what_a_tag_leads_to_stays() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
-        assert_eq!(prune(&root, true).unwrap(), Pruned::default());
+        assert_eq!(prune(&root, &all()).unwrap(), Pruned::default());
         let layers = store(&root);
-        let pruned = prune(&root, false).unwrap();
-        assert_eq!(pruned, Pruned { records: 2, snapshots: 2, blobs: 2, bytes: 18, ..Pruned::default() });
+        let pruned = prune(&root, &PruneRequest::default()).unwrap();
+        assert!(pruned.bytes > 18, "{pruned:?}");
+        assert_eq!(pruned, Pruned { records: 2, snapshots: 2, blobs: 2, bytes: pruned.bytes, ..Pruned::default() });
         let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
         assert!(snapshots.find(&layers[..1]).is_some() && snapshots.find(&layers[..2]).is_some());
         assert!(root.join("mounts/id/fs/cached").exists());
-        assert_eq!(prune(&root, false).unwrap(), Pruned::default());
+        assert_eq!(prune(&root, &PruneRequest::default()).unwrap(), Pruned::default());
     }
 
     #[test]
@@ -188,10 +354,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
         store(&root);
-        let pruned = prune(&root, true).unwrap();
+        let pruned = prune(&root, &all()).unwrap();
         assert_eq!((pruned.tags, pruned.records, pruned.snapshots, pruned.cache_mounts), (1, 4, 4, 1));
         assert_eq!(Store::open(&root).unwrap().blobs().unwrap(), []);
-        assert_eq!(Dir::open(&root.join("cache")).unwrap().entries().unwrap(), []);
+        assert_eq!(Dir::open(&root.join("cache/steps")).unwrap().entries().unwrap(), []);
     }
 
     #[test]
@@ -199,6 +365,6 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
         let _build = StoreLock::shared(&root).unwrap();
-        assert!(matches!(prune(&root, true), Err(PruneError::Lock(LockError::InUse { .. }))));
+        assert!(matches!(prune(&root, &all()), Err(PruneError::Lock(LockError::InUse { .. }))));
     }
 }

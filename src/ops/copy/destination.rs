@@ -261,6 +261,7 @@ const EMPTY_ROOT: Metadata = Metadata {
     uid: 0,
     gid: 0,
     size: 0,
+    disk: 0,
     mtime: crate::fsutil::Timestamp { seconds: 0, nanoseconds: 0 },
     ctime: crate::fsutil::Timestamp { seconds: 0, nanoseconds: 0 },
     inode: 0,
