@@ -44,6 +44,7 @@ struct Case {
     scratch: tempfile::TempDir,
     kiln: Kiln,
     user: Option<User>,
+    builder: Builder,
     server: Option<FileServer>,
 }
 
@@ -69,7 +70,7 @@ impl Case {
         }
         name_this_registry(&context)?;
         let user = match builder {
-            Builder::Caller => None,
+            Builder::Caller | Builder::WholeTrees | Builder::Unisolated => None,
             Builder::OrdinaryUser => Some(User::with_ranges()),
             Builder::SingleId => Some(User::without_ranges()),
         };
@@ -83,7 +84,7 @@ impl Case {
         let kiln = user.clone().map_or_else(Kiln::new, Kiln::of);
         let served = copy.join(".http");
         let server = served.is_dir().then(|| FileServer::start(served));
-        Ok(Self { expected, scratch, kiln, user, server })
+        Ok(Self { expected, scratch, kiln, user, builder, server })
     }
 
     /// Returns what is not as expected.
@@ -149,7 +150,7 @@ impl Case {
         let archive = self.kiln.out().join(format!("{number}.tar"));
         let mut command = self.kiln.command();
         command.arg("build").arg("-f").arg(context.join(text("file").unwrap_or("Dockerfile")));
-        command.args(self.arguments(options)?);
+        command.args(self.builder.flags()).args(self.arguments(options)?);
         command.arg("-o").arg(format!("type=oci,dest={}", archive.display()));
         command.arg(text("context").map_or_else(|| context.clone(), |below| context.join(below)));
         let output = kiln::output_of(&mut command, LIMIT);
