@@ -28,16 +28,19 @@ impl Launcher {
         self.with_process(program, isolation, |_| Ok(()))
     }
 
-    /// Has a sandbox started that talks over `socket`, and whose command writes to the other two.
+    /// Has a sandbox started that talks over `socket`, and whose command writes to the other two. `own_network` says beforehand
+    /// that it will want a network namespace with nothing in it.
     pub(super) fn launch(
         &self,
         program: &Program,
         isolation: Isolation,
         socket: BorrowedFd<'_>,
         [stdout, stderr]: [BorrowedFd<'_>; 2],
+        own_network: bool,
     ) -> io::Result<()> {
         let fds = [socket, stdout, stderr].map(|fd| fd.as_raw_fd());
-        self.with_process(program, isolation, |requests| wire::send_descriptors(requests, &fds))
+        let note = if own_network { wire::OWN_NETWORK } else { 0 };
+        self.with_process(program, isolation, |requests| wire::send_with_note(requests, note, &fds))
     }
 
     /// Calls `ask` with the socket of the process; once more with a new process if the one there was is gone.

@@ -108,7 +108,8 @@ impl Session {
         let (stdout, their_stdout) = output_pipe()?;
         let (stderr, their_stderr) = output_pipe()?;
         let output = [their_stdout.as_fd(), their_stderr.as_fd()];
-        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), output)?;
+        let own_network = matches!(means.network, NetworkUsed::None);
+        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), output, own_network)?;
         Ok(Self {
             socket,
             output: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],

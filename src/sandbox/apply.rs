@@ -107,7 +107,10 @@ impl Sandbox {
             SetupStep::AdoptOrphans | SetupStep::Enter { cgroup: false } => Ok(()),
             // The others were left before the plan was known.
             SetupStep::Enter { cgroup: true } => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?),
-            SetupStep::OwnNetwork => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?),
+            SetupStep::OwnNetwork => match self.stock.network.take() {
+                Some(made) => Ok(nix::sched::setns(made, CloneFlags::CLONE_NEWNET)?),
+                None => leave_network(),
+            },
             SetupStep::OpenRoot(path) => {
                 self.root = Some(Root::new(mounts::open_directory(path).map_err(at(path))?));
                 Ok(())
@@ -175,7 +178,6 @@ impl Sandbox {
             SetupStep::Mask { path } => self.mask(path),
             SetupStep::ReadOnly { path } => self.make_readonly(path),
             SetupStep::Hostname(name) => Ok(nix::unistd::sethostname(name)?),
-            SetupStep::Loopback => Ok(system::bring_loopback_up()?),
             SetupStep::Pivot => self.pivot(),
             SetupStep::WorkingDirectory(path) => self.enter(path),
             SetupStep::TellMounted => {
@@ -409,6 +411,17 @@ pub(super) fn unshare() -> Done {
     Ok(nix::sched::unshare(namespaces)?)
 }
 
+/// Enters a new network namespace, which has a loopback device and nothing else, and returns it.
+pub(super) fn new_network() -> Result<OwnedFd, Refused> {
+    leave_network()?;
+    Ok(fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn leave_network() -> Done {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNET)?;
+    Ok(system::bring_loopback_up()?)
+}
+
 /// Becomes the parent of what the command leaves behind.
 pub(super) fn adopt_orphans() -> Done {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
@@ -416,7 +429,6 @@ pub(super) fn adopt_orphans() -> Done {
 
 fn set_process_defaults() -> Done {
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    system::reset_signals();
     // Programs that close or poll every possible descriptor take long with a large soft limit.
     limit(Resource::Nofile, 1024)?;
     // A core file would end up in the layer.

@@ -30,27 +30,41 @@ pub(super) struct Orders {
     socket: UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    /// What the builder says of it beforehand ([`wire::OWN_NETWORK`]).
+    pub(super) note: u8,
+    /// A network namespace, loopback up, if the supervisor has made one.
+    network: Option<OwnedFd>,
 }
 
 impl Orders {
     /// Waits for them. `None` when nobody will send any.
     pub(super) fn receive(from: impl AsFd) -> io::Result<Option<Self>> {
-        let received = <[OwnedFd; 3]>::try_from(wire::receive_descriptors(from)?);
-        Ok(received.ok().map(|[socket, stdout, stderr]| Self { socket: socket.into(), stdout, stderr }))
+        let (note, mut received) = wire::receive_with_note(from)?;
+        let network = if received.len() > 3 { received.pop() } else { None };
+        let received = <[OwnedFd; 3]>::try_from(received).ok();
+        Ok(received.map(|[socket, stdout, stderr]| Self { socket: socket.into(), stdout, stderr, note, network }))
+    }
+
+    /// Hands them on, with what was made ahead.
+    fn send(&self, to: &UnixStream, network: Option<&OwnedFd>) -> io::Result<()> {
+        let mut all = vec![self.socket.as_raw_fd(), self.stdout.as_raw_fd(), self.stderr.as_raw_fd()];
+        all.extend(network.map(AsRawFd::as_raw_fd));
+        wire::send_with_note(to, self.note, &all)
     }
 }
 
 /// A sandbox that waits for its orders.
 pub(super) enum Prepared {
-    /// Its pid 1, the way to it, and, where ids are emulated, the process file system of the supervisor.
-    Waiting { first: Pid, way: UnixStream, proc: Option<OwnedFd> },
+    /// Its pid 1, the way to it, a network namespace if one was wanted, and, where ids are emulated, the process file
+    /// system of the supervisor.
+    Waiting { first: Pid, way: UnixStream, network: Option<OwnedFd>, proc: Option<OwnedFd> },
     /// The kernel refused the first step of every plan: the builder is to hear of it.
     Refused(SetupStep, Refused),
 }
 
 /// Does the first step of every plan of this isolation, and forks what becomes the command: pid 1 of the new namespaces, where
-/// there are some.
-pub(super) fn prepare(here: Entered, isolation: Isolation) -> io::Result<Prepared> {
+/// there are some. `own_network` says that it will probably want a network namespace with nothing in it.
+pub(super) fn prepare(here: Entered, isolation: Isolation, own_network: bool) -> io::Result<Prepared> {
     let (step, done) = match isolation {
         Isolation::Namespaces => (SetupStep::Enter { cgroup: true }, apply::unshare()),
         Isolation::Chroot => (SetupStep::AdoptOrphans, apply::adopt_orphans()),
@@ -63,7 +77,12 @@ pub(super) fn prepare(here: Entered, isolation: Isolation) -> io::Result<Prepare
     let open_proc = || rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let proc = (here.rung == Rung::SingleId).then(open_proc).transpose()?;
     match system::fork()? {
-        Some(first) => Ok(Prepared::Waiting { first, way: ours, proc }),
+        Some(first) => {
+            drop(theirs);
+            // What cannot be made here is tried again where it is wanted, and refused there by name.
+            let network = own_network.then(|| apply::new_network().ok()).flatten();
+            Ok(Prepared::Waiting { first, way: ours, network, proc })
+        }
         None => {
             drop((ours, proc));
             std::process::exit(i32::from(be_first(theirs, here, isolation).is_err()))
@@ -73,16 +92,17 @@ pub(super) fn prepare(here: Entered, isolation: Isolation) -> io::Result<Prepare
 
 impl Prepared {
     /// Supervises the sandbox until its pid 1 has ended or the builder has gone.
-    pub(super) fn run(self, isolation: Isolation, Orders { mut socket, stdout, stderr }: Orders) -> io::Result<()> {
-        let (first, way, proc) = match self {
-            Self::Refused(step, refused) => return wire::send(&mut socket, &failed(&step, refused)),
-            Self::Waiting { first, way, proc } => (first, way, proc),
+    pub(super) fn run(self, isolation: Isolation, mut orders: Orders) -> io::Result<()> {
+        let (first, way, network, proc) = match self {
+            Self::Refused(step, refused) => return wire::send(&mut orders.socket, &failed(&step, refused)),
+            Self::Waiting { first, way, network, proc } => (first, way, network, proc),
         };
         let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
         // Before the other one may speak, too.
-        wire::send_with_descriptor(&socket, &Report::Started, this.as_raw_fd())?;
-        wire::send_descriptors(&way, &[socket.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()])?;
-        drop((stdout, stderr, this));
+        wire::send_with_descriptor(&orders.socket, &Report::Started, this.as_raw_fd())?;
+        orders.send(&way, network.as_ref())?;
+        let mut socket = orders.socket;
+        drop((orders.stdout, orders.stderr, network, this));
         let report = watch(&socket, first, proc.map(|proc| Emulation::Awaited { way, proc }))?;
         if isolation == Isolation::Chroot {
             orphans::end_all()?;
@@ -94,9 +114,12 @@ impl Prepared {
 /// Pid 1: waits for orders and becomes the command. Returns only to die.
 fn be_first(way: UnixStream, here: Entered, isolation: Isolation) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let stock = if isolation == Isolation::Namespaces { Stock::fill(here) } else { Stock::default() };
+    // The command is to have the usual ones.
+    system::reset_signals();
+    let mut stock = if isolation == Isolation::Namespaces { Stock::fill(here) } else { Stock::default() };
     // The supervisor may have died before the wish was known: then there is nothing to receive.
-    let Some(Orders { mut socket, stdout, stderr }) = Orders::receive(&way)? else { return Ok(()) };
+    let Some(Orders { mut socket, stdout, stderr, network, .. }) = Orders::receive(&way)? else { return Ok(()) };
+    stock.network = network;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
     let start: Start = wire::receive(&mut socket)?;

@@ -9,22 +9,25 @@
 //!    └─> launcher ── fork ──> supervisor, waits for a message ── fork ──> pid 1, waits for the descriptors in it
 //! ```
 //!
-//! Supervisors take their messages themselves. One that has taken one tells the launcher, which forks the next. Any number may be
-//! asked for at once: what no supervisor has taken yet waits in the socket.
+//! Supervisors take their messages themselves. One that has taken one tells the launcher, which forks the next while the command
+//! of this one runs; or at once, if more are asked for: what no supervisor has taken yet waits in the socket.
 //!
 //! When the builder goes, the socket hangs up: who waits for a message ends, and the launcher with it, after all others.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
 
 use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 
 use super::Isolation;
 use super::idmap::{self, Entered};
 use super::init::{self, Orders};
 use super::system::{self, Disposition};
+use super::wire;
 
 /// The argument of a launcher that is to do without namespaces.
 pub(crate) const CHROOT: &str = "chroot";
@@ -40,29 +43,48 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
     // Nobody asks how supervisors ended: they have told the builder.
     system::disposition(Signal::SIGCHLD, Disposition::Ignored)?;
     let here = idmap::here();
+    let mut note = [0];
     loop {
         let (mut taken, take) = io::pipe()?;
         if system::fork()?.is_none() {
             drop(taken);
-            return supervise(&requests, take.into(), here, isolation);
+            return supervise(&requests, take.into(), here, isolation, note[0] == wire::OWN_NETWORK);
         }
         drop(take);
-        if taken.read(&mut [0])? == 0 {
+        // The next sandbox is probably like the last one.
+        if taken.read(&mut note)? == 0 {
             // It ended without a message.
             break;
         }
+        await_need(&requests, &taken)?;
     }
     // Fails when there is nobody left, which is what is waited for.
     while nix::sys::wait::wait().is_ok() {}
     Ok(())
 }
 
+/// Waits until somebody wants the next sandbox, or the last one runs its command: two that are set up at once wait for the same
+/// locks of the kernel. `taken` hangs up with the exec, as pid 1 has the other end, too.
+fn await_need(requests: &OwnedFd, taken: &PipeReader) -> io::Result<()> {
+    let mut polled = [PollFd::new(requests, PollFlags::IN), PollFd::new(taken, PollFlags::IN)];
+    match poll(&mut polled, None) {
+        Err(Errno::INTR) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Prepares a sandbox, waits for a message, and is the supervisor of that sandbox to its end.
-fn supervise(requests: &OwnedFd, take: OwnedFd, here: Entered, isolation: Isolation) -> io::Result<()> {
+fn supervise(
+    requests: &OwnedFd,
+    take: OwnedFd,
+    here: Entered,
+    isolation: Isolation,
+    own_network: bool,
+) -> io::Result<()> {
     system::disposition(Signal::SIGCHLD, Disposition::Default)?;
-    let prepared = init::prepare(here, isolation)?;
+    let prepared = init::prepare(here, isolation, own_network)?;
     let Some(orders) = Orders::receive(requests)? else { return Ok(()) };
-    rustix::io::write(&take, b"t")?;
+    rustix::io::write(&take, &[orders.note])?;
     drop(take);
     prepared.run(isolation, orders)
 }

@@ -48,7 +48,7 @@ pub(super) enum SetupStep {
     OfferedFilter,
     /// Leaves the namespaces of the builder, most of them before the plan is known; that of cgroups only with `cgroup`.
     Enter { cgroup: bool },
-    /// Leaves the builder's network namespace.
+    /// Leaves the builder's network namespace for one with a loopback device and nothing else.
     OwnNetwork,
     /// Enters the network namespace that the executor hands over.
     JoinNetwork,
@@ -84,8 +84,6 @@ pub(super) enum SetupStep {
     ReadOnly { path: PathBuf },
     /// Sets the host name.
     Hostname(String),
-    /// Brings the loopback device up.
-    Loopback,
     /// Makes the mounted root the root of the process, and drops the old one.
     Pivot,
     /// Enters the working directory, making it first if it is missing.
@@ -101,7 +99,7 @@ pub(super) enum SetupStep {
     SessionKeyring,
     /// Leaves the session of the builder.
     Session,
-    /// Sets umask, the usual resource limits and signal dispositions.
+    /// Sets umask and the usual resource limits.
     ProcessDefaults,
     /// Sets a resource limit.
     Ulimit(Ulimit),
@@ -195,9 +193,6 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
         steps.extend(READ_ONLY.map(|path| SetupStep::ReadOnly { path: path.into() }));
     }
     steps.push(SetupStep::Hostname(spec.hostname.clone()));
-    if connection == Connection::None {
-        steps.push(SetupStep::Loopback);
-    }
     steps.push(SetupStep::Pivot);
     steps.push(SetupStep::WorkingDirectory(spec.cwd.clone()));
     steps.push(SetupStep::TellMounted);
@@ -418,7 +413,6 @@ impl fmt::Display for SetupStep {
             Self::Mask { path } => write!(f, "mask {}", path.display()),
             Self::ReadOnly { path } => write!(f, "make {} read-only", path.display()),
             Self::Hostname(name) => write!(f, "set hostname {name}"),
-            Self::Loopback => f.write_str("bring loopback up"),
             Self::Pivot => f.write_str("pivot to the root"),
             Self::WorkingDirectory(path) => write!(f, "enter {}", path.display()),
             Self::TellMounted => f.write_str("tell what was created"),

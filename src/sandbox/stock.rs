@@ -28,6 +28,8 @@ pub(super) struct Stock {
     mounts: Vec<(SetupStep, OwnedFd)>,
     directories: Vec<OwnedFd>,
     files: Vec<OwnedFd>,
+    /// A network namespace, which the supervisor makes.
+    pub(super) network: Option<OwnedFd>,
 }
 
 impl Stock {
@@ -35,7 +37,8 @@ impl Stock {
     pub(super) fn fill(here: Entered) -> Self {
         let made = foreseen(here).filter_map(|step| make(&step)?.ok().map(|mount| (step, mount)));
         let covers = |kind| (0..COVERS).map_while(|_| cover(kind).ok()).collect();
-        Self { mounts: made.collect(), directories: covers(PlaceKind::Directory), files: covers(PlaceKind::File) }
+        let (directories, files) = (covers(PlaceKind::Directory), covers(PlaceKind::File));
+        Self { mounts: made.collect(), directories, files, network: None }
     }
 
     /// Returns the mount of a step that mounts a new file system; `None` for other steps.

@@ -76,8 +76,21 @@ impl Root {
 
     /// Opens the place at `path`; missing directories on the way, and the place itself, are created and noted.
     pub(super) fn place(&mut self, path: &Path, kind: PlaceKind, links: Links) -> Result<OwnedFd> {
+        if let Some(found) = self.straight_to(path) {
+            return Ok(found);
+        }
         let at = self.resolve(path, kind, links)?;
         open_retrying(&self.dir, &at, PLACE, INSIDE)
+    }
+
+    /// Opens what is at `path` in one walk, if it is there and no link and no `..` leads to it.
+    fn straight_to(&self, path: &Path) -> Option<OwnedFd> {
+        if path.components().any(|part| part == Component::ParentDir) {
+            return None;
+        }
+        let found = open_retrying(&self.dir, path, PLACE, INSIDE).ok()?;
+        let is_link = FileType::from_raw_mode(fs::fstat(&found).ok()?.st_mode) == FileType::Symlink;
+        (!is_link).then_some(found)
     }
 
     /// Like [`Root::place`]; returns the path of the place without links.

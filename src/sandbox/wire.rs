@@ -16,6 +16,9 @@ use super::SandboxSpec;
 use super::plan::Connection;
 use super::target::Stubs;
 
+/// The note of a wish for a sandbox with a network namespace of its own, and nothing in it.
+pub(crate) const OWN_NETWORK: u8 = 1;
+
 /// No report is near this long; a longer one is a mistake on the way.
 const LONGEST_REPORT: usize = 16 << 20;
 
@@ -61,11 +64,9 @@ pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &
     (&*socket).write_all(&frame[sent..])
 }
 
-/// Hands over descriptors, with one byte to carry them all.
+/// Hands over descriptors.
 pub(crate) fn send_descriptors(socket: impl AsFd, all: &[RawFd]) -> io::Result<()> {
-    let control = [ControlMessage::ScmRights(all)];
-    sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
-    Ok(())
+    send_with_note(socket, 0, all)
 }
 
 /// How many descriptors come at once at the most: a cgroup in each hierarchy, of which a machine with version 1 has a dozen.
@@ -73,6 +74,18 @@ const MOST_DESCRIPTORS: usize = 64;
 
 /// Takes what was handed over with one [`send_descriptors`]. None at all: the other side has hung up.
 pub(crate) fn receive_descriptors(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    Ok(receive_with_note(socket)?.1)
+}
+
+/// Hands over descriptors, with one byte to carry them all, which may mean something.
+pub(crate) fn send_with_note(socket: impl AsFd, note: u8, all: &[RawFd]) -> io::Result<()> {
+    let control = [ControlMessage::ScmRights(all)];
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(&[note])], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Takes what was handed over with one [`send_with_note`].
+pub(crate) fn receive_with_note(socket: impl AsFd) -> io::Result<(u8, Vec<OwnedFd>)> {
     let mut byte = [0];
     let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut byte)];
@@ -84,7 +97,7 @@ pub(crate) fn receive_descriptors(socket: impl AsFd) -> io::Result<Vec<OwnedFd>>
             all.extend(fds.into_iter().map(super::system::own));
         }
     }
-    Ok(all)
+    Ok((byte[0], all))
 }
 
 /// Reads one frame; used by the sandbox, which gets no descriptors.

@@ -87,8 +87,26 @@ fn section(abi: Abi, purpose: Purpose) -> Program {
         );
     }
     cases.sort_unstable_by_key(|(number, _)| *number);
-    program.extend(search(&cases));
+    program.extend(search(&runs(cases)));
     program
+}
+
+/// The first number of each run of numbers about which the same is to be done, and what. What is no case is allowed.
+fn runs(cases: Vec<(u32, Program)>) -> Vec<(u32, Program)> {
+    let mut runs = vec![(0, vec![allow()])];
+    let mut add = |first: u32, then: Program| {
+        if runs.last().is_some_and(|(last, _)| *last == first) {
+            runs.pop();
+        }
+        if runs.last().is_none_or(|(_, before)| *before != then) {
+            runs.push((first, then));
+        }
+    };
+    for (number, then) in cases {
+        add(number, then);
+        add(number + 1, vec![allow()]);
+    }
+    runs
 }
 
 /// What to do about a call that has to do with ids.
@@ -150,19 +168,18 @@ fn refused(abi: Abi) -> Vec<(u32, Program)> {
     refused.chain(special).filter(|(number, _)| *number != NONE).collect()
 }
 
-/// A binary search for the number that was loaded. Every way through it returns.
-fn search(cases: &[(u32, Program)]) -> Program {
-    match cases {
+/// A binary search for the run of the number that was loaded. Every way through it returns.
+fn search(runs: &[(u32, Program)]) -> Program {
+    match runs {
         [] => vec![allow()],
-        [(number, then)] => {
-            let mut program = vec![jump(BPF_JEQ, *number, 1, 0), allow()];
-            program.extend_from_slice(then);
-            program
-        }
+        [(_, then)] => then.clone(),
         _ => {
-            let (low, high) = cases.split_at(cases.len() / 2);
+            let (low, high) = runs.split_at(runs.len() / 2);
             let (below, above) = (search(low), search(high));
-            let mut program = vec![jump(BPF_JGE, high[0].0, 0, 1), skip(below.len())];
+            let mut program = match u8::try_from(below.len()) {
+                Ok(distance) => vec![jump(BPF_JGE, high[0].0, distance, 0)],
+                Err(_) => vec![jump(BPF_JGE, high[0].0, 0, 1), skip(below.len())],
+            };
             program.extend(below);
             program.extend(above);
             program
