@@ -47,6 +47,27 @@ fn main() {
     }
 }
 
+/// A new ext4 in a file: how long a directory takes depends on what a file system has been through, and every way is to find the
+/// same.
+struct Fresh(PathBuf);
+
+impl Fresh {
+    fn mount(directory: &Path) -> Self {
+        let (image, place) = (directory.join("image"), directory.join("fresh"));
+        std::fs::File::create(&image).unwrap().set_len(1 << 30).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        assert!(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status().unwrap().success());
+        assert!(Command::new("mount").args(["-o", "loop"]).args([&image, &place]).status().unwrap().success());
+        Self(place)
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy".as_ref(), self.0.as_os_str()]).status();
+    }
+}
+
 /// A root file system, and directories for the writes of one run after the other.
 struct Place {
     directory: PathBuf,
@@ -64,7 +85,8 @@ impl Place {
         }
         std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         std::os::unix::fs::symlink("busybox", bin.join("true")).unwrap();
-        for layer in 0..60 {
+        kiln::snapshot::mount_points::make(&directory.join("layer0")).unwrap();
+        for layer in 1..60 {
             std::fs::create_dir(directory.join(format!("layer{layer}"))).unwrap();
         }
     }
@@ -191,7 +213,8 @@ type Way<'a> = (&'static str, Box<dyn FnMut() -> Duration + 'a>);
 fn compare(rounds: usize) -> bool {
     let temporary =
         tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
-    let directory = temporary.path();
+    let fresh = Fresh::mount(temporary.path());
+    let directory = fresh.0.as_path();
     Place::make(directory);
     let (mut plain, mut host, mut deep) =
         (Place::at(directory, false), Place::at(directory, false), Place::at(directory, false));

@@ -206,7 +206,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
     let additional_gids = user.additional_gids.iter().copied().chain(devices.gids).collect();
     let spec = SandboxSpec {
         rootfs: Rootfs {
-            lowers: writable.lowers().to_vec(),
+            lowers: writable.lowers_of_sandbox(),
             upper: scratch.fs().to_owned(),
             work: scratch.work().to_owned(),
             userxattr: worker.settings.user_namespace,

@@ -13,6 +13,7 @@
 //! ```text
 //! snapshots/<chain id hex>/   finished, for overlays: appeared by rename, never changed afterwards
 //! snapshots/empty/            an empty directory: the bottom of every stack
+//! snapshots/mount-points/     what sandboxes mount on: the bottom of theirs
 //! snapshots/tried             boot, file system and directory with which an overlay was seen to work
 //! trees/<chain id hex>/       finished, of copies; trees/empty/
 //! scratch/<random>/fs, work   being made; its owner holds a flock on scratch/<random>
@@ -30,6 +31,7 @@
 mod choice;
 #[cfg(test)]
 mod contract;
+pub mod mount_points;
 mod overlay;
 mod scratch;
 
@@ -109,6 +111,7 @@ pub struct Snapshots {
 pub struct Writable {
     scratch: Scratch,
     lowers: Vec<PathBuf>,
+    mount_points: PathBuf,
     /// Of a private copy.
     original: Option<Original>,
 }
@@ -141,6 +144,8 @@ impl Snapshots {
         for (dir, mode) in [(&snapshots.finished, 0o700), (&empty, 0o755), (&snapshots.scratch, 0o700)] {
             create_dir(dir, mode).map_err(SnapshotError::io("create the directory", dir))?;
         }
+        let mount_points = snapshots.mount_points();
+        mount_points::make(&mount_points).map_err(SnapshotError::io("make what is mounted on in", &mount_points))?;
         Ok(snapshots)
     }
 
@@ -152,6 +157,10 @@ impl Snapshots {
             .filter(|kind| *kind != Snapshotter::Copy || root.join("trees").exists())
             .map(|kind| Self::open(root, kind, false))
             .collect()
+    }
+
+    fn mount_points(&self) -> PathBuf {
+        self.finished.join("mount-points")
     }
 
     /// Returns how stacks become trees.
@@ -236,7 +245,7 @@ impl Snapshots {
             }
             Snapshotter::Copy => (Vec::new(), Some(layer::private_copy(&view, &target)?)),
         };
-        Ok(Writable { scratch, lowers, original })
+        Ok(Writable { scratch, lowers, mount_points: self.mount_points(), original })
     }
 
     /// Makes a private copy of the file or directory at `subpath` of `chain`, all of whose snapshots are there, beside what
@@ -274,7 +283,8 @@ impl Snapshots {
         Ok(match (&written.original, self.snapshotter) {
             (Some(original), _) => layer::diff_trees(&tree, below, original, skip, out)?,
             (None, Snapshotter::Overlay) => {
-                layer::diff(&tree, Some(below), &layer::DiffOptions { skip, userxattr: self.userxattr }, out)?
+                let skip = [skip, &mount_points::copied(&tree, below)].concat();
+                layer::diff(&tree, Some(below), &layer::DiffOptions { skip: &skip, userxattr: self.userxattr }, out)?
             }
             (None, Snapshotter::Copy) => unreachable!("a copy has its original"),
         })
