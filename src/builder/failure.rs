@@ -211,6 +211,7 @@ pub fn kind_of_registry(error: &RegistryError) -> FailureKind {
         Cause::Content(_) | Cause::Source { .. } | Cause::Stream(_) | Cause::Settings { .. } => {
             FailureKind::Environment
         }
+        Cause::Config(_) | Cause::Blocked { .. } | Cause::NoHost { .. } => FailureKind::User,
         _ => FailureKind::Network,
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::account::{LoginArguments, LogoutArguments};
 use super::image_args::{
     DuArguments, HistoryArguments, ImagesArguments, ImportArguments, InspectArguments, LoadArguments, PruneArguments,
     PullArguments, PushArguments, RemoveArguments, SaveArguments, TagArguments,
@@ -63,6 +64,10 @@ pub(super) enum Verb {
     Du(DuArguments),
     /// Remove what no image of the store needs
     Prune(PruneArguments),
+    /// Log in to a registry
+    Login(LoginArguments),
+    /// Log out of a registry
+    Logout(LogoutArguments),
     /// Say what this machine offers to a build, and what it lacks
     Doctor(StoreArguments),
 }

@@ -158,6 +158,44 @@ pub(super) fn stdin_text() -> Result<Vec<u8>, UsageError> {
     Ok(bytes)
 }
 
+/// Asks a question on the terminal, and reads a line; unless `is_shown`, without showing what is typed.
+pub(super) fn ask_for(question: &str, is_shown: bool, environment: &Environment) -> Result<String, UsageError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(UsageError::NoTerminal);
+    }
+    let quiet = if is_shown { None } else { Some(Quiet::begin().map_err(UsageError::Stdin)?) };
+    super::terminal::print_error(question);
+    let mut line = String::new();
+    let read = stdin.read_line(&mut line);
+    drop(quiet);
+    if !is_shown && environment.stderr_is_terminal {
+        super::terminal::print_error("\n");
+    }
+    read.map_err(UsageError::Stdin)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A terminal that does not show what is typed, for as long as this lives.
+struct Quiet(nix::sys::termios::Termios);
+
+impl Quiet {
+    fn begin() -> io::Result<Self> {
+        use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = nix::sys::termios::tcsetattr(io::stdin(), nix::sys::termios::SetArg::TCSADRAIN, &self.0);
+    }
+}
+
 /// The longest Dockerfile taken from standard input, in bytes.
 const DOCKERFILE_LIMIT: u64 = 64 << 20;
 

@@ -8,6 +8,7 @@
 //! One verb, one file. Only here is the environment read, the clock asked and something printed. Standard
 //! output carries results (an image id, a list, an archive); everything else goes to standard error.
 
+mod account;
 mod age;
 mod annotations;
 mod archive;
@@ -82,6 +83,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Pull(typed) => transfer::pull(&typed),
         Verb::Push(typed) => transfer::push(&typed),
         Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
+        Verb::Login(typed) => account::login(&typed),
+        Verb::Logout(typed) => account::logout(&typed),
         Verb::Doctor(typed) => doctor::run(&typed, idmap::enter()),
         Verb::Du(typed) => with_files_of_others(|| du::run(&typed)),
         Verb::Prune(typed) => with_files_of_others(|| prune::run(&typed)),

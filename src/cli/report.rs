@@ -99,6 +99,11 @@ pub(super) fn of_images(error: &ImagesError) -> Exit {
     Exit::of(error.kind())
 }
 
+/// Says what went wrong, and what to do about it.
+pub(super) fn error(code: &'static str, error: &dyn std::error::Error, help: Vec<String>) {
+    say(code, chain(error), help);
+}
+
 /// Prints an error that is about no place in a file.
 #[expect(clippy::disallowed_methods, reason = "the command line that Environment belongs to was not understood")]
 fn say(code: &'static str, message: String, help: Vec<String>) {

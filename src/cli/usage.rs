@@ -73,6 +73,9 @@ pub(super) enum UsageError {
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Stdin(#[source] io::Error),
+    /// Nobody is there to be asked.
+    #[error("cannot ask for user and password: standard input is no terminal")]
+    NoTerminal,
     /// A binary output would go to a terminal.
     #[error("{flag} would write an archive to the terminal: name a file with {instead}")]
     Terminal {
@@ -98,7 +101,7 @@ impl UsageError {
             Self::Conflict { .. } | Self::StdinTwice | Self::TwoDockerfiles => "conflict",
             Self::NoContext { .. } | Self::NoArchive { .. } => "no-context",
             Self::Unreadable { .. } | Self::ContextUnreadable { .. } | Self::Stdin(_) => "unreadable",
-            Self::Terminal { .. } => "terminal",
+            Self::Terminal { .. } | Self::NoTerminal => "terminal",
             Self::NoStore => "no-store",
             Self::NoWorkingDirectory(_) => "environment",
         }
@@ -110,6 +113,7 @@ impl UsageError {
             Self::NoArchive { .. } => {
                 vec!["to name a Dockerfile: `-f FILE`, with the directory of its files".to_owned()]
             }
+            Self::NoTerminal => vec!["give them: `--username USER --password-stdin`".to_owned()],
             _ => Vec::new(),
         }
     }

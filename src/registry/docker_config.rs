@@ -13,7 +13,7 @@ use super::secret::{Credentials, Secret};
 use crate::oci::DEFAULT_DOMAIN;
 
 /// The name under which the docker client keeps credentials of the default domain.
-pub(super) const DEFAULT_DOMAIN_KEY: &str = "https://index.docker.io/v1/";
+const DEFAULT_DOMAIN_KEY: &str = "https://index.docker.io/v1/";
 
 /// Credentials as `docker login` (or `podman login`, whose file has the same shape) left them.
 #[derive(Clone, Debug, Default)]
@@ -75,15 +75,16 @@ impl DockerConfig {
         Ok(Self { stored, helpers, default_helper: file.creds_store.filter(|name| !name.is_empty()) })
     }
 
+    /// Makes one that knows one account.
+    pub(super) fn of_account(domain: &str, user: String, password: Secret) -> Self {
+        let credentials = Credentials::Password { user, password };
+        Self { stored: BTreeMap::from([(domain.to_owned(), credentials)]), ..Self::default() }
+    }
+
     /// Returns the helper to ask for a domain, and the name it knows the domain by.
     pub(super) fn helper(&self, domain: &str) -> Option<(&str, String)> {
         let helper = names(domain).iter().find_map(|name| self.helpers.get(*name)).or(self.default_helper.as_ref())?;
-        let server = if [DEFAULT_DOMAIN, DEFAULT_REGISTRY].contains(&domain) {
-            DEFAULT_DOMAIN_KEY.to_owned()
-        } else {
-            domain.to_owned()
-        };
-        Some((helper, server))
+        Some((helper, server_name(domain)))
     }
 
     /// Returns the credentials written in the file for a repository: of the longest prefix of `domain/path`.
@@ -130,10 +131,16 @@ fn decode(auth: &str) -> Option<(String, String)> {
 }
 
 /// Keys were once whole URLs of the first registry protocol.
-fn normal_key(key: &str) -> &str {
+pub(super) fn normal_key(key: &str) -> &str {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
     key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key)
+}
+
+/// The name under which the docker client keeps a domain.
+pub(super) fn server_name(domain: &str) -> String {
+    let is_default = [DEFAULT_DOMAIN, DEFAULT_REGISTRY].contains(&domain);
+    if is_default { DEFAULT_DOMAIN_KEY.to_owned() } else { domain.to_owned() }
 }
 
 /// The names under which a domain may be written.

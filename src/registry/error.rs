@@ -298,7 +298,7 @@ pub(super) fn seconds(wait: Duration) -> String {
 
 /// The command that leaves credentials for a registry.
 fn login(registry: &str) -> String {
-    if registry == DEFAULT_REGISTRY { "docker login".to_owned() } else { format!("docker login {registry}") }
+    if registry == DEFAULT_REGISTRY { "kiln login".to_owned() } else { format!("kiln login {registry}") }
 }
 
 fn list(platforms: &[Platform]) -> String {
@@ -402,6 +402,6 @@ mod tests {
         };
         let text = "cannot resolve `host.example/a:b` at registry host.example: access denied (401 Unauthorized)";
         assert_eq!(error.to_string(), text);
-        assert!(error.help().unwrap().contains("`docker login host.example`"));
+        assert!(error.help().unwrap().contains("`kiln login host.example`"));
     }
 }

@@ -20,6 +20,7 @@
 //! A [`Client`] is shared by everything that talks to registries in one process, and cheap to clone. Its methods are async, must
 //! run in a tokio runtime with time and IO, and may be dropped at any point. Locks are held only while a token is fetched.
 
+mod account;
 mod body;
 mod challenge;
 mod config;
@@ -46,6 +47,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
+pub use account::{Account, AccountError, Kept, forget};
 pub use body::BlobSource;
 pub use config::{ConfigError, ConfigFiles};
 pub use docker_config::DockerConfig;

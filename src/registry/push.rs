@@ -110,7 +110,7 @@ impl Inner {
         let mut chunk = None;
         loop {
             let once = async {
-                if self.has_blob(repository, &digest).await? {
+                if self.has_blob(repository, &digest, size).await? {
                     return Ok(Pushed::WasThere);
                 }
                 let mount = mount_from.map(|from| (&digest, from));
@@ -133,9 +133,13 @@ impl Inner {
         }
     }
 
-    async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Cause> {
+    /// Whether a blob is there; one of another length is not.
+    async fn has_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<bool, Cause> {
         match self.send(repository, |client, base| client.head(format!("{base}/blobs/{digest}"))).await {
-            Ok(_) => Ok(true),
+            Ok(answer) => {
+                let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+                Ok(length.is_none_or(|length: u64| length == size))
+            }
             Err(Cause::NotFound { .. }) => Ok(false),
             Err(cause) => Err(cause),
         }

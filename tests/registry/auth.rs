@@ -130,7 +130,7 @@ async fn refusals_tell_whether_an_account_was_known_and_no_secret() {
     let name = format!("{}/a/b", registry.address);
     let error = fetch(&client(), &name).await.unwrap_err();
     assert!(matches!(*error.cause, Cause::Unauthorized { had_credentials: false, .. }));
-    assert!(error.help().unwrap().contains(&format!("docker login {}", registry.address)));
+    assert!(error.help().unwrap().contains(&format!("kiln login {}", registry.address)));
 
     let refusing = Server::start(|_, _| Reply::new(401, "no").header("WWW-Authenticate", "Basic realm=x"));
     let client = logged_in(&refusing.address);

@@ -8,7 +8,9 @@ mod support;
 
 mod auth;
 mod config;
+mod fault;
 mod hostile;
+mod login;
 mod real;
 mod referrers;
 mod server;

@@ -13,29 +13,31 @@ use super::{amd64, reference, settings};
 use crate::support::{skip, tool};
 
 /// A name of this machine that is not a loopback name, so that certificates count.
-fn name_of_this_machine() -> Option<String> {
+pub fn name_of_this_machine() -> Option<String> {
     let name = nix::unistd::gethostname().ok()?.into_string().ok()?.to_ascii_lowercase();
     let is_known = (name.as_str(), 0).to_socket_addrs().is_ok();
     (is_known && name != "localhost").then_some(name)
 }
 
 /// The real registry behind TLS, with a certificate of its own.
-struct Secured {
-    domain: String,
-    certificate: Vec<u8>,
+pub struct Secured {
+    pub domain: String,
+    pub certificate: Vec<u8>,
     child: Child,
     _scratch: tempfile::TempDir,
 }
 
 impl Secured {
-    fn start(name: &str) -> Self {
+    /// `more` is added to its configuration; `client` is the one certificate that opens it.
+    pub fn start(name: &str, more: &str, client: Option<&Path>) -> Self {
         let scratch = crate::support::scratch();
         let (key, certificate) = (scratch.path().join("key.pem"), scratch.path().join("certificate.pem"));
         make_certificate(name, &key, &certificate);
         let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let clients = client.map_or(String::new(), |client| format!(", clientcas: [{}]", client.display()));
         let text = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: \"0.0.0.0:{port}\", tls: {{certificate: {}, key: {}}}}}\n",
+             http: {{addr: \"0.0.0.0:{port}\", tls: {{certificate: {}, key: {}{clients}}}}}\n{more}",
             scratch.path().join("data").display(),
             certificate.display(),
             key.display(),
@@ -61,7 +63,7 @@ impl Drop for Secured {
     }
 }
 
-fn make_certificate(name: &str, key: &Path, certificate: &Path) {
+pub fn make_certificate(name: &str, key: &Path, certificate: &Path) {
     let alternative = format!("subjectAltName=DNS:{name}");
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
@@ -83,7 +85,7 @@ async fn resolve(settings: Settings, domain: &str) -> Cause {
 #[tokio::test]
 async fn certificates_count() {
     let Some(name) = name_of_this_machine() else { return skip("the name of this machine does not resolve") };
-    let registry = Secured::start(&name);
+    let registry = Secured::start(&name, "", None);
     let domain = registry.domain.as_str();
     let cause = resolve(settings(), domain).await;
     assert!(matches!(cause, Cause::Tls(_)) && cause.to_string().contains("certificate"), "{cause}");
