@@ -128,6 +128,7 @@ impl Place {
             single_id: false,
             isolation: Isolation::Namespaces,
             limits: ResourceLimits::default(),
+            input: kiln::sandbox::Input::default(),
         };
         let started = Instant::now();
         let outcome = self.executor.run(&spec, &mut |_, _| (), &CancelFlag::new().unwrap()).unwrap();

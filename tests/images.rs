@@ -498,3 +498,198 @@ fn on_disk(kiln: &Kiln) -> u64 {
     let said = tool::run(tool::tool("du").args(["-s", "-B1"]).arg(kiln.store()));
     said.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
+
+#[test]
+fn a_command_is_tried_in_what_was_built() {
+    run_as(&Kiln::new());
+}
+
+#[test]
+fn an_ordinary_user_tries_a_command_too() {
+    if support::has_root() {
+        run_as(&Kiln::of(support::user::User::with_ranges()));
+    }
+}
+
+fn run_as(kiln: &Kiln) {
+    let context = support::scratch();
+    let base = registry::base(Base::Busybox);
+    let text = format!("FROM {base}\nENV X=image\nWORKDIR /w\nRUN echo built > /w/file\nCMD [\"cat\", \"file\"]\n");
+    write(context.path(), "Dockerfile", text);
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let run = |arguments: &[&str]| kiln.run(["run", "--rm", "-q"].iter().chain(arguments));
+    assert_eq!(run(&["app"]).succeeded().stdout, "built\n");
+    let said = run(&[
+        "-e",
+        "X=mine",
+        "-w",
+        "/",
+        "--hostname",
+        "here",
+        "app",
+        "sh",
+        "-c",
+        "echo $X $PWD $(hostname); echo e >&2; exit 7",
+    ]);
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (7, "mine / here\n", "e\n"));
+    // What is written is gone.
+    run(&["app", "sh", "-c", "echo changed > file"]).succeeded();
+    assert_eq!(run(&["app"]).succeeded().stdout, "built\n");
+    assert_eq!(run(&["-u", "12:34", "app", "sh", "-c", "id -u; id -g"]).succeeded().stdout, "12\n34\n");
+    assert_eq!(run(&["--entrypoint", "echo", "app", "-n", "x"]).succeeded().stdout, "x");
+    assert_eq!(run(&["app", "/no/such/program"]).code, 127);
+    assert_eq!(run(&["app", "/w/file"]).code, 126);
+    assert_eq!(run(&["app", "sh", "-c", "kill -9 $$; sleep 1"]).code, 0);
+    assert_eq!(run(&["absent"]).code, 125);
+    let none = run(&["--network", "none", "app", "ls", "/sys/class/net"]);
+    assert_eq!(none.succeeded().stdout, "lo\n");
+    let volume = kiln.out().join("volume");
+    std::fs::create_dir(&volume).expect("a directory");
+    std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("its mode");
+    let writable = format!("{}:/v", volume.display());
+    run(&["-v", &writable, "app", "sh", "-c", "echo kept > /v/kept"]).succeeded();
+    assert_eq!(std::fs::read(volume.join("kept")).expect("the file"), b"kept\n");
+    let readonly = format!("{writable}:ro");
+    assert_ne!(run(&["-v", &readonly, "app", "sh", "-c", "echo x > /v/kept"]).code, 0);
+    // Standard input is handed over if asked for only.
+    let input = kiln.out().join("input");
+    std::fs::write(&input, "some input\n").expect("a file");
+    for (flags, expected) in [(&["-i"][..], "some input\n"), (&[][..], "")] {
+        let mut command = kiln.command();
+        command.arg("run").args(flags).args(["app", "cat"]).stdin(std::fs::File::open(&input).expect("the file"));
+        let output = support::kiln::output_of(&mut command, std::time::Duration::from_secs(60));
+        assert_eq!(output.succeeded().stdout, expected);
+    }
+    // A terminal of its own: it has a name and a size, and the user's is as before afterwards.
+    let output = run(&["-t", "app", "sh", "-c", "test -t 0 && test -t 1 && tty && stty size"]);
+    assert_eq!(output.succeeded().stdout, "/dev/pts/0\r\n24 80\r\n", "{}", output.both());
+}
+
+#[test]
+fn what_is_typed_reaches_the_terminal_of_the_command() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    // `script` is the user's terminal.
+    let line = format!(
+        "stty rows 33 cols 101; stty -a > before; KILN_ROOT={} {} run -it app sh; echo code $?; stty -a > after; cmp before after && echo restored",
+        kiln.store().display(),
+        kiln.command().get_program().to_string_lossy()
+    );
+    let mut command = tool::tool("script");
+    command.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh").current_dir(kiln.out());
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("script starts");
+    let mut typed = child.stdin.take().expect("its input");
+    let typing = std::thread::spawn(move || {
+        use std::io::Write as _;
+        for line in ["stty size\n", "sleep 100\n", "\u{3}", "echo after $((40+2))\n", "exit 5\n"] {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            typed.write_all(line.as_bytes()).expect("typing");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+    });
+    let output = child.wait_with_output().expect("its end");
+    typing.join().expect("typing ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for word in ["33 101", "after 42", "code 5", "restored"] {
+        assert!(said.contains(word), "`{word}` is not in {said}");
+    }
+}
+
+#[test]
+fn a_port_of_the_machine_leads_to_the_command() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    if support::tool::find("pasta").is_none()
+        || std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_err()
+    {
+        support::skip("ports take pasta and /dev/net/tun");
+        return;
+    }
+    let address = registry::free_address();
+    let port = address.rsplit(':').next().expect("a port");
+    let publish = format!("127.0.0.1:{port}:80");
+    std::thread::scope(|scope| {
+        let served =
+            scope.spawn(|| kiln.run(["run", "-p", &publish, "app", "sh", "-c", "echo answered | nc -l -p 80"]));
+        let mut answer = String::new();
+        for _ in 0..100 {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            use std::io::Read as _;
+            let Ok(mut stream) = std::net::TcpStream::connect(&address) else { continue };
+            if stream.read_to_string(&mut answer).is_ok() && !answer.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(answer, "answered\n");
+        served.join().expect("the command").succeeded();
+    });
+}
+
+#[test]
+fn files_and_config_that_differ_are_told() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    let build = |name: &str, text: &str| {
+        write(context.path(), "Dockerfile", format!("FROM {base}\n{text}\n"));
+        kiln.build(context.path(), &["-t", name]).succeeded();
+    };
+    build("one", "ENV A=1\nRUN mkdir /d && echo a > /d/a && echo b > /d/b && chmod 600 /d/b && ln -s x /l");
+    build(
+        "two",
+        "ENV A=2\nRUN mkdir -p /d/new/deep && echo A > /d/a && echo b > /d/b && chmod 644 /d/b && ln -s x /l && chown 5 /d/b",
+    );
+    let output = kiln.run(["diff", "one", "two"]);
+    let said = output.succeeded().stdout.clone();
+    assert!(said.starts_with("config Env: [") && said.contains("\"A=1\"] -> ["), "{said}");
+    let files: Vec<&str> = said.lines().skip(1).collect();
+    assert_eq!(
+        files,
+        ["C /d/a (content)", "C /d/b (mode 0600 -> 0644, owner 0:0 -> 5:0)", "A /d/new", "A /d/new/deep"]
+    );
+    let back = kiln.run(["diff", "--exit-code", "two", "one"]);
+    assert!(back.code == 1 && back.stdout.contains("D /d/new\n") && !back.stdout.contains("deep"), "{}", back.stdout);
+    assert_eq!(kiln.run(["diff", "--exit-code", "one", "one"]).succeeded().stdout, "");
+    for line in kiln.run(["diff", "--json", "one", "two"]).succeeded().stdout.lines() {
+        let line: Value = serde_json::from_str(line).expect("an object on each line");
+        assert!(line["kind"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn files_are_copied_out_of_an_image_and_no_link_leads_elsewhere() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    let text = format!(
+        "FROM {base}\nRUN mkdir -p /d/sub && echo text > /d/sub/file && chmod 640 /d/sub/file && echo image > /etc/secret \
+         && ln -s /etc/secret /d/absolute && ln -s ../../../../../../etc/secret /d/climbing && ln -s /etc /d/etc\n"
+    );
+    write(context.path(), "Dockerfile", text);
+    kiln.build(context.path(), &["-t", "app:1"]).succeeded();
+    let out = kiln.out();
+    kiln.run(["cp", "app:1:/d/sub/file", text_of(&out, "copied").as_str()]).succeeded();
+    assert_eq!(std::fs::read(out.join("copied")).expect("the file"), b"text\n");
+    kiln.run(["cp", "app:1:/d/sub", text_of(&out, "").as_str()]).succeeded();
+    assert_eq!(std::fs::read(out.join("sub/file")).expect("the file"), b"text\n");
+    for path in ["/d/absolute", "/d/climbing", "/d/etc/secret"] {
+        kiln.run(["cp", "-L", &format!("app:1:{path}"), text_of(&out, "followed").as_str()]).succeeded();
+        assert_eq!(std::fs::read(out.join("followed")).expect("the file"), b"image\n", "{path}");
+    }
+    kiln.run(["cp", "app:1:/d/absolute", text_of(&out, "link").as_str()]).succeeded();
+    assert_eq!(std::fs::read_link(out.join("link")).expect("a link"), Path::new("/etc/secret"));
+    kiln.run(["cp", "app:1:/../../etc/passwd-of-nobody", "x"]).failed_saying(&["is not in the image"]);
+    let archive = out.join("archive.tar");
+    let mut command = kiln.command();
+    command.args(["cp", "app:1:/d", "-"]).stdout(std::fs::File::create(&archive).expect("a file"));
+    assert!(command.status().expect("kiln").success());
+    let listed = tool::run(tool::tool("tar").arg("-tf").arg(&archive));
+    assert!(listed.contains("d/sub/file\n"), "{listed}");
+}
+
+fn text_of(directory: &Path, name: &str) -> String {
+    directory.join(name).display().to_string()
+}

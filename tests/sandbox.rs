@@ -86,6 +86,7 @@ impl Bench {
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some("nameserver 192.0.2.53\n".to_owned()),
             limits: ResourceLimits::default(),
+            input: kiln::sandbox::Input::default(),
         }
     }
 

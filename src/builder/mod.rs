@@ -38,3 +38,4 @@ pub use request::{
     ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,
     SecretSource, SshAgent, SshSource,
 };
+pub use store::open_snapshots;

@@ -9,6 +9,8 @@
 //! boot          id of the boot in which snapshots were unpacked (see `boot`)
 //! ```
 
+use std::path::Path;
+
 use super::failure::failure;
 use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
 use crate::cache::{DownloadCache, LocalCache};
@@ -16,7 +18,7 @@ use crate::content;
 use crate::fsutil::Owners;
 use crate::progress::SharedSink;
 use crate::registry;
-use crate::sandbox::idmap::Rung;
+use crate::sandbox::idmap::{Entered, Rung};
 use crate::snapshot::{self, Snapshots, Snapshotter};
 
 /// The rooms of an open store.
@@ -35,37 +37,51 @@ impl Open {
     /// Opens the store of `request`, and sweeps what dead processes left unfinished. `sink` hears of registries that make wait.
     pub(super) fn store(request: &BuildRequest, sink: SharedSink) -> Result<Self, BuildFailure> {
         let root = &request.store;
-        let owners = if request.entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
-        boot::forget_earlier(root, owners).map_err(|error| {
+        let (lock, snapshots, no_overlay) = open_snapshots(root, request.entered, request.snapshotter)?;
+        let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
+        let content = content::Store::open(root).map_err(|error| wrong(&error))?;
+        let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
+        let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
+        let registry = request.registry.client(sink);
+        Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, _lock: lock })
+    }
+}
+
+/// Keeps prunes out of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text
+/// says why they are no overlays, if nobody asked for that.
+pub fn open_snapshots(
+    root: &Path,
+    entered: Entered,
+    asked: Option<Snapshotter>,
+) -> Result<(StoreLock, Snapshots, Option<String>), BuildFailure> {
+    let owners = if entered.rung == Rung::SingleId { Owners::Noted } else { Owners::Real };
+    boot::forget_earlier(root, owners).map_err(|error| {
             let mut failure = failure(FailureKind::Environment, &error);
             let help = "when no other build runs, remove the store (with subordinate ids: `kiln prune`; without: as root), or \
                         name another: `--store DIR`, KILN_ROOT";
             failure.help.push(help.to_owned());
             failure
         })?;
-        let lock = StoreLock::shared(root).map_err(|error| {
-            let mut failure = failure(FailureKind::Environment, &error);
-            failure.help.push("name another place for the store: `--store DIR`, or KILN_ROOT".to_owned());
-            failure
-        })?;
-        let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
-        let content = content::Store::open(root).map_err(|error| wrong(&error))?;
-        let userxattr = request.entered.user_namespace;
-        let (snapshotter, no_overlay) = match request.snapshotter {
-            Some(asked) => (asked, None),
-            None if request.entered.rung == Rung::Chroot => (Snapshotter::Copy, None),
-            None => match snapshot::refusal(root, userxattr).map_err(|error| wrong(&error))? {
-                None => (Snapshotter::Overlay, None),
-                refused => (Snapshotter::Copy, refused),
-            },
-        };
-        let snapshots = Snapshots::open(root, snapshotter, userxattr).map_err(|error| wrong(&error))?;
-        let snapshots = snapshots.with_owners(owners);
-        // What cannot be swept now harms nobody; a later build tries again.
-        let _ = snapshots.sweep();
-        let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
-        let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
-        let registry = request.registry.client(sink);
-        Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, _lock: lock })
-    }
+    let lock = StoreLock::shared(root).map_err(|error| {
+        let mut failure = failure(FailureKind::Environment, &error);
+        failure.help.push("name another place for the store: `--store DIR`, or KILN_ROOT".to_owned());
+        failure
+    })?;
+    let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
+    // What a killed process left of blobs is swept, too.
+    content::Store::open(root).map_err(|error| wrong(&error))?;
+    let userxattr = entered.user_namespace;
+    let (snapshotter, no_overlay) = match asked {
+        Some(asked) => (asked, None),
+        None if entered.rung == Rung::Chroot => (Snapshotter::Copy, None),
+        None => match snapshot::refusal(root, userxattr).map_err(|error| wrong(&error))? {
+            None => (Snapshotter::Overlay, None),
+            refused => (Snapshotter::Copy, refused),
+        },
+    };
+    let snapshots = Snapshots::open(root, snapshotter, userxattr).map_err(|error| wrong(&error))?;
+    let snapshots = snapshots.with_owners(owners);
+    // What cannot be swept now harms nobody; a later build tries again.
+    let _ = snapshots.sweep();
+    Ok((lock, snapshots, no_overlay))
 }

@@ -10,8 +10,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::account::{LoginArguments, LogoutArguments};
 use super::image_args::{
-    DuArguments, HistoryArguments, ImagesArguments, ImportArguments, InspectArguments, LoadArguments, PruneArguments,
-    PullArguments, PushArguments, RemoveArguments, SaveArguments, TagArguments,
+    CopyArguments, DiffArguments, DuArguments, HistoryArguments, ImagesArguments, ImportArguments, InspectArguments,
+    LoadArguments, PruneArguments, PullArguments, PushArguments, RemoveArguments, RunArguments, SaveArguments,
+    TagArguments,
 };
 
 /// The table of [`super::report::Exit`], for those who write scripts.
@@ -46,6 +47,12 @@ pub(super) enum Verb {
     Inspect(InspectArguments),
     /// Show how an image was made
     History(HistoryArguments),
+    /// Run a command in an image, to try it
+    Run(RunArguments),
+    /// Show how two images differ
+    Diff(DiffArguments),
+    /// Copy files out of an image
+    Cp(CopyArguments),
     /// Fetch an image from its registry
     Pull(PullArguments),
     /// Send an image to a registry

@@ -257,3 +257,97 @@ pub(super) struct PruneArguments {
     #[command(flatten)]
     pub(super) store: StoreArguments,
 }
+
+/// `kiln run`.
+#[derive(Args, Debug, Default)]
+#[command(
+    after_help = "It is a trial: what the command writes is gone with it, but for volumes. Exits as the command does; with 125 if kiln\n\
+    failed, 126 if the command cannot be executed, 127 if it is not there."
+)]
+pub(super) struct RunArguments {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(super) image: String,
+    /// Command and arguments, in place of the image's
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) command: Vec<String>,
+    /// Hand over standard input
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Without a meaning: nothing is kept
+    #[arg(long, hide = true)]
+    pub(super) rm: bool,
+    /// Variable; without a value, that of the environment
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(super) env: Vec<String>,
+    /// Variables, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Vec<PathBuf>,
+    /// File or directory of this machine
+    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    pub(super) volume: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) workdir: Option<String>,
+    /// User, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(super) user: Option<String>,
+    /// Port of this machine that leads to the command (takes `pasta`)
+    #[arg(short, long, value_name = "[IP:]HOST:CONTAINER[/udp]")]
+    pub(super) publish: Vec<String>,
+    /// default, none or host
+    #[arg(long, alias = "net", value_name = "MODE")]
+    pub(super) network: Option<String>,
+    /// Program to run in place of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) entrypoint: Option<String>,
+    /// Host name
+    #[arg(long, value_name = "NAME")]
+    pub(super) hostname: Option<String>,
+    /// Say nothing of kiln's own
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln diff`.
+#[derive(Args, Debug)]
+pub(super) struct DiffArguments {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(super) one: String,
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(super) other: String,
+    /// An object on each line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Exit with 1 if they differ
+    #[arg(long)]
+    pub(super) exit_code: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}
+
+/// `kiln cp`.
+#[derive(Args, Debug)]
+pub(super) struct CopyArguments {
+    /// What to copy
+    #[arg(value_name = "IMAGE:PATH")]
+    pub(super) source: String,
+    /// Where to; `-` for an archive on standard output
+    #[arg(value_name = "DEST | -")]
+    pub(super) destination: String,
+    /// Copy what a link points to
+    #[arg(short = 'L', long)]
+    pub(super) follow_link: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+}

@@ -20,6 +20,7 @@ mod doctor;
 mod du;
 mod environment;
 mod fields;
+mod files;
 mod image_args;
 mod images;
 mod interrupt;
@@ -34,6 +35,7 @@ mod prune;
 mod registries;
 mod report;
 mod request;
+mod run;
 mod secrets;
 mod size;
 mod sources;
@@ -72,6 +74,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let exit = match arguments.verb {
+        Verb::Run(typed) => return run::run(&typed),
+        Verb::Diff(typed) => entered_as(idmap::enter(), |entered| files::diff(&typed, entered)),
+        Verb::Cp(typed) => entered_as(idmap::enter(), |entered| files::copy(&typed, entered)),
         Verb::Build(typed) => build::run(&typed),
         Verb::Images(typed) => images::run(&typed),
         Verb::Inspect(typed) => look::inspect(&typed),

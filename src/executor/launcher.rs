@@ -28,18 +28,19 @@ impl Launcher {
         self.with_process(program, isolation, |_| Ok(()))
     }
 
-    /// Has a sandbox started that talks over `socket`, and whose command writes to the other two. `own_network` says beforehand
-    /// that it will want a network namespace with nothing in it.
+    /// Has a sandbox started that talks over `socket`, and whose command writes to the first two of `streams`, and reads the third if
+    /// there is one. `own_network` says beforehand that it will want a network namespace with nothing in it.
     pub(super) fn launch(
         &self,
         program: &Program,
         isolation: Isolation,
         socket: BorrowedFd<'_>,
-        [stdout, stderr]: [BorrowedFd<'_>; 2],
+        streams: &[BorrowedFd<'_>],
         own_network: bool,
     ) -> io::Result<()> {
-        let fds = [socket, stdout, stderr].map(|fd| fd.as_raw_fd());
-        let note = if own_network { wire::OWN_NETWORK } else { 0 };
+        let fds: Vec<_> = [socket].iter().chain(streams).map(AsRawFd::as_raw_fd).collect();
+        let network = if own_network { wire::OWN_NETWORK } else { 0 };
+        let note = network | if streams.len() > 2 { wire::INPUT } else { 0 };
         self.with_process(program, isolation, |requests| wire::send_with_note(requests, note, &fds))
     }
 

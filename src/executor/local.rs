@@ -18,7 +18,7 @@ use super::deadline::Deadline;
 use super::emulation::{self, Emulation};
 use super::launcher::Launcher;
 use super::network::{Connected, resolv_conf};
-use super::{CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
+use super::{Attached, CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
 use crate::sandbox::cgroup::{Cgroups, Group};
 use crate::sandbox::wire::{self, Report, Reports, Start};
 use crate::sandbox::{Connection, ResourceLimits, SandboxSpec, Stubs};
@@ -70,13 +70,14 @@ impl Means<'_> {
 pub(super) fn run_once(
     means: &Means<'_>,
     spec: &SandboxSpec,
+    attached: &mut Attached<'_>,
     log: &mut dyn FnMut(Stream, &[u8]),
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, Ended> {
     // Outlives the session, whose processes are in it.
     let group = means.group(&spec.limits)?;
-    let mut session = Session::start(means, spec).map_err(Ended::io("start the sandbox"))?;
-    let ended = session.follow(means, spec, group.as_ref(), log, cancel);
+    let mut session = Session::start(means, spec, attached).map_err(Ended::io("start the sandbox"))?;
+    let ended = session.follow(means, spec, group.as_ref(), attached, log, cancel);
     if ended.is_err() {
         session.end();
     }
@@ -100,16 +101,19 @@ struct Session {
     supervisor: Option<OwnedFd>,
     stubs: Stubs,
     served: Vec<Served>,
+    /// The output is the other side of the command's terminal.
+    has_terminal: bool,
 }
 
 impl Session {
-    fn start(means: &Means<'_>, spec: &SandboxSpec) -> io::Result<Self> {
+    fn start(means: &Means<'_>, spec: &SandboxSpec, attached: &Attached<'_>) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let (stdout, their_stdout) = output_pipe()?;
         let (stderr, their_stderr) = output_pipe()?;
-        let output = [their_stdout.as_fd(), their_stderr.as_fd()];
+        let mut streams = vec![their_stdout.as_fd(), their_stderr.as_fd()];
+        streams.extend(attached.input.as_ref().map(AsFd::as_fd));
         let own_network = matches!(means.network, NetworkUsed::None);
-        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), output, own_network)?;
+        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), &streams, own_network)?;
         Ok(Self {
             socket,
             output: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],
@@ -117,6 +121,7 @@ impl Session {
             supervisor: None,
             stubs: Stubs::default(),
             served: Vec::new(),
+            has_terminal: false,
         })
     }
 
@@ -125,6 +130,7 @@ impl Session {
         means: &Means<'_>,
         spec: &SandboxSpec,
         group: Option<&Group>,
+        attached: &mut Attached<'_>,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
@@ -168,7 +174,7 @@ impl Session {
             }
             let talking = self.wait(log, cancel, deadline.left()).map_err(Ended::io("wait for the sandbox"))?;
             while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
-                if let Some(status) = self.answer(report, spec)? {
+                if let Some(status) = self.answer(report, spec, attached)? {
                     // Everything in the sandbox is dead, so what there is to read is there now.
                     self.drain(log).map_err(Ended::io("read the output"))?;
                     return Ok(status);
@@ -215,16 +221,45 @@ impl Session {
     }
 
     fn drain(&mut self, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+        if self.has_terminal {
+            return self.drain_terminal(log);
+        }
         for (stream, pipe) in &self.output {
             while rustix::io::ioctl_fionread(pipe)? > 0 && read_once(*stream, pipe, log)? {}
         }
         Ok(())
     }
 
-    fn answer(&mut self, report: Report, spec: &SandboxSpec) -> Result<Option<ExitStatus>, Ended> {
+    /// The kernel may still be moving what was written last; then comes the end.
+    fn drain_terminal(&mut self, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+        let soon = Timespec { tv_sec: 1, tv_nsec: 0 };
+        for (stream, side) in &self.output {
+            while matches!(poll(&mut [PollFd::new(side, PollFlags::IN)], Some(&soon)), Ok(1..))
+                && read_once(*stream, side, log)?
+            {}
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        report: Report,
+        spec: &SandboxSpec,
+        attached: &mut Attached<'_>,
+    ) -> Result<Option<ExitStatus>, Ended> {
         match report {
             Report::Started => self.supervisor = self.reports.next_descriptor(),
             Report::Mounted(stubs) => self.stubs = stubs,
+            Report::Terminal => {
+                if let Some(side) = self.reports.next_descriptor() {
+                    let own = side.try_clone().map_err(Ended::io("hold the terminal"))?;
+                    self.output = vec![(Stream::Stdout, own)];
+                    self.has_terminal = true;
+                    if let Some(opened) = &mut attached.terminal {
+                        opened(side);
+                    }
+                }
+            }
             Report::Listening { source } => {
                 if let Some(listener) = self.reports.next_descriptor() {
                     self.served.push(Served::start(listener, source).map_err(Ended::io("serve the ssh agent"))?);
@@ -298,6 +333,8 @@ fn read_once(stream: Stream, pipe: &OwnedFd, log: &mut dyn FnMut(Stream, &[u8]))
             Ok(true)
         }
         Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+        // A terminal that nobody has open any more.
+        Err(Errno::IO) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

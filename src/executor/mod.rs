@@ -18,6 +18,7 @@ mod network;
 mod program;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -32,8 +33,8 @@ use helper::Helper;
 pub use key_agent::{KeyAgent, KeyAgentError};
 use launcher::Launcher;
 use local::{Ended, Means};
-pub use network::NoNetwork;
 use network::{Connected, Networks};
+pub use network::{NoNetwork, Ports};
 pub use program::Program;
 
 /// Which output a chunk was written to.
@@ -80,6 +81,18 @@ pub enum NetworkUsed {
     Host,
     /// The host's, because an own one could not be had; the text says why.
     HostInstead(&'static str),
+}
+
+/// What a command is attached to besides its output.
+#[derive(Default)]
+pub struct Attached<'a> {
+    /// What it reads, for [`crate::sandbox::Input::Given`].
+    pub input: Option<OwnedFd>,
+    /// Is given the other side of its terminal when there is one, for [`crate::sandbox::Input::Terminal`]. What comes out
+    /// of it goes to the log.
+    pub terminal: Option<&'a mut dyn FnMut(OwnedFd)>,
+    /// Ports of this machine that lead to it, for [`Network::Default`].
+    pub ports: Option<&'a Ports>,
 }
 
 /// A command that ran to its end, whatever its exit code.
@@ -150,6 +163,12 @@ pub enum ExecError {
     Moved {
         /// Where it was.
         path: PathBuf,
+    },
+    /// Ports cannot lead to the command.
+    #[error("cannot forward ports: {why}")]
+    Ports {
+        /// Why not.
+        why: String,
     },
     /// Something of the executor's own failed.
     #[error("cannot {doing}: {source}")]
@@ -230,6 +249,24 @@ impl Executor {
         let _ = self.launcher.prepare(&self.program, isolation);
     }
 
+    /// Like [`Executor::run`], of a command that somebody talks to.
+    pub fn run_attached(
+        &self,
+        spec: &SandboxSpec,
+        attached: &mut Attached<'_>,
+        log: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &CancelFlag,
+    ) -> Result<ExecOutcome, ExecError> {
+        let (network, connected) = match attached.ports {
+            Some(ports) => {
+                let connected = self.networks.make_forwarding(&self.program, ports, cancel);
+                (NetworkUsed::Own, Some(connected.map_err(|why| ExecError::Ports { why })?))
+            }
+            None => self.network(spec, cancel)?,
+        };
+        self.run_in(spec, network, connected, attached, log, cancel)
+    }
+
     /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
     /// Returns when the command itself has ended; what it left in the background is dead by then. When `cancel` is
     /// set everything is killed at once. Blocks: call it from a thread that may, and that lives as long as this value:
@@ -243,11 +280,23 @@ impl Executor {
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let (network, connected) = self.network(spec, cancel)?;
+        self.run_in(spec, network, connected, &mut Attached::default(), log, cancel)
+    }
+
+    fn run_in(
+        &self,
+        spec: &SandboxSpec,
+        network: NetworkUsed,
+        connected: Option<Connected>,
+        attached: &mut Attached<'_>,
+        log: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &CancelFlag,
+    ) -> Result<ExecOutcome, ExecError> {
         let (program, launcher, cgroups) = (&self.program, &self.launcher, &self.cgroups);
         let connected_to = connected.as_ref();
         let mut means = Means { program, launcher, network, connected: connected_to, emulation: None, cgroups };
         let ended = loop {
-            match local::run_once(&means, spec, log, cancel) {
+            match local::run_once(&means, spec, attached, log, cancel) {
                 Err(Ended::Foreign(machine)) => {
                     let emulation = match (&means.emulation, self.emulation()) {
                         (None, Ok(emulation)) => Ok(emulation),
@@ -264,7 +313,9 @@ impl Executor {
             empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
         };
         // A command with all capabilities may have left anything in its network.
-        if let (Some(connected), Ok(_), Security::Sandbox) = (connected, &ended, spec.security) {
+        if let (Some(connected), Ok(_), Security::Sandbox) = (connected, &ended, spec.security)
+            && attached.ports.is_none()
+        {
             self.networks.give(connected);
         }
         ended

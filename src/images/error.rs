@@ -1,12 +1,16 @@
 //! What can be wrong when something is asked of images.
 
 use super::PruneError;
-use crate::builder::{FailureKind, LockError, kind_of_registry};
+use crate::builder::{BuildFailure, FailureKind, LockError, kind_of_registry};
 use crate::cache::CacheError;
 use crate::content::ContentError;
 use crate::digest::Digest;
-use crate::export::{CompressError, PushError};
+use crate::executor::ExecError;
+use crate::export::{CompressError, LocalError, PushError};
+use crate::layer::LayerError;
 use crate::oci::ReferenceError;
+use crate::ops::OpError;
+use crate::ops::users::UserError;
 use crate::registry::RegistryError;
 use crate::snapshot::SnapshotError;
 
@@ -89,6 +93,41 @@ pub enum ImagesError {
     /// A document or a tag cannot be read or written.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// What is unpacked cannot be opened.
+    #[error("{0}")]
+    Unpacked(Box<BuildFailure>),
+    /// A layer cannot be unpacked.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// The command could not be run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The user of a command is not in the image.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// There is nothing to run.
+    #[error("no command specified: the image has neither entrypoint nor command")]
+    NoCommand,
+    /// Something is not in the image.
+    #[error("`{path}` is not in the image")]
+    NotThere {
+        /// What was asked for.
+        path: String,
+    },
+    /// Something of the image cannot be copied.
+    #[error("cannot copy `{path}`: {source}")]
+    Copy {
+        /// What.
+        path: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The files of an image cannot be copied.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The files of an image cannot be written as an archive.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// The store cannot be looked through.
     #[error(transparent)]
     Prune(#[from] PruneError),
@@ -111,7 +150,12 @@ impl ImagesError {
             | Self::Nothing { .. }
             | Self::Archive { .. }
             | Self::Change { .. }
+            | Self::NoCommand
+            | Self::NotThere { .. }
+            | Self::User(_)
+            | Self::Exec(ExecError::Command { .. } | ExecError::Foreign { .. })
             | Self::Content(ContentError::Name(_) | ContentError::NameHasDigest { .. }) => FailureKind::User,
+            Self::Unpacked(failure) => failure.kind,
             Self::Registry(error) | Self::Push(PushError::Registry(error)) => kind_of_registry(error),
             _ => FailureKind::Environment,
         }
@@ -141,6 +185,8 @@ impl ImagesError {
             Self::NoSuchImage { .. } => {
                 vec!["`kiln images` lists what is here, `kiln pull` fetches from a registry".to_owned()]
             }
+            Self::Unpacked(failure) => failure.help.clone(),
+            Self::Exec(error) => error.help(),
             Self::Registry(error) | Self::Push(PushError::Registry(error)) => error.help().into_iter().collect(),
             Self::Ambiguous { .. } => vec!["give more of its digits".to_owned()],
             Self::SeveralNames { .. } => vec!["give one of its names, or `-f` to remove them all".to_owned()],

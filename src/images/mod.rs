@@ -6,6 +6,7 @@
 //! | verbs                          | file                 | takes from the store            |
 //! |--------------------------------|----------------------|---------------------------------|
 //! | `images`, `inspect`, `history` | `image`, `inspect`   | nothing                         |
+//! | `run`, `diff`, `cp`            | `run`, `diff`, ..    | nothing                         |
 //! | `tag`, `rmi`                   | `remove`             | names, then what they led to    |
 //! | `save`, `load`, `import`       | `save`, `load`, ..   | nothing                         |
 //! | `pull`, `push`                 | `transfer`           | nothing                         |
@@ -19,6 +20,8 @@
 //! Called by `cli`. All of it blocks. What removes takes the store's lock alone ([`crate::builder::StoreLock`]) and never waits for a
 //! build.
 
+mod copy;
+mod diff;
 mod error;
 mod find;
 mod image;
@@ -28,11 +31,15 @@ mod load;
 mod needed;
 mod prune;
 mod remove;
+mod run;
 mod save;
 mod set;
 mod transfer;
+mod unpacked;
 mod usage;
 
+pub use copy::{CopyTo, copy};
+pub use diff::{Difference, diff};
 pub use error::ImagesError;
 pub use find::{find, names_of};
 pub use image::{Image, Listed, list};
@@ -41,8 +48,10 @@ pub use inspect::{HistoryEntry, history, inspect};
 pub use load::{Loaded, load, load_directory, open_archive};
 pub use prune::{PruneError, PruneRequest, Pruned, prune};
 pub use remove::{Removed, remove};
+pub use run::{RunRequest, Volume, run};
 pub use save::{save, to_save};
 pub use transfer::{Pulled, Sent, Wanted, pull, push};
+pub use unpacked::Unpacked;
 pub use usage::{Thing, ThingKind, usage};
 
 use std::path::Path;

@@ -6,14 +6,14 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{OpError, StepResult, Worker};
-use crate::content::ContentError;
+use crate::content::{ContentError, Store};
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
 use crate::oci::Layer;
 use crate::plan::ImageOp;
 use crate::progress::{Event, VertexId};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{SnapshotError, Snapshots};
 
 /// One lock per digest, so that two steps of this process do not fetch or unpack the same layer. (Two processes
 /// may: both succeed, and one result stays.)
@@ -103,25 +103,28 @@ impl Worker {
         Ok(self.snapshots.view(&chain)?)
     }
 
-    /// Unpacks the last layer of `chain`. Its digest and its diff id are checked before the snapshot appears.
     fn unpack(&self, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
-        let blob = self.store.open_blob(&blob_digest(layer)?)?;
-        let decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
-        let mut hashed = HashingReader::new(decoded);
-        let unpacked = self.snapshots.unpack(&mut hashed, &chain[..chain.len() - 1]).map_err(|error| match error {
-            SnapshotError::Layer(error) => failed(error.into()),
-            error => error.into(),
-        })?;
-        // What follows the end of the archive counts for the digests.
-        drain(&mut hashed).map_err(|error| failed(error.into()))?;
-        let (_, found, _) = hashed.finish();
-        if found != layer.diff_id.0 {
-            return Err(OpError::WrongDiffId { layer: layer.diff_id, found });
-        }
-        Ok(self.snapshots.commit(unpacked, chain)?)
+        unpack(&self.store, &self.snapshots, chain, layer)
     }
+}
+
+/// Unpacks the last layer of `chain`, whose blob is in the store. Its digest and its diff id are checked before the snapshot appears.
+pub fn unpack(store: &Store, snapshots: &Snapshots, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
+    let blob = store.open_blob(&blob_digest(layer)?)?;
+    let decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
+    let mut hashed = HashingReader::new(decoded);
+    let unpacked = snapshots.unpack(&mut hashed, &chain[..chain.len() - 1]).map_err(|error| match error {
+        SnapshotError::Layer(error) => failed(error.into()),
+        error => error.into(),
+    })?;
+    // What follows the end of the archive counts for the digests.
+    drain(&mut hashed).map_err(|error| failed(error.into()))?;
+    let (_, found, _) = hashed.finish();
+    if found != layer.diff_id.0 {
+        return Err(OpError::WrongDiffId { layer: layer.diff_id, found });
+    }
+    Ok(snapshots.commit(unpacked, chain)?)
 }
 
 fn drain(reader: &mut impl Read) -> std::io::Result<()> {

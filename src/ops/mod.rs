@@ -29,4 +29,5 @@ mod worker;
 pub use devices::{Allowed as AllowedDevices, DIRECTORIES as DEVICE_DIRECTORIES};
 pub use error::OpError;
 pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
+pub use layers::unpack;
 pub use worker::{Inputs, Settings, StepResult, Worker};

@@ -228,6 +228,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
         hosts: Some(hosts(op)),
         resolv_conf: Some(worker.settings.resolv_conf.clone()),
         limits: worker.settings.limits.clone(),
+        input: crate::sandbox::Input::default(),
     };
     let outcome = run(worker, &spec, vertex)?;
     if !outcome.status.success() {

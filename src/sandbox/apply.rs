@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{Resource, Rlimit, Signal};
 
+use super::Input;
 use super::cover::Thing;
 use super::mounts::{self, Files, Writable};
 use super::plan::{Limits, SetupStep};
@@ -197,7 +198,10 @@ impl Sandbox {
             SetupStep::Session => Ok(rustix::process::setsid().map(drop)?),
             SetupStep::ProcessDefaults => set_process_defaults(),
             SetupStep::Ulimit(limit) => ulimit::set(limit).map_err(Refused::of_ulimit),
-            SetupStep::StandardStreams { uid } => set_standard_streams(*uid),
+            SetupStep::StandardStreams { uid, input: Input::Terminal { rows, columns } } => {
+                open_terminal(&self.socket, *uid, *rows, *columns)
+            }
+            SetupStep::StandardStreams { uid, input } => set_standard_streams(*uid, *input),
             SetupStep::SystemCallFilter(purpose) => self.load_filter(*purpose),
             SetupStep::BoundCapabilities(set) => Ok(credentials::bound(*set)?),
             SetupStep::Identity { uid, gid, groups } => {
@@ -442,15 +446,36 @@ fn limit(resource: Resource, most: u64) -> Done {
     Ok(rustix::process::setrlimit(resource, Rlimit { current, maximum })?)
 }
 
-fn set_standard_streams(uid: u32) -> Done {
-    // A pipe nobody writes to: reads see the end at once, as with a container runtime.
-    let (empty, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::stdio::dup2_stdin(&empty)?;
+fn set_standard_streams(uid: u32, input: Input) -> Done {
+    if input == Input::Nothing {
+        // A pipe nobody writes to: reads see the end at once, as with a container runtime.
+        let (empty, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        rustix::stdio::dup2_stdin(&empty)?;
+    }
     for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
         // So that the user may open /dev/stdout. What is no pipe of ours may refuse.
         let _ = fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>);
     }
     Ok(())
+}
+
+/// Makes a terminal in the `/dev/pts` of the sandbox, so that it has a name there, and hands its other side to the builder. The
+/// terminal of the builder's user is never in reach: who has that could type for him (TIOCSTI).
+fn open_terminal(socket: &UnixStream, uid: u32, rows: u16, columns: u16) -> Done {
+    let path = Path::new("/dev/pts/ptmx");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = fs::openat(CWD, path, flags, Mode::empty()).map_err(at(path))?;
+    rustix::pty::unlockpt(&master)?;
+    let terminal =
+        rustix::pty::ioctl_tiocgptpeer(&master, rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)?;
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&master, size)?;
+    rustix::process::ioctl_tiocsctty(&terminal)?;
+    let _ = fs::fchown(&terminal, Some(Uid::from_raw(uid)), None::<Gid>);
+    rustix::stdio::dup2_stdin(&terminal)?;
+    rustix::stdio::dup2_stdout(&terminal)?;
+    rustix::stdio::dup2_stderr(&terminal)?;
+    Ok(wire::send_with_descriptor(socket, &Report::Terminal, master.as_raw_fd())?)
 }
 
 /// Returns why not, and with the path that the kernel could make nothing of.

@@ -30,7 +30,9 @@ pub(super) struct Orders {
     socket: UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
-    /// What the builder says of it beforehand ([`wire::OWN_NETWORK`]).
+    /// What the command reads, if it is given something.
+    stdin: Option<OwnedFd>,
+    /// What the builder says of it beforehand ([`wire::OWN_NETWORK`], [`wire::INPUT`]).
     pub(super) note: u8,
     /// A network namespace, loopback up, if the supervisor has made one.
     network: Option<OwnedFd>,
@@ -39,15 +41,18 @@ pub(super) struct Orders {
 impl Orders {
     /// Waits for them. `None` when nobody will send any.
     pub(super) fn receive(from: impl AsFd) -> io::Result<Option<Self>> {
-        let (note, mut received) = wire::receive_with_note(from)?;
-        let network = if received.len() > 3 { received.pop() } else { None };
-        let received = <[OwnedFd; 3]>::try_from(received).ok();
-        Ok(received.map(|[socket, stdout, stderr]| Self { socket: socket.into(), stdout, stderr, note, network }))
+        let (note, received) = wire::receive_with_note(from)?;
+        let mut received = received.into_iter();
+        let three = (received.next(), received.next(), received.next());
+        let (Some(socket), Some(stdout), Some(stderr)) = three else { return Ok(None) };
+        let stdin = if note & wire::INPUT == 0 { None } else { received.next() };
+        Ok(Some(Self { socket: socket.into(), stdout, stderr, stdin, note, network: received.next() }))
     }
 
     /// Hands them on, with what was made ahead.
     fn send(&self, to: &UnixStream, network: Option<&OwnedFd>) -> io::Result<()> {
         let mut all = vec![self.socket.as_raw_fd(), self.stdout.as_raw_fd(), self.stderr.as_raw_fd()];
+        all.extend(self.stdin.as_ref().map(AsRawFd::as_raw_fd));
         all.extend(network.map(AsRawFd::as_raw_fd));
         wire::send_with_note(to, self.note, &all)
     }
@@ -102,7 +107,7 @@ impl Prepared {
         wire::send_with_descriptor(&orders.socket, &Report::Started, this.as_raw_fd())?;
         orders.send(&way, network.as_ref())?;
         let mut socket = orders.socket;
-        drop((orders.stdout, orders.stderr, network, this));
+        drop((orders.stdout, orders.stderr, orders.stdin, network, this));
         let report = watch(&socket, first, proc.map(|proc| Emulation::Awaited { way, proc }))?;
         if isolation == Isolation::Chroot {
             orphans::end_all()?;
@@ -118,10 +123,13 @@ fn be_first(way: UnixStream, here: Entered, isolation: Isolation) -> io::Result<
     system::reset_signals();
     let mut stock = if isolation == Isolation::Namespaces { Stock::fill(here) } else { Stock::default() };
     // The supervisor may have died before the wish was known: then there is nothing to receive.
-    let Some(Orders { mut socket, stdout, stderr, network, .. }) = Orders::receive(&way)? else { return Ok(()) };
+    let Some(Orders { mut socket, stdout, stderr, stdin, network, .. }) = Orders::receive(&way)? else { return Ok(()) };
     stock.network = network;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
+    if let Some(stdin) = stdin {
+        rustix::stdio::dup2_stdin(stdin)?;
+    }
     let start: Start = wire::receive(&mut socket)?;
     let mut sandbox = Sandbox::new(socket, &start.spec, stock, way);
     for step in plan(&start.spec, start.connection, start.emulated) {

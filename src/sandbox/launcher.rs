@@ -48,7 +48,7 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
         let (mut taken, take) = io::pipe()?;
         if system::fork()?.is_none() {
             drop(taken);
-            return supervise(&requests, take.into(), here, isolation, note[0] == wire::OWN_NETWORK);
+            return supervise(&requests, take.into(), here, isolation, note[0] & wire::OWN_NETWORK != 0);
         }
         drop(take);
         // The next sandbox is probably like the last one.

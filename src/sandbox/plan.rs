@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::credentials::{ALL_CAPABILITIES, CONTAINER_CAPABILITIES};
 use super::idmap::{Entered, Rung};
 use super::seccomp::Purpose;
-use super::{Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, Ulimit, chroot};
+use super::{Input, Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security, Ulimit, chroot};
 
 /// The network a sandbox is started with, decided before the plan is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ pub(super) enum SetupStep {
     /// Sets a resource limit.
     Ulimit(Ulimit),
     /// Gives standard output and error to the user, and nothing to standard input.
-    StandardStreams { uid: u32 },
+    StandardStreams { uid: u32, input: Input },
     /// Loads the system call filter, and hands what it asks on to the supervisor.
     SystemCallFilter(Purpose),
     /// Drops all other capabilities from the bounding set.
@@ -222,7 +222,8 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
     if spec.limits.need_cgroup() {
         steps.push(SetupStep::EnterCgroups { namespace: spec.isolation == Isolation::Namespaces });
     }
-    steps.push(SetupStep::StandardStreams { uid: if spec.single_id { 0 } else { spec.user.uid } });
+    let uid = if spec.single_id { 0 } else { spec.user.uid };
+    steps.push(SetupStep::StandardStreams { uid, input: spec.input });
     if confined || spec.single_id {
         // Before the capabilities go: without no_new_privs loading needs CAP_SYS_ADMIN. That stays off for every step, as with
         // BuildKit: sudo, su and ping need it so, which programs a step runs is not known, and what set-id files of the image
@@ -425,7 +426,13 @@ impl fmt::Display for SetupStep {
             Self::Session => f.write_str("start a session"),
             Self::ProcessDefaults => f.write_str("set umask 0022, limits, signals"),
             Self::Ulimit(limit) => write!(f, "set --ulimit {limit}"),
-            Self::StandardStreams { uid } => write!(f, "give standard streams to {uid}"),
+            Self::StandardStreams { uid, input: Input::Terminal { rows, columns } } => {
+                write!(f, "open a terminal of {columns}x{rows} for {uid}")
+            }
+            Self::StandardStreams { uid, input } => {
+                let given = if *input == Input::Given { ", the input included," } else { "" };
+                write!(f, "give standard streams{given} to {uid}")
+            }
             Self::SystemCallFilter(Purpose { confined, single_id }) => {
                 let asks = if *single_id { " that asks about ids" } else { "" };
                 let refuses = if *confined { "" } else { " that refuses nothing" };
@@ -471,6 +478,7 @@ mod tests {
             hosts: Some("127.0.0.1 localhost\n".to_owned()),
             resolv_conf: Some(String::new()),
             limits: ResourceLimits::default(),
+            input: crate::sandbox::Input::default(),
         }
     }
 

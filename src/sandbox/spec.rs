@@ -41,6 +41,25 @@ pub struct SandboxSpec {
     pub resolv_conf: Option<String>,
     /// How much it may use.
     pub limits: ResourceLimits,
+    /// What it reads.
+    pub input: Input,
+}
+
+/// The standard input of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Input {
+    /// Nothing: reads see the end at once.
+    #[default]
+    Nothing,
+    /// What the caller gives.
+    Given,
+    /// A terminal of its own, made in its own `/dev/pts`, which is its output as well.
+    Terminal {
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
 }
 
 /// An overlay of finished layers with one that takes the writes, or a directory that is the whole root by itself.

@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`] and the
 //! namespaces to join (of network and emulators) and the cgroups to enter; the sandbox answers with [`Report`]s.
-//! [`Report::Started`] and [`Report::Listening`] carry a descriptor.
+//! [`Report::Started`], [`Report::Listening`] and [`Report::Terminal`] carry a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -18,6 +18,8 @@ use super::target::Stubs;
 
 /// The note of a wish for a sandbox with a network namespace of its own, and nothing in it.
 pub(crate) const OWN_NETWORK: u8 = 1;
+/// The note of one whose command is given something to read: it comes after the two outputs.
+pub(crate) const INPUT: u8 = 2;
 
 /// No report is near this long; a longer one is a mistake on the way.
 const LONGEST_REPORT: usize = 16 << 20;
@@ -37,6 +39,8 @@ pub(crate) enum Report {
     Started,
     /// A socket is listening, its descriptor comes along; connections are to be carried to `source`.
     Listening { source: PathBuf },
+    /// The command has a terminal; a descriptor of its other side comes along.
+    Terminal,
     /// Everything is mounted; this was created to mount on.
     Mounted(Stubs),
     /// A step of the plan was refused; nothing was run.

@@ -23,10 +23,20 @@ pub(in crate::executor) struct Connected {
 impl Connected {
     /// Makes a namespace and waits until `tool` has connected it. `None` when that failed.
     pub(super) fn make(starter: &Program, tool: &'static Tool, cancel: &CancelFlag) -> Option<Self> {
+        Self::make_with(starter, tool, tool.arguments.iter().map(|argument| (*argument).to_owned()), cancel)
+    }
+
+    /// Like [`Connected::make`], with other arguments.
+    pub(super) fn make_with(
+        starter: &Program,
+        tool: &'static Tool,
+        arguments: impl IntoIterator<Item = String>,
+        cancel: &CancelFlag,
+    ) -> Option<Self> {
         let place = Place::make().ok()?;
         let forwarding = if resolv_conf::needs_forwarder() { tool.forwarding } else { &[] };
         let mut command = Helper::command(starter, tool.path()?);
-        command.args(forwarding).args(tool.arguments).env_clear().stdin(place.namespace.try_clone().ok()?);
+        command.args(forwarding).args(arguments).env_clear().stdin(place.namespace.try_clone().ok()?);
         if matches!(tool.ready, Ready::Output) {
             command.stdout(Stdio::piped());
         }

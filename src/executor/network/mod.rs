@@ -17,6 +17,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 pub(super) use connected::Connected;
+pub use pasta::Ports;
 pub(super) use pool::Networks;
 
 use super::{Helper, Program};

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Connected, NoNetwork, TOOLS, Tool};
+use super::{Connected, NoNetwork, Ports, TOOLS, Tool, pasta};
 use crate::executor::{CancelFlag, Program};
 
 /// How long a step waits for the one that is made ahead; a tool that does not connect is given up sooner.
@@ -60,6 +60,25 @@ impl Networks {
         }
         drop(state);
         self.make(starter, cancel)
+    }
+
+    /// Makes one that ports of this machine lead into, for one command alone.
+    pub(in crate::executor) fn make_forwarding(
+        &self,
+        starter: &Program,
+        ports: &Ports,
+        cancel: &CancelFlag,
+    ) -> Result<Connected, String> {
+        if !can_open_tun() {
+            return Err("/dev/net/tun cannot be opened".to_owned());
+        }
+        let tool = &pasta::TOOL;
+        if tool.path().is_none() {
+            return Err("it takes the program `pasta` (package `passt`), which is not installed".to_owned());
+        }
+        let connected = Connected::make_with(starter, tool, pasta::arguments(ports), cancel);
+        connected
+            .ok_or_else(|| "`pasta` did not start: a port may be taken, or need a right that is not here".to_owned())
     }
 
     /// Gives one back.

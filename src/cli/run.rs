@@ -1,0 +1,308 @@
+//! `kiln run`: a command in an image, with the user's terminal if asked for.
+//!
+//! The user's terminal is never handed to the command: it gets one of its own, and what is typed and printed is carried between
+//! the two. Meanwhile the user's does nothing by itself (raw mode), and is put back whatever happens.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::environment::Environment;
+use super::image_args::RunArguments;
+use super::interrupt::Interrupt;
+use super::report;
+use super::terminal;
+use super::usage::UsageError;
+use crate::executor::{Attached, ExecError, ExecOutcome, NetworkUsed, Ports, Stream};
+use crate::images::{self, ImagesError, RunRequest, Unpacked, Volume};
+use crate::sandbox::idmap::{self, Entered};
+use crate::sandbox::{Input, Network};
+
+/// What `docker run` exits with when it is not the command that failed.
+const FAILED: u8 = 125;
+const CANNOT_EXECUTE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs, and exits as the command does.
+pub(super) fn run(typed: &RunArguments) -> ExitCode {
+    let prepared = Environment::read().and_then(|environment| {
+        let root = environment.store(typed.store.store.as_deref())?;
+        Ok((root, request(typed, &environment)?, ports(typed)?))
+    });
+    let (root, request, ports) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            report::refused(&error);
+            return FAILED.into();
+        }
+    };
+    let entered = match idmap::enter() {
+        Ok(entered) => entered,
+        Err(error) => {
+            terminal::print_error(&format!("ERROR: {}\n", crate::diag::chain(&error)));
+            return FAILED.into();
+        }
+    };
+    let interrupt = match Interrupt::watch() {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            report::failed("cannot watch for signals", &error);
+            return FAILED.into();
+        }
+    };
+    let ended = attached(&root, entered, &typed.image, &request, ports.as_ref(), &interrupt);
+    match ended {
+        Ok(outcome) => {
+            if let (NetworkUsed::HostInstead(reason), false) = (outcome.network, typed.quiet) {
+                terminal::print_error(&format!("NOTE: the command used the host's network: {reason}\n"));
+            }
+            u8::try_from(outcome.status.shell_code()).unwrap_or(FAILED).into()
+        }
+        Err(ImagesError::Exec(ExecError::Cancelled)) => 130.into(),
+        Err(error) => {
+            report::of_images(&error);
+            code_of(&error).into()
+        }
+    }
+}
+
+fn code_of(error: &ImagesError) -> u8 {
+    match error {
+        ImagesError::Exec(ExecError::Command { source, .. }) if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+        ImagesError::Exec(ExecError::Command { .. } | ExecError::Foreign { .. }) => CANNOT_EXECUTE,
+        _ => FAILED,
+    }
+}
+
+fn attached(
+    root: &std::path::Path,
+    entered: Entered,
+    image: &str,
+    request: &RunRequest,
+    ports: Option<&Ports>,
+    interrupt: &Interrupt,
+) -> Result<ExecOutcome, ImagesError> {
+    let unpacked = Unpacked::open(root, entered)?;
+    let image = images::find(&unpacked.store, image, None)?;
+    let mut raw = None;
+    let mut opened = |side: OwnedFd| {
+        raw = Raw::begin();
+        carry(side);
+    };
+    let mut attached = Attached { input: None, terminal: None, ports };
+    match request.input {
+        Input::Nothing => {}
+        Input::Given => {
+            attached.input = Some(input().map_err(|source| ExecError::Io { doing: "read standard input", source })?);
+        }
+        Input::Terminal { .. } => attached.terminal = Some(&mut opened),
+    }
+    let mut log = |stream: Stream, bytes: &[u8]| {
+        // A reader that went away is the command's business no more than it is kiln's.
+        let _ = match stream {
+            Stream::Stdout => write_all(io::stdout().lock(), bytes),
+            Stream::Stderr => write_all(io::stderr().lock(), bytes),
+        };
+    };
+    let ended = images::run(&unpacked, &image, request, &mut attached, &mut log, interrupt.cancel());
+    drop(attached);
+    drop(raw);
+    ended
+}
+
+fn write_all(mut out: impl io::Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// What the command reads: what kiln would read. A terminal is not handed over; what is typed in it is.
+fn input() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return stdin.as_fd().try_clone_to_owned();
+    }
+    let (theirs, mut ours) = io::pipe()?;
+    std::thread::Builder::new().name("input".to_owned()).spawn(move || io::copy(&mut io::stdin().lock(), &mut ours))?;
+    Ok(theirs.into())
+}
+
+/// Carries what is typed, and changes of the window's size, to the command's terminal, for as long as the process lives. What
+/// cannot be started is missed.
+fn carry(side: OwnedFd) {
+    let size_of = |side: &OwnedFd| {
+        if let Ok(size) = tcgetwinsize(io::stdin()) {
+            let _ = tcsetwinsize(side, size);
+        }
+    };
+    size_of(&side);
+    if let Ok(other) = side.try_clone() {
+        let _ = std::thread::Builder::new().name("window".to_owned()).spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+            runtime.block_on(async {
+                let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+                while changes.recv().await.is_some() {
+                    size_of(&other);
+                }
+            });
+        });
+    }
+    let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || {
+        let mut side = std::fs::File::from(side);
+        let mut typed = [0; 4096];
+        while let Ok(length @ 1..) = io::stdin().lock().read(&mut typed) {
+            if side.write_all(&typed[..length]).is_err() {
+                return;
+            }
+        }
+        // The end of the input is a character to a terminal (^D).
+        let _ = side.write_all(&[4]);
+    });
+}
+
+/// The user's terminal, which passes everything on while this lives.
+struct Raw {
+    before: Termios,
+}
+
+impl Raw {
+    fn begin() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+fn request(typed: &RunArguments, environment: &Environment) -> Result<RunRequest, UsageError> {
+    let size = tcgetwinsize(io::stdin()).unwrap_or(Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 });
+    if typed.tty && typed.interactive && !io::stdin().is_terminal() {
+        return Err(UsageError::malformed("--tty", "", "the input device is not a TTY: leave out `-t` or `-i`"));
+    }
+    let input = match (typed.tty, typed.interactive) {
+        (true, _) => Input::Terminal { rows: size.ws_row, columns: size.ws_col },
+        (false, true) => Input::Given,
+        (false, false) => Input::Nothing,
+    };
+    let network = match typed.network.as_deref().unwrap_or("default") {
+        "default" | "bridge" => Network::Default,
+        "none" => Network::None,
+        "host" => Network::Host,
+        other => return Err(UsageError::unknown("--network", other, other, &["default", "none", "host"])),
+    };
+    if network != Network::Default && !typed.publish.is_empty() {
+        return Err(UsageError::Conflict { one: "--publish", other: "--network" });
+    }
+    let volumes = typed.volume.iter().map(|text| volume(text, environment)).collect::<Result<_, _>>()?;
+    Ok(RunRequest {
+        command: typed.command.clone(),
+        entrypoint: typed.entrypoint.clone(),
+        env: variables(typed, environment)?,
+        volumes,
+        workdir: typed.workdir.clone(),
+        user: typed.user.clone(),
+        network,
+        hostname: typed.hostname.clone().unwrap_or_else(|| "kiln".to_owned()),
+        resolv_conf: environment.resolv_conf.clone(),
+        input,
+    })
+}
+
+/// `--env-file` first, then `-e`; one without a value has that of kiln's own environment, or is left out.
+fn variables(typed: &RunArguments, environment: &Environment) -> Result<Vec<(String, String)>, UsageError> {
+    let mut lines = Vec::new();
+    for path in &typed.env_file {
+        let text = std::fs::read_to_string(environment.absolute(path)).map_err(|source| UsageError::Unreadable {
+            flag: "--env-file",
+            path: path.clone(),
+            source,
+        })?;
+        let useful = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.extend(useful.map(str::to_owned));
+    }
+    lines.extend(typed.env.iter().cloned());
+    let mut all = BTreeMap::new();
+    for line in lines {
+        match line.split_once('=') {
+            Some(("", _)) => return Err(UsageError::malformed("--env", &line, "a variable needs a name")),
+            Some((name, value)) => {
+                all.insert(name.to_owned(), value.to_owned());
+            }
+            None => {
+                if let Some(value) = environment.variables.get(&line) {
+                    all.insert(line, value.clone());
+                }
+            }
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// `HOST:CONTAINER[:ro|rw]`; both absolute, but `HOST` may begin with a dot.
+fn volume(text: &str, environment: &Environment) -> Result<Volume, UsageError> {
+    let malformed = |why: &str| UsageError::malformed("--volume", text, why);
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, mode) = match parts.as_slice() {
+        [source, target] => (*source, *target, "rw"),
+        [source, target, mode] => (*source, *target, *mode),
+        _ => return Err(malformed("expected HOST:CONTAINER[:ro]")),
+    };
+    if !source.starts_with(['/', '.']) {
+        return Err(malformed(
+            "volumes by name are not there: give a path of this machine, which begins with `/` or `.`",
+        ));
+    }
+    if !target.starts_with('/') {
+        return Err(malformed("the path in the container must be absolute"));
+    }
+    let readonly = match mode {
+        "ro" => true,
+        "rw" => false,
+        _ => return Err(malformed("expected `ro` or `rw` at its end")),
+    };
+    let source = environment.absolute(source);
+    if !source.exists() {
+        return Err(malformed("there is nothing at this path of the machine"));
+    }
+    Ok(Volume { source, target: target.into(), readonly })
+}
+
+/// `[IP:]HOST:CONTAINER[/tcp|/udp]`, as pasta takes it: `IP/HOST:CONTAINER`.
+fn ports(typed: &RunArguments) -> Result<Option<Ports>, UsageError> {
+    let mut ports = Ports::default();
+    for text in &typed.publish {
+        let malformed = || UsageError::malformed("--publish", text, "expected [IP:]HOST:CONTAINER[/tcp|/udp]");
+        let (rest, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (rest, inner) = rest.rsplit_once(':').ok_or_else(malformed)?;
+        let (address, outer) = rest.rsplit_once(':').map_or((None, rest), |(address, outer)| (Some(address), outer));
+        for port in [inner, outer] {
+            let bounds = port.split('-').map(str::parse::<u16>).collect::<Result<Vec<_>, _>>();
+            if !bounds.is_ok_and(|bounds| bounds.len() < 3) {
+                return Err(malformed());
+            }
+        }
+        let address = match address.map(|address| address.trim_matches(['[', ']']).parse::<IpAddr>()) {
+            Some(Ok(address)) => format!("{address}/"),
+            Some(Err(_)) => return Err(malformed()),
+            None => String::new(),
+        };
+        let port = format!("{address}{outer}:{inner}");
+        match protocol {
+            "tcp" => ports.tcp.push(port),
+            "udp" => ports.udp.push(port),
+            _ => return Err(malformed()),
+        }
+    }
+    Ok((!typed.publish.is_empty()).then_some(ports))
+}
