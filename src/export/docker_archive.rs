@@ -5,20 +5,36 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::image::{Image, ImageSet};
+use super::image::ImageSet;
 use super::oci_layout::{entries, index_json, layout};
 use super::parts::{self, ArchiveError, Content, Part, blob_path};
 use super::report::Report;
 use crate::content::Store;
+use crate::digest::Digest;
 use crate::oci::{Reference, to_json};
 
 /// An image in `manifest.json`. The keys are docker's.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
+pub(super) struct Entry {
     config: String,
     repo_tags: Vec<String>,
     layers: Vec<String>,
+}
+
+impl Entry {
+    pub(super) fn new<'a>(config: &Digest, names: &[Reference], layers: impl IntoIterator<Item = &'a Digest>) -> Self {
+        Self {
+            config: blob_path(config),
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            layers: layers.into_iter().map(blob_path).collect(),
+        }
+    }
+}
+
+/// The file `manifest.json`.
+pub(super) fn manifest_json(entries: &[Entry]) -> Part {
+    Part { path: "manifest.json".to_owned(), content: Content::Bytes(to_json(&entries)) }
 }
 
 /// Writes the image of `set` as a docker archive; returns `out` flushed. The same image gives the same bytes.
@@ -33,17 +49,8 @@ pub fn write_docker_archive<W: Write>(
         return Err(ArchiveError::SeveralPlatforms { count: set.images.len() });
     };
     let mut all = layout(set, index_json(entries(set, names)))?;
-    all.push(Part { path: "manifest.json".to_owned(), content: Content::Bytes(manifest_json(image, names)?) });
+    let layers = image.layers.iter().map(|layer| layer.digest()).collect::<Result<Vec<_>, _>>()?;
+    all.push(manifest_json(&[Entry::new(&image.config.digest, names, &layers)]));
     parts::sort(&mut all);
     parts::write_tar(&all, store, out, report)
-}
-
-fn manifest_json(image: &Image, names: &[Reference]) -> Result<Vec<u8>, ArchiveError> {
-    let layers = image.layers.iter().map(|layer| Ok(blob_path(&layer.digest()?)));
-    let entry = Entry {
-        config: blob_path(&image.config.digest),
-        repo_tags: names.iter().map(Reference::familiar).collect(),
-        layers: layers.collect::<Result<_, ArchiveError>>()?,
-    };
-    Ok(to_json(&[entry]))
 }

@@ -51,7 +51,7 @@ pub use file::to_file;
 pub use image::{Image, ImageSet, MediaTypes, assemble, index, platform_descriptor, with_layers};
 pub use local::{LocalError, LocalSummary, platform_directory, write_local};
 pub use metadata::{described, image_id, metadata_file};
-pub use oci_layout::{write_oci_directory, write_oci_tar};
+pub use oci_layout::{IMAGE_NAME, REF_NAME, write_oci_directory, write_oci_tar};
 pub use parts::ArchiveError;
 pub use push::{PushError, push};
 pub use report::Report;

@@ -13,8 +13,10 @@ use super::report::Report;
 use crate::content::Store;
 use crate::oci::{self, Descriptor, Index, Reference, media_type, to_json};
 
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
+/// Annotation: the tag alone (image-spec, annotations.md).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation: the whole name, as containerd reads and writes it.
+pub const IMAGE_NAME: &str = "io.containerd.image.name";
 const CREATED: &str = "org.opencontainers.image.created";
 
 /// Writes `set` as the tar of an image layout; returns `out` flushed. The same images give the same bytes.
@@ -50,11 +52,16 @@ pub fn write_oci_directory(
 /// All files of the layout, sorted.
 pub(super) fn layout(set: &ImageSet, index_json: Vec<u8>) -> Result<Vec<Part>, ArchiveError> {
     let mut all = parts::blobs(set)?;
-    let version = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
-    all.push(Part { path: "oci-layout".to_owned(), content: Content::Bytes(version) });
-    all.push(Part { path: "index.json".to_owned(), content: Content::Bytes(index_json) });
+    all.extend(documents(index_json));
     parts::sort(&mut all);
     Ok(all)
+}
+
+/// What a layout has beside its blobs.
+pub(super) fn documents(index_json: Vec<u8>) -> [Part; 2] {
+    let version = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
+    [("oci-layout", version), ("index.json", index_json)]
+        .map(|(path, bytes)| Part { path: path.to_owned(), content: Content::Bytes(bytes) })
 }
 
 /// The descriptors of `index.json`: one per name, or a single one without a name.
@@ -64,6 +71,11 @@ pub(super) fn entries(set: &ImageSet, names: &[Reference]) -> Vec<Descriptor> {
         None => platform_descriptor(&set.images[0]),
     };
     annotate(&mut base, set.images[0].created.iter().map(|time| (CREATED, time.clone())));
+    named(base, names)
+}
+
+/// The descriptor under each of the names, or as it is without any.
+pub(super) fn named(base: Descriptor, names: &[Reference]) -> Vec<Descriptor> {
     if names.is_empty() {
         return vec![base];
     }

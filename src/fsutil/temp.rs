@@ -1,6 +1,8 @@
 //! Names for files being written, and files that appear all at once.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::digest::to_hex;
@@ -14,15 +16,21 @@ pub fn random_name() -> String {
     to_hex(&bytes)
 }
 
-/// Writes `bytes` to `path` so that a reader sees the old content or the new, never a part: a temporary
-/// neighbour is written and renamed. Not synced to the disk; what is kept this way can be made again.
+/// Writes `bytes` to `path` so that a reader sees the old content or the new, never a part. Not synced to the disk; what is
+/// kept this way can be made again.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", random_name()));
-    let temporary = path.with_file_name(name);
-    let written = std::fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
+    replace(path, 0o666, |file| file.write_all(bytes))
+}
+
+/// Puts a new file at `path` once `write` is done with it: a temporary neighbour, with this mode less the umask, is renamed.
+/// When that fails, what was there stays.
+pub fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    // Not made of the file's name, which may be as long as names get.
+    let temporary = path.with_file_name(format!(".kiln-{}", random_name()));
+    let written = File::options().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
+        write(&mut file)?;
+        std::fs::rename(&temporary, path)
+    });
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Image, ImagesError, Unpacked};
 use crate::export::{Report, write_local};
-use crate::fsutil::{Dir, Kind, set_mtime};
+use crate::fsutil::{Dir, Kind, replace, set_mtime};
 use crate::layer;
 
 /// Where files go.
@@ -84,18 +84,11 @@ impl Source<'_> {
             Kind::File => {
                 let mut file = self.file()?;
                 let metadata = self.view.metadata_of(&file)?;
-                let temporary = dest.with_file_name(format!(".kiln-{}", crate::fsutil::random_name()));
-                let written = (|| {
-                    let mut out = std::fs::File::create_new(&temporary)?;
-                    io::copy(&mut file, &mut out)?;
+                replace(dest, 0o600, |out| {
+                    io::copy(&mut file, out)?;
                     out.set_permissions(std::fs::Permissions::from_mode(metadata.mode & 0o777))?;
-                    set_mtime(&out, metadata.mtime)?;
-                    std::fs::rename(&temporary, dest)
-                })();
-                if written.is_err() {
-                    let _ = std::fs::remove_file(&temporary);
-                }
-                written
+                    set_mtime(&*out, metadata.mtime)
+                })
             }
             Kind::Symlink if !self.follow => {
                 match std::fs::remove_file(dest) {

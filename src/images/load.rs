@@ -19,6 +19,7 @@ use super::{Image, ImagesError};
 use crate::content::Store;
 use crate::context::decompressed;
 use crate::digest::{DiffId, Digest, HashingReader};
+use crate::export::{IMAGE_NAME, REF_NAME};
 use crate::fsutil::Dir;
 use crate::layer;
 use crate::oci::{
@@ -27,8 +28,6 @@ use crate::oci::{
 
 /// Files of an archive that are looked at; more is no image.
 const FILES_LIMIT: usize = 100_000;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// An image that was loaded.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use super::image::Image;
 use super::needed::Needed;
-use super::usage::{Thing, ThingKind, things};
+use super::usage::{self, Thing, ThingKind, things};
 use crate::builder::{LockError, StoreLock};
 use crate::content::{ContentError, Store};
 use crate::digest::ChainId;
-use crate::fsutil::{Dir, DiskUsage};
+use crate::fsutil::Dir;
 use crate::oci::{Descriptor, digest_of};
 use crate::snapshot::{SnapshotError, Snapshots};
 
@@ -263,11 +263,8 @@ impl<'a> Prune<'a> {
         removed.map_err(|source| failed(&whole, source))
     }
 
-    /// What the store takes on the disk, as `du` says.
     fn size(&self) -> Result<u64, PruneError> {
-        let (parent, name) = (self.root.parent().unwrap_or(self.root), self.root.file_name().unwrap_or_default());
-        let size = Dir::open(parent).and_then(|dir| DiskUsage::default().of(&dir, name));
-        size.map_err(|source| failed(self.root, source))
+        usage::size(self.root).map_err(|source| failed(self.root, source))
     }
 }
 

@@ -9,10 +9,10 @@ use super::{Image, ImagesError, Unpacked};
 use crate::executor::{Attached, CancelFlag, ExecOutcome, Executor, Stream};
 use crate::fsutil::Owners;
 use crate::ops::users::resolve_user;
-use crate::sandbox::{Input, Isolation, Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, Security};
-
-/// Where programs are when neither image nor user say so.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::plan::DEFAULT_PATH;
+use crate::sandbox::{
+    Input, Isolation, Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, Security, hosts_of,
+};
 
 /// A directory or file of this machine that the command sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +88,7 @@ pub fn run(
         network: request.network,
         security: Security::Sandbox,
         isolation: Isolation::Namespaces,
-        hosts: Some(format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", request.hostname)),
+        hosts: Some(hosts_of(&request.hostname)),
         resolv_conf: Some(request.resolv_conf.clone()),
         limits: ResourceLimits::default(),
         input: request.input,
@@ -117,7 +117,7 @@ fn environment(image: &Image, request: &RunRequest, home: &str) -> Vec<(String, 
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
         (name.to_owned(), value.to_owned())
     };
-    let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("HOSTNAME".to_owned(), request.hostname.clone())];
+    let mut env = vec![("PATH".to_owned(), DEFAULT_PATH.to_owned()), ("HOSTNAME".to_owned(), request.hostname.clone())];
     if matches!(request.input, Input::Terminal { .. }) {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
     }

@@ -89,12 +89,16 @@ pub(super) fn things(root: &Path, needed: &Needed) -> io::Result<Vec<Thing>> {
     }
     touch_by_records(&mut all);
     let listed: u64 = all.iter().map(|thing| thing.bytes).sum();
-    let parent = Dir::open(root.parent().unwrap_or(root))?;
-    let whole = DiskUsage::default().of(&parent, root.file_name().unwrap_or(OsStr::new(".")))?;
     let (kind, path, digest) = (ThingKind::Store, PathBuf::new(), None);
-    let bytes = whole.saturating_sub(listed);
+    let bytes = size(root)?.saturating_sub(listed);
     all.push(Thing { kind, path, bytes, used: i64::MAX, reclaimable: false, digest });
     Ok(all)
+}
+
+/// What the store at `root` takes on the disk, as `du` says.
+pub(super) fn size(root: &Path) -> io::Result<u64> {
+    let parent = Dir::open(root.parent().unwrap_or(root))?;
+    DiskUsage::default().of(&parent, root.file_name().unwrap_or(OsStr::new(".")))
 }
 
 fn of_place(top: &Dir, place: &str, kind: ThingKind, needed: &Needed, usage: &mut DiskUsage) -> io::Result<Vec<Thing>> {

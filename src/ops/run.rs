@@ -42,7 +42,7 @@ use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
 use crate::progress::{Event, Stream, VertexId};
 use crate::sandbox::{
-    Isolation, Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, SecretBytes, Security,
+    Isolation, Mount, Network, ProcessUser, ResourceLimits, Rootfs, SandboxSpec, SecretBytes, Security, hosts_of,
 };
 use crate::snapshot::{Scratch, Snapshotter, Writable};
 
@@ -206,7 +206,7 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
     let additional_gids = user.additional_gids.iter().copied().chain(devices.gids).collect();
     let spec = SandboxSpec {
         rootfs: Rootfs {
-            lowers: writable.lowers_of_sandbox(),
+            lowers: writable.lowers().to_vec(),
             upper: scratch.fs().to_owned(),
             work: scratch.work().to_owned(),
             userxattr: worker.settings.user_namespace,
@@ -340,7 +340,7 @@ fn given<'a>(id: &str, known: impl Iterator<Item = &'a String>, flag: &str) -> V
 
 /// Rule 10.6.
 fn hosts(op: &RunOp) -> String {
-    let mut text = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", op.hostname);
+    let mut text = hosts_of(&op.hostname);
     for (name, address) in &op.add_hosts {
         text.push_str(&format!("{address}\t{name}\n"));
     }

@@ -46,6 +46,7 @@ pub use graph::{
     AddOptions, CacheSharing, CopyOp, CopySource, ImageOp, KnownImage, MountKind, Op, Root, RunMount, RunNetwork,
     RunOp, Step, StepGraph, StepId, Tree, Variables, WorkdirOp,
 };
+pub use lower::DEFAULT_PATH;
 pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
 pub use unread::mistakes_beside;

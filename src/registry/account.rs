@@ -5,7 +5,7 @@
 //! the file only has an empty entry, as docker leaves it. Two that write at once: the later rename counts.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -19,7 +19,7 @@ use super::request::Repository;
 use super::route::Need;
 use super::secret::Secret;
 use super::{Client, RegistryError, helper};
-use crate::fsutil::random_name;
+use crate::fsutil::replace;
 use crate::oci::Reference;
 
 /// A user with a password. The password is shown nowhere.
@@ -162,16 +162,10 @@ fn write(path: &Path, file: &File) -> Result<(), AccountError> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
-    let temporary = directory.join(format!(".kiln-{}", random_name()));
     let text = format!("{:#}\n", Value::Object(file.clone()));
-    let mut options = std::fs::OpenOptions::new();
-    let written = options.write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
+    let written = replace(&path, 0o600, |file| {
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)
+        file.sync_all()
     });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
     written.map_err(wrong)
 }

@@ -59,7 +59,7 @@ pub(crate) mod wire;
 
 pub use cgroup::{CgroupError, Exceeded};
 pub use limits::{CpuTime, MemorySwap, ResourceLimits, ULIMITS, Ulimit};
-pub use spec::{Input, Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security};
+pub use spec::{Input, Isolation, Mount, Network, ProcessUser, Rootfs, SandboxSpec, SecretBytes, Security, hosts_of};
 
 pub(crate) use launcher::CHROOT;
 pub(crate) use plan::Connection;

@@ -62,6 +62,11 @@ pub enum Input {
     },
 }
 
+/// The text of `/etc/hosts` of a machine by that name, as BuildKit writes it.
+pub fn hosts_of(hostname: &str) -> String {
+    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+}
+
 /// An overlay of finished layers with one that takes the writes, or a directory that is the whole root by itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rootfs {

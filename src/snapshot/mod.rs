@@ -111,7 +111,6 @@ pub struct Snapshots {
 pub struct Writable {
     scratch: Scratch,
     lowers: Vec<PathBuf>,
-    mount_points: PathBuf,
     /// Of a private copy.
     original: Option<Original>,
 }
@@ -122,7 +121,8 @@ impl Writable {
         &self.scratch
     }
 
-    /// Returns the overlay lower directories to mount below, bottom first. Without any, `fs` is the whole tree.
+    /// Returns the overlay lower directories to mount below, bottom first, [`mount_points`] the lowest. Without any, `fs` is
+    /// the whole tree.
     pub fn lowers(&self) -> &[PathBuf] {
         &self.lowers
     }
@@ -241,11 +241,13 @@ impl Snapshots {
         let (lowers, original) = match self.snapshotter {
             Snapshotter::Overlay => {
                 target.copy_metadata_of(&view).map_err(SnapshotError::io("prepare", scratch.fs()))?;
-                (self.lowers(chain), None)
+                let mut lowers = self.lowers(chain);
+                lowers[0] = self.mount_points();
+                (lowers, None)
             }
             Snapshotter::Copy => (Vec::new(), Some(layer::private_copy(&view, &target)?)),
         };
-        Ok(Writable { scratch, lowers, mount_points: self.mount_points(), original })
+        Ok(Writable { scratch, lowers, original })
     }
 
     /// Makes a private copy of the file or directory at `subpath` of `chain`, all of whose snapshots are there, beside what

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Writable, create_dir};
+use super::create_dir;
 use crate::fsutil::Dir;
 
 const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
@@ -23,17 +23,6 @@ pub fn make(at: &Path) -> io::Result<()> {
     DIRECTORIES.iter().try_for_each(|name| create_dir(&at.join(name), 0o755))?;
     let create = |name| std::fs::OpenOptions::new().create(true).append(true).mode(0o644).open(at.join(name)).map(drop);
     FILES.into_iter().try_for_each(create)
-}
-
-impl Writable {
-    /// Returns the overlay lower directories for a sandbox: [`Writable::lowers`], but what is mounted on is there.
-    pub fn lowers_of_sandbox(&self) -> Vec<PathBuf> {
-        let mut lowers = self.lowers.clone();
-        if let Some(bottom) = lowers.first_mut() {
-            self.mount_points.clone_into(bottom);
-        }
-        lowers
-    }
 }
 
 /// Returns those that `tree`, an upper directory, has and `below` has not: copies of what a step saw of this layer. What cannot

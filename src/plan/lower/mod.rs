@@ -33,6 +33,7 @@ use place::{Place, makes_step};
 use state::StageState;
 
 pub(super) use copy::remote;
+pub use state::DEFAULT_PATH;
 
 /// To how many undefined variables a near name is said, and of how many candidates: more would take the time of a build.
 const SUGGESTIONS: usize = 100;

@@ -13,7 +13,7 @@ use super::super::{HistoryItem, path};
 use crate::oci::{ContainerConfig, ImageConfig, Platform, RootFs};
 
 /// What an image has for PATH when nothing says otherwise (rule 7.12).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A stage after some of its instructions.
 #[derive(Clone, Debug)]
