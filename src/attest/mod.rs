@@ -1,0 +1,24 @@
+//! What is said about an image beside the image: what is in it (SBOM), and how it came to be (provenance).
+//!
+//! All of it is plain data made of plain data. [`sbom::scan`] reads the tree of an image by a directory handle and lists the
+//! packages it finds; [`spdx`] writes the list as SPDX 2.3; [`statement`] puts either under the digests it is about.
+//!
+//! ```text
+//! files of the image -> sbom::Inventory -> spdx document -\
+//!                                                          predicate -> statement { subject, predicate } -> a blob
+//! ```
+//!
+//! Two documents about the same image are the same bytes: packages are sorted, the time is that of the image, and names
+//! come from digests. The files of an image are hostile: see [`sbom`] for what bounds the reading.
+//!
+//! Not here: where statements are kept and how they go out (`export`), when they are asked for (`builder`, `cli`).
+
+mod in_toto;
+mod licence;
+mod purl;
+pub mod sbom;
+mod spdx;
+
+pub use in_toto::{PREDICATE_TYPE, Predicate, STATEMENT, about, statement};
+pub use purl::of_image;
+pub use spdx::{About, PREDICATE as SPDX, document};
