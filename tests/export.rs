@@ -223,7 +223,7 @@ fn a_docker_archive_holds_one_platform() {
     let bench = Bench::new();
     let images = vec![bench.image("amd64", MediaTypes::Oci), bench.image("arm64", MediaTypes::Oci)];
     let index = export::index(&images, MediaTypes::Oci, &BTreeMap::new());
-    let set = ImageSet { images, index: Some(index) };
+    let set = ImageSet { images, index: Some(index), attestations: Vec::new() };
     let error = export::write_docker_archive(&set, &[], &bench.store, Vec::new(), &Report::silent()).unwrap_err();
     assert!(error.to_string().contains("type=oci"), "{error}");
 }
@@ -233,7 +233,7 @@ fn an_index_keeps_every_platform() {
     let bench = Bench::new();
     let images = vec![bench.image("amd64", MediaTypes::Oci), bench.image("arm64", MediaTypes::Oci)];
     let index = export::index(&images, MediaTypes::Oci, &BTreeMap::from([("k".to_owned(), "v".to_owned())]));
-    let set = ImageSet { images, index: Some(index) };
+    let set = ImageSet { images, index: Some(index), attestations: Vec::new() };
     let archive = oci_archive(&bench, &set, &names(&["app"]));
     is_valid(&bench.unpacked(&archive));
     for architecture in ["amd64", "arm64"] {
@@ -457,7 +457,7 @@ fn an_index_is_pushed_with_all_it_lists() {
     let bench = Bench::new();
     let images = vec![bench.image("amd64", MediaTypes::Oci), bench.image("arm64", MediaTypes::Oci)];
     let index = export::index(&images, MediaTypes::Oci, &BTreeMap::new());
-    let set = ImageSet { images, index: Some(index) };
+    let set = ImageSet { images, index: Some(index), attestations: Vec::new() };
     let repository = format!("{}/several", support::registry::shared().address);
     push(&bench, &set, &names(&[&format!("{repository}:1")]), false).unwrap();
     pulled(&bench, &format!("{repository}:1"));

@@ -31,8 +31,9 @@ pub fn statement(predicate: &Predicate, names: &[String], subject: &Digest) -> V
 
 /// Returns the statement with another digest in place of each of its own: the same image in other clothes.
 pub fn about(mut statement: Value, subject: &Digest) -> Value {
-    for entry in statement["subject"].as_array_mut().into_iter().flatten() {
-        entry["digest"] = digests(subject);
+    let subjects = statement.get_mut("subject").and_then(Value::as_array_mut);
+    for entry in subjects.into_iter().flatten().filter_map(Value::as_object_mut) {
+        entry.insert("digest".to_owned(), digests(subject));
     }
     statement
 }

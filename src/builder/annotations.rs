@@ -35,7 +35,7 @@ impl Annotations<'_> {
             index.annotate(self.of(AnnotationLevel::IndexDescriptor, None));
             index
         });
-        ImageSet { images, index }
+        ImageSet { images, index, attestations: Vec::new() }
     }
 }
 

@@ -427,7 +427,8 @@ impl Build<'_> {
         let images: Vec<Image> = built.iter().map(|built| built.image.clone()).collect();
         let several = platforms::several(self.request)?;
         let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
-        let set = outputs::deliver(self.request, open, worker, vertices, set, built).await?;
+        let said = super::attest::said(self.request, open, worker, vertices, built).await?;
+        let set = outputs::deliver(self.request, open, worker, vertices, set, (built, &said)).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;

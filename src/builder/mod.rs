@@ -9,6 +9,7 @@
 mod access;
 mod annotations;
 mod assemble;
+mod attest;
 mod boot;
 mod build;
 mod call;
@@ -34,8 +35,8 @@ pub use images::remembered;
 pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
-    Annotation, AnnotationLevel, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
-    ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, RegistrySettings, Secret, SecretBytes,
+    Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
+    ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes,
     SecretSource, SshAgent, SshSource,
 };
 pub use store::open_snapshots;

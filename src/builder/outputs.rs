@@ -13,7 +13,8 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::digest::DiffId;
-use crate::export::{self, Codec, Files, ImageSet, MediaTypes, PushError, Report};
+use crate::attest::Predicate;
+use crate::export::{self, Codec, Files, Form, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
 use crate::oci::{Compression, ImageConfig, Layer, Reference};
 use crate::ops::Worker;
@@ -27,9 +28,9 @@ pub(super) async fn deliver(
     worker: &Arc<Worker>,
     vertices: &Vertices,
     set: ImageSet,
-    built: &[Built],
+    (built, said): (&[Built], &[Vec<Predicate>]),
 ) -> Result<Option<ImageSet>, BuildFailure> {
-    let delivery = Delivery { request, open, worker, vertices, set, built };
+    let delivery = Delivery { request, open, worker, vertices, set, built, said };
     let default = [Output::Image { push: false, attributes: ImageAttributes::default() }];
     let outputs = if request.outputs.is_empty() { &default[..] } else { &request.outputs[..] };
     let mut described = None;
@@ -47,6 +48,8 @@ struct Delivery<'a> {
     vertices: &'a Vertices,
     set: ImageSet,
     built: &'a [Built],
+    /// What is said of each image.
+    said: &'a [Vec<Predicate>],
 }
 
 impl Delivery<'_> {
@@ -57,7 +60,8 @@ impl Delivery<'_> {
                 self.archive(destination, attributes, "oci", *tar).await.map(Some)
             }
             Output::Docker { destination, attributes } => {
-                self.archive(destination, attributes, "docker", true).await.map(Some)
+                // It has no place for what is said of an image.
+                self.silent().archive(destination, attributes, "docker", true).await.map(Some)
             }
             Output::Local(path) => self.files(path).await.map(|()| None),
             Output::Tar(destination) => self.files_tar(destination).await.map(|()| None),
@@ -65,10 +69,18 @@ impl Delivery<'_> {
         }
     }
 
+    /// The same, and nothing is said of the images.
+    fn silent(&self) -> Self {
+        Self { said: &[], set: self.set.clone(), ..*self }
+    }
+
     /// Kept in the store under its names, and pushed if asked.
     async fn image(&self, push: bool, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
         let names = self.names(attributes);
-        let (set, store) = (self.set.clone(), self.open.content.clone());
+        let several = self.several(attributes);
+        let stored = Annotations(&self.request.annotations).set(self.set.images.clone(), several, MediaTypes::Oci);
+        let stored = export::attach(stored, self.said, &names, attributes.attestations);
+        let (set, store) = (stored.clone(), self.open.content.clone());
         let kept = names.clone();
         self.vertices
             .show("exporting to image".to_owned(), async |id| {
@@ -80,7 +92,7 @@ impl Delivery<'_> {
             })
             .await?;
         if !push {
-            return Ok(self.set.clone());
+            return Ok(stored);
         }
         let set = self.outgoing(attributes, Compression::Gzip).await?;
         for name in &names {
@@ -164,7 +176,9 @@ impl Delivery<'_> {
         let records = self.request.store.join("cache/compressed");
         let epoch = attributes.rewrite_timestamp.then_some(self.worker.settings.epoch).flatten();
         let annotations = self.request.annotations.clone();
-        let several = self.set.index.is_some();
+        let several = self.several(attributes);
+        let (said, names) = (self.said.to_vec(), self.names(attributes));
+        let form = attributes.attestations;
         let compress = async |id| {
             self.fetch_all(id).await?;
             let report = self.report(id);
@@ -183,7 +197,7 @@ impl Delivery<'_> {
                         .map_err(|error| environment("cannot read the config just written", &error))?;
                     images.push(Annotations(&annotations).assemble(config, &layers, media));
                 }
-                Ok(Annotations(&annotations).set(images, several, media))
+                Ok(export::attach(Annotations(&annotations).set(images, several, media), &said, &names, form))
             })
             .await
         };
@@ -254,9 +268,13 @@ impl Delivery<'_> {
     }
 
     async fn view(&self, layers: &[Layer], id: VertexId) -> Result<Dir, BuildFailure> {
-        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
-        self.worker.materialize(layers, id).await.map_err(|error| super::failure::op(&error))?;
-        self.open.snapshots.view(&chain).map_err(|error| failure(FailureKind::Environment, &error))
+        view(self.open, self.worker, layers, id).await
+    }
+
+    /// Whether there is an index: over several platforms, or because it lists what is said of the image.
+    fn several(&self, attributes: &ImageAttributes) -> bool {
+        let is_listed = attributes.attestations != Form::Referrers && self.said.iter().any(|said| !said.is_empty());
+        self.set.index.is_some() || is_listed
     }
 
     /// Layers of base images that are not here yet.
@@ -274,6 +292,18 @@ impl Delivery<'_> {
     fn report(&self, id: VertexId) -> Report {
         Report::new(self.worker.sink.clone(), id, self.worker.cancel.clone())
     }
+}
+
+/// Returns the files of a stack of layers, which are fetched and unpacked if they are not yet.
+pub(super) async fn view(
+    open: &Open,
+    worker: &Arc<Worker>,
+    layers: &[Layer],
+    id: VertexId,
+) -> Result<Dir, BuildFailure> {
+    let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+    worker.materialize(layers, id).await.map_err(|error| super::failure::op(&error))?;
+    open.snapshots.view(&chain).map_err(|error| failure(FailureKind::Environment, &error))
 }
 
 /// Returns the tags of `request` and the names of an output's own, each once.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::export::Form;
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
 use crate::progress::SharedSink;
@@ -59,6 +60,8 @@ pub struct BuildRequest {
     pub no_cache: NoCache,
     /// Whether tags of base images are resolved anew although the store knows them.
     pub pull: bool,
+    /// What is said of the images beside them.
+    pub attestations: Attestations,
     /// What becomes of the result; never empty when `call` is [`Call::Build`].
     pub outputs: Vec<Output>,
     /// The time at which the build was asked for.
@@ -302,6 +305,37 @@ pub struct ImageAttributes {
     pub rewrite_timestamp: bool,
     /// Whether a push names the manifest by its digest only.
     pub push_by_digest: bool,
+    /// How attestations are attached.
+    pub attestations: Form,
+}
+
+/// What is said of the images of a build beside them; by default nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Attestations {
+    /// Which packages they have.
+    pub sbom: bool,
+    /// How they came to be.
+    pub provenance: Option<Provenance>,
+}
+
+/// What is said of how an image came to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Provenance {
+    /// How much.
+    pub mode: ProvenanceMode,
+    /// Who built it: a URI.
+    pub builder: Option<String>,
+    /// Whether the user says that the same build gives the same image.
+    pub reproducible: bool,
+}
+
+/// How much is said of how an image came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProvenanceMode {
+    /// What it was made of, and no value that was given.
+    Min,
+    /// And what was given, the Dockerfile and the steps; never a secret.
+    Max,
 }
 
 /// The codec of a layer.

@@ -183,6 +183,10 @@ pub(super) struct BuildArguments {
     #[command(flatten)]
     pub(super) limits: LimitArguments,
 
+    /// What is said of the image beside it.
+    #[command(flatten)]
+    pub(super) attestations: AttestationArguments,
+
     /// Describe in place of building: check, outline or targets
     #[arg(long, value_name = "METHOD", help_heading = "Output on the terminal")]
     pub(super) call: Option<String>,
@@ -264,6 +268,21 @@ pub(super) struct LimitArguments {
     pub(super) timeout: Option<String>,
 }
 
+/// What is said of the image beside it.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Result")]
+pub(super) struct AttestationArguments {
+    /// Attach a list of the packages in the image (SPDX)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub(super) sbom: Option<String>,
+    /// Attach how the image came to be (SLSA): mode=min or mode=max
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL|ATTRIBUTES")]
+    pub(super) provenance: Option<String>,
+    /// The same: type=sbom or type=provenance, and attributes
+    #[arg(long, value_name = "ATTRIBUTES")]
+    pub(super) attest: Vec<String>,
+}
+
 /// Flags of `docker build` and `docker buildx build` that kiln knows only by name.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = None)]
@@ -280,15 +299,6 @@ pub(super) struct ForeignArguments {
     /// One layer out of many.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) squash: Option<String>,
-    /// Bill of materials.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub(super) sbom: Option<String>,
-    /// Provenance attestation.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub(super) provenance: Option<String>,
-    /// Attestations.
-    #[arg(long, hide = true)]
-    pub(super) attest: Vec<String>,
     /// Meaningless without a daemon to debug.
     #[arg(short = 'D', long, hide = true)]
     pub(super) debug: bool,

@@ -13,6 +13,7 @@ mod age;
 mod annotations;
 mod archive;
 mod args;
+mod attestations;
 mod build;
 mod call;
 mod describe;

@@ -5,6 +5,7 @@ use super::fields::{self, Field};
 use super::usage::{UsageError, did_you_mean};
 use super::{annotations, names};
 use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, Output};
+use crate::export::Form;
 
 const OUTPUT: &str = "--output";
 
@@ -106,7 +107,7 @@ fn output(text: &str, environment: &Environment) -> Result<(Output, Vec<Annotati
 }
 
 const TYPES: [&str; 7] = ["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "type",
     "dest",
     "tar",
@@ -118,6 +119,7 @@ const KEYS: [&str; 12] = [
     "force-compression",
     "oci-mediatypes",
     "rewrite-timestamp",
+    "oci-artifact",
     "annotation.",
 ];
 
@@ -178,6 +180,11 @@ impl<'a> Spec<'a> {
             oci_media_types,
             rewrite_timestamp: self.truth("rewrite-timestamp", false)?,
             push_by_digest: self.truth("push-by-digest", false)?,
+            attestations: match self.take("oci-artifact").map(|field| field.truth(OUTPUT)).transpose()? {
+                None => Form::Referrers,
+                Some(false) => Form::InIndex,
+                Some(true) => Form::Artifact,
+            },
         })
     }
 

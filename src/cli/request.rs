@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
-use super::{annotations, call, limits, names, outputs, registries, secrets, sources};
+use super::{annotations, attestations, call, limits, names, outputs, registries, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -49,6 +49,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
         pull: typed.pull,
+        attestations: attestations::attestations(&typed.attestations)?,
         outputs: if call == Call::Build { outputs.outputs } else { Vec::new() },
         now: environment.now,
         registry: RegistrySettings {
@@ -73,9 +74,6 @@ fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
         ("--cache-to", !foreign.cache_to.is_empty(), ": leave it out, the cache of the store is always written"),
         ("--security-opt", !foreign.security_opt.is_empty(), ""),
         ("--squash", asked(&foreign.squash), ": build in one stage and copy the result into another"),
-        ("--sbom", asked(&foreign.sbom), ": use --sbom=false"),
-        ("--provenance", asked(&foreign.provenance), ": use --provenance=false"),
-        ("--attest", foreign.attest.iter().any(|attest| !attest.contains("disabled=true")), ""),
     ];
     match known.into_iter().find(|(_, given, _)| *given) {
         Some((flag, _, detail)) => Err(UsageError::NotYet { flag: flag.to_owned(), detail }),

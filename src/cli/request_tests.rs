@@ -140,11 +140,6 @@ fn what_is_not_there_is_refused_by_name() {
         ),
         ("--security-opt label=disable", "--security-opt is not supported yet"),
         ("--shm-size 1g --ulimit nofile=1", "accepted"),
-        ("--sbom=true", "--sbom is not supported yet: use --sbom=false"),
-        ("--provenance=mode=max", "--provenance is not supported yet: use --provenance=false"),
-        ("--sbom=false --provenance=false", "accepted"),
-        ("--attest type=sbom", "--attest is not supported yet"),
-        ("--attest type=sbom,disabled=true", "accepted"),
         ("--rm --force-rm=true --compress", "accepted"),
         ("--squash=false", "accepted"),
     ] {

@@ -11,6 +11,8 @@
 //! A tag's entry carries `org.opencontainers.image.ref.name` with the familiar name (`alpine:3.19`), so that
 //! `skopeo inspect oci:<root>/content:alpine:3.19` finds it, and `io.containerd.image.name` with the full one.
 //!
+//! An entry with an `artifactType` is what refers to an image, and no image: see `referrers`.
+//!
 //! Not here: what blobs mean (`oci`, `layer`), where they come from (`registry`), which may go (`images`).
 //! There is no trait: this is the one store there is.
 //!
@@ -24,6 +26,7 @@
 mod blob;
 mod error;
 mod ingest;
+mod referrers;
 mod tags;
 
 use std::fs::File;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::referrers::is_image;
 use super::{ContentError, Store};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Index, MANIFEST_LIMIT, Manifest, Reference, digest_of, media_type, to_json};
@@ -52,7 +53,7 @@ impl Store {
     pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, ContentError> {
         let named = self.tags()?.into_iter().map(|(name, descriptor)| (Some(name), descriptor));
         let mut nameless = self.read_index()?.manifests().clone();
-        nameless.retain(|manifest| ref_name(manifest).is_none());
+        nameless.retain(|manifest| ref_name(manifest).is_none() && is_image(manifest));
         nameless.sort_by_key(|manifest| manifest.digest().to_string());
         Ok(named.chain(nameless.into_iter().map(|manifest| (None, manifest))).collect())
     }
@@ -113,7 +114,7 @@ impl Store {
         self.layout.join("index.json")
     }
 
-    fn read_index(&self) -> Result<Index, ContentError> {
+    pub(super) fn read_index(&self) -> Result<Index, ContentError> {
         let path = self.index_path();
         let text = match std::fs::read(&path) {
             Ok(text) => text,
@@ -124,7 +125,7 @@ impl Store {
     }
 
     /// Changes the entries while no other process can.
-    fn change_index(&self, change: impl FnOnce(&mut Vec<Descriptor>)) -> Result<(), ContentError> {
+    pub(super) fn change_index(&self, change: impl FnOnce(&mut Vec<Descriptor>)) -> Result<(), ContentError> {
         let lock = File::options().create(true).append(true).open(&self.lock);
         let lock = lock.map_err(ContentError::io("open", &self.lock))?;
         flock(&lock, FlockOperation::LockExclusive)
@@ -158,8 +159,9 @@ impl Store {
         synced.map_err(ContentError::io("sync", &self.blobs))
     }
 
-    /// Returns the digests of a manifest or index and everything below it that is here.
+    /// Returns the digests of a manifest or index, everything below it, and what refers to any of it, as far as it is here.
     pub fn reachable(&self, descriptor: &Descriptor) -> Result<Vec<Digest>, ContentError> {
+        let referrers = self.all_referrers()?;
         let mut found = Vec::new();
         let mut waiting = vec![descriptor.clone()];
         while let Some(descriptor) = waiting.pop() {
@@ -168,6 +170,7 @@ impl Store {
                 continue;
             }
             found.push(digest);
+            waiting.extend(referrers.iter().filter(|(subject, _)| *subject == digest).map(|(_, entry)| entry.clone()));
             let kind = descriptor.media_type().as_ref();
             if media_type::is_index(kind) {
                 waiting.extend(self.parse::<Index>(&digest)?.manifests().iter().cloned());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::attestation::Attestation;
 use super::document::Document;
 use crate::oci::{self, Compression, Descriptor, ImageConfig, Layer, Platform, media_type};
 
@@ -67,12 +68,14 @@ pub struct ImageSet {
     pub images: Vec<Image>,
     /// Lists the images. `None` when there is one image and no need of an index.
     pub index: Option<Document>,
+    /// What is said of the images.
+    pub attestations: Vec<Attestation>,
 }
 
 impl ImageSet {
     /// Makes the set of a single image without an index.
     pub fn single(image: Image) -> Self {
-        Self { images: vec![image], index: None }
+        Self { images: vec![image], index: None, attestations: Vec::new() }
     }
 
     /// The descriptor a name points to: that of the index, else that of the only manifest.
@@ -83,7 +86,8 @@ impl ImageSet {
     /// All documents, each after those it refers to.
     pub fn documents(&self) -> impl Iterator<Item = &Document> {
         let of_images = self.images.iter().flat_map(|image| [&image.config, &image.manifest]);
-        of_images.chain(&self.index)
+        let of_statements = self.attestations.iter().flat_map(|one| one.parts.iter().chain([&one.manifest]));
+        of_images.chain(of_statements).chain(&self.index)
     }
 
     /// All layers of all images, each blob once, in the order first met.
@@ -146,11 +150,25 @@ pub fn with_layers<E>(set: ImageSet, mut change: impl FnMut(&[Layer]) -> Result<
         replaced.push((image.manifest.digest, manifest.descriptor.clone()));
         images.push(Image { layers, manifest, ..image });
     }
+    let mut attestations = Vec::with_capacity(set.attestations.len());
+    for one in set.attestations {
+        let new = replaced.iter().find(|(old, new)| *old == one.subject && oci::digest_of(new).ok() != Some(*old));
+        let now = match new {
+            None => one.clone(),
+            Some((_, new)) => match one.readdressed(new) {
+                Some(readdressed) => readdressed,
+                None if one.in_index => one.clone(),
+                None => continue,
+            },
+        };
+        replaced.push((one.manifest.digest, now.manifest.descriptor.clone()));
+        attestations.push(now);
+    }
     let index = set.index.map(|index| match serde_json::from_slice::<oci::Index>(&index.bytes) {
         Ok(parsed) => reindexed(&index, parsed, &replaced),
         Err(_) => index,
     });
-    Ok(ImageSet { images, index })
+    Ok(ImageSet { images, index, attestations })
 }
 
 /// The index with other digests and sizes of the manifests.
@@ -161,6 +179,9 @@ fn reindexed(index: &Document, mut parsed: oci::Index, replaced: &[(crate::diges
         if let Some((_, new)) = new {
             entry.set_digest(new.digest().clone());
             entry.set_size(new.size());
+            if entry.annotations().as_ref().is_some_and(|all| all.contains_key(oci::REFERENCE_DIGEST)) {
+                entry.set_annotations(new.annotations().clone());
+            }
         }
     }
     if entries == *parsed.manifests() {

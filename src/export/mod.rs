@@ -11,6 +11,8 @@
 //! | `type=local`  | [`write_local`]                                                   |
 //! | `type=tar`    | [`write_files_tar`]                                               |
 //!
+//! What is said of images (`attest`) goes with them on manifests of its own: see [`attach`].
+//!
 //! What is in the store already leaves it as it is by [`write_saved`] (an OCI layout and docker archive in one) and [`push`].
 //!
 //! In the store new layers are plain tars. Before an image goes out, [`clamped`] takes late times out of them and [`compressed`]
@@ -25,6 +27,7 @@
 //! Not here: how layers come to be (`layer`, `ops`), where bytes are kept (`content`), HTTP (`registry`).
 //! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
 
+mod attestation;
 mod compress;
 mod docker_archive;
 mod document;
@@ -44,6 +47,7 @@ mod timestamps;
 mod validate;
 
 pub use crate::oci::Layer;
+pub use attestation::{Attestation, Form, attach};
 pub use compress::{Codec, CompressError, compressed};
 pub use docker_archive::write_docker_archive;
 pub use document::Document;

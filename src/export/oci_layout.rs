@@ -64,14 +64,15 @@ pub(super) fn documents(index_json: Vec<u8>) -> [Part; 2] {
         .map(|(path, bytes)| Part { path: path.to_owned(), content: Content::Bytes(bytes) })
 }
 
-/// The descriptors of `index.json`: one per name, or a single one without a name.
+/// The descriptors of `index.json`: one per name, or a single one without a name; then what refers to the image.
 pub(super) fn entries(set: &ImageSet, names: &[Reference]) -> Vec<Descriptor> {
     let mut base = match &set.index {
         Some(index) => index.descriptor.clone(),
         None => platform_descriptor(&set.images[0]),
     };
     annotate(&mut base, set.images[0].created.iter().map(|time| (CREATED, time.clone())));
-    named(base, names)
+    let referrers = set.attestations.iter().filter(|one| !one.in_index).map(|one| one.manifest.descriptor.clone());
+    named(base, names).into_iter().chain(referrers).collect()
 }
 
 /// The descriptor under each of the names, or as it is without any.
@@ -101,12 +102,13 @@ fn others(dest: &Path, set: &ImageSet, names: &[Reference]) -> Result<Vec<Descri
     };
     let index: Index = serde_json::from_slice(&bytes).map_err(|source| ArchiveError::Index { path, source })?;
     let replaced: Vec<String> = names.iter().map(Reference::to_string).collect();
+    let new: Vec<_> = entries(set, names).iter().map(|entry| entry.digest().clone()).collect();
     let stays = |entry: &&Descriptor| {
         let name = entry.annotations().as_ref().and_then(|all| all.get(IMAGE_NAME));
         match name {
             Some(name) => !replaced.contains(name),
             // Without a name it is told apart by its digest alone.
-            None => entry.digest() != set.root().digest(),
+            None => !new.contains(entry.digest()),
         }
     };
     Ok(index.manifests().iter().filter(stays).cloned().collect())

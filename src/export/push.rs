@@ -44,14 +44,16 @@ pub async fn push(
     for names in repositories.into_values() {
         push_blobs(set, names[0], client, store, report).await?;
         push_manifests(set, names[0], client).await?;
+        push_attestations(set, true, names[0], client).await?;
         let root = set.index.as_ref().unwrap_or(&set.images[0].manifest);
         if by_digest {
             put(client, &names[0].with_digest(root.digest), root).await?;
-            continue;
+        } else {
+            for name in &names {
+                put(client, name, root).await?;
+            }
         }
-        for name in names {
-            put(client, name, root).await?;
-        }
+        push_attestations(set, false, names[0], client).await?;
     }
     Ok(())
 }
@@ -72,8 +74,9 @@ async fn push_blobs(
         let blob = Blob::of_layer(layer, store)?;
         tasks.spawn(blob.push(name.clone(), client.clone(), store.clone(), report.clone()));
     }
-    for image in &set.images {
-        let blob = Blob::of_document(&image.config);
+    let configs = set.images.iter().map(|image| &image.config);
+    for document in configs.chain(set.attestations.iter().flat_map(|one| &one.parts)) {
+        let blob = Blob::of_document(document);
         tasks.spawn(blob.push(name.clone(), client.clone(), store.clone(), report.clone()));
     }
     // The first failure drops the set, which ends the other transfers.
@@ -88,6 +91,19 @@ async fn push_manifests(set: &ImageSet, name: &Reference, client: &Client) -> Re
     if set.index.is_some() {
         for image in &set.images {
             put(client, &name.with_digest(image.manifest.digest), &image.manifest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts what is said of the images: what the index lists before it, what refers to an image after it.
+async fn push_attestations(set: &ImageSet, listed: bool, name: &Reference, client: &Client) -> Result<(), PushError> {
+    for one in set.attestations.iter().filter(|one| one.in_index == listed) {
+        match one.refers() {
+            true => {
+                client.put_referrer(name, &one.manifest.bytes).await?;
+            }
+            false => put(client, &name.with_digest(one.manifest.digest), &one.manifest).await?,
         }
     }
     Ok(())

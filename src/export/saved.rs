@@ -21,6 +21,8 @@ pub struct Saved {
     pub config: Digest,
     /// The layers of that image, bottom first.
     pub layers: Vec<Digest>,
+    /// What refers to it or to what it lists.
+    pub referrers: Vec<Descriptor>,
     /// All blobs that `target` leads to, itself included.
     pub blobs: Vec<Digest>,
 }
@@ -34,7 +36,8 @@ pub fn write_saved<W: Write>(images: &[Saved], store: &Store, out: W, report: &R
         let length = length.ok_or(crate::content::ContentError::Missing { digest: *digest }).map_err(missing)?;
         all.push(Part { path: blob_path(digest), content: Content::Blob(*digest, length) });
     }
-    let entries = images.iter().flat_map(|image| named(image.target.clone(), &image.names)).collect();
+    let images_of = images.iter().flat_map(|image| named(image.target.clone(), &image.names));
+    let entries = images_of.chain(images.iter().flat_map(|image| image.referrers.clone())).collect();
     all.extend(documents(index_json(entries)));
     let docker: Vec<Entry> =
         images.iter().map(|image| Entry::new(&image.config, &image.names, &image.layers)).collect();

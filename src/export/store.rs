@@ -24,6 +24,9 @@ pub fn keep(set: &ImageSet, names: &[Reference], store: &Store) -> Result<(), Co
     for document in set.documents() {
         store.put(&document.bytes)?;
     }
+    for one in set.attestations.iter().filter(|one| one.manifest.descriptor.artifact_type().is_some()) {
+        store.set_referrer(one.manifest.descriptor.clone(), &one.subject)?;
+    }
     for name in names {
         store.set_tag(&name.to_string(), set.root().clone())?;
     }

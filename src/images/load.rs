@@ -23,7 +23,7 @@ use crate::export::{IMAGE_NAME, REF_NAME};
 use crate::fsutil::Dir;
 use crate::layer;
 use crate::oci::{
-    self, Compression, Descriptor, ImageConfig, Index, Reference, descriptor, digest_of, media_type, to_json,
+    self, Compression, Descriptor, ImageConfig, Index, Manifest, Reference, descriptor, digest_of, media_type, to_json,
 };
 
 /// Files of an archive that are looked at; more is no image.
@@ -237,6 +237,7 @@ struct DockerEntry {
 /// Names the images of a layout; what was not `taken` may be here, but nobody has shown it.
 fn layout(store: &Store, index: Index, taken: &dyn Fn(&Digest) -> bool) -> Result<Vec<Loaded>, ImagesError> {
     let mut all: Vec<(Digest, Loaded)> = Vec::new();
+    let mut attached = Vec::new();
     for entry in index.manifests() {
         let kind = entry.media_type().as_ref();
         let Ok(digest) = digest_of(entry) else { continue };
@@ -245,6 +246,10 @@ fn layout(store: &Store, index: Index, taken: &dyn Fn(&Digest) -> bool) -> Resul
         }
         if !taken(&digest) {
             return Err(ImagesError::archive(format!("its index names {digest}, which is not in it")));
+        }
+        if entry.artifact_type().is_some() {
+            attached.push((digest, entry));
+            continue;
         }
         let image = Image::read(store, None, entry, None)?;
         for descriptor in std::iter::once(image.manifest.config()).chain(image.manifest.layers()) {
@@ -264,7 +269,18 @@ fn layout(store: &Store, index: Index, taken: &dyn Fn(&Digest) -> bool) -> Resul
             None => all.push((digest, Loaded { names, id: image.id })),
         }
     }
+    attached.into_iter().try_for_each(|(digest, entry)| refer(store, digest, entry))?;
     Ok(all.into_iter().map(|(_, loaded)| loaded).collect())
+}
+
+/// Lists what refers to an image that is here; what refers to nothing here is left.
+fn refer(store: &Store, digest: Digest, entry: &Descriptor) -> Result<(), ImagesError> {
+    let manifest: Manifest = document(store, digest)?;
+    let Some(subject) = manifest.subject().as_ref().and_then(|subject| digest_of(subject).ok()) else { return Ok(()) };
+    if store.length_of(&subject)?.is_some() {
+        store.set_referrer(entry.clone(), &subject)?;
+    }
+    Ok(())
 }
 
 /// The name of an entry: the one for containerd, or else that of the specification if it is more than a tag.

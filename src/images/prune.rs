@@ -203,6 +203,7 @@ impl<'a> Prune<'a> {
             self.remove(thing)?;
             size = size.saturating_sub(thing.bytes);
         }
+        self.store.forget_lone_referrers()?;
         Ok(())
     }
 

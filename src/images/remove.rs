@@ -100,6 +100,7 @@ fn delete(root: &Path, store: &Store, image: &Image) -> Result<Vec<Digest>, Imag
     for digest in going.iter().rev() {
         store.remove_blob(digest)?;
     }
+    store.forget_lone_referrers()?;
     let mut deleted: Vec<Digest> = going.iter().filter(|digest| **digest == image.id).copied().collect();
     deleted.extend(layers.iter().rev().filter(goes).map(|layer| layer.diff_id.0));
     Ok(deleted)

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use super::{Image, ImagesError, find};
 use crate::content::Store;
+use crate::digest::Digest;
 use crate::export::{ArchiveError, Report, Saved};
-use crate::oci::{Platform, Reference, descriptor, digest_of};
+use crate::oci::{Descriptor, Platform, Reference, descriptor, digest_of};
 
 /// Finds the images that `texts` mean; two names of one image are one of two names. With a platform, the image of that platform
 /// alone is saved, and not the index that lists it.
@@ -35,13 +36,24 @@ fn saved(store: &Store, image: &Image, text: &str, alone: bool) -> Result<Saved,
     // An image that was asked for by its id is saved without its names, as with docker.
     let is_by_name = Reference::parse(text).is_ok() && store.resolve_tag(text)?.is_some();
     let layers = image.manifest.layers().iter().map(digest_of).collect::<Result<_, _>>();
+    let blobs = store.reachable(&target)?;
     Ok(Saved {
         names: name.filter(|_| is_by_name).into_iter().collect(),
         config: image.id,
         layers: layers.map_err(|_| ImagesError::Nothing { name: text.to_owned(), platform: String::new() })?,
-        blobs: store.reachable(&target)?,
+        referrers: referrers(store, &blobs)?,
+        blobs,
         target,
     })
+}
+
+/// What refers to any of `blobs`.
+fn referrers(store: &Store, blobs: &[Digest]) -> Result<Vec<Descriptor>, ImagesError> {
+    let mut found = Vec::new();
+    for digest in blobs {
+        found.extend(store.referrers(digest)?);
+    }
+    Ok(found)
 }
 
 fn media_type_of(image: &Image) -> &str {

@@ -4,9 +4,12 @@ use super::image::DOCUMENT_LIMIT;
 use super::transfer::index_of;
 use super::{Image, ImagesError};
 use crate::content::Store;
-use crate::digest::DiffId;
-use crate::export::{self, Document, ImageSet};
-use crate::oci::{Descriptor, ImageConfig, Layer, Manifest, Platform, descriptor, digest_of, media_type};
+use crate::digest::{DiffId, Digest};
+use crate::export::{self, Attestation, Document, ImageSet};
+use crate::oci::{Descriptor, REFERENCE_DIGEST, REFERENCE_TYPE, ImageConfig, Layer, Manifest, Platform, descriptor, digest_of, media_type};
+
+/// The longest statement about an image, in bytes: one may list every package of it.
+const STATEMENT_LIMIT: u64 = 256 << 20;
 
 /// Whether everything that an index lists is here.
 pub(super) fn is_whole(store: &Store, target: &Descriptor) -> Result<bool, ImagesError> {
@@ -34,11 +37,50 @@ pub(super) fn set_of(store: &Store, image: &Image, alone: bool) -> Result<ImageS
     if alone || !media_type::is_index(image.target.media_type().as_ref()) {
         let length = store.length_of(&image.manifest_digest)?.unwrap_or_default();
         let kind = image.manifest.media_type().as_ref().map_or(media_type::OCI_MANIFEST, |kind| kind.as_ref());
-        return Ok(ImageSet::single(one(store, &descriptor(kind, &image.manifest_digest, length))?));
+        let mut set = ImageSet::single(one(store, &descriptor(kind, &image.manifest_digest, length))?);
+        set.attestations = referrers(store, &set.images)?;
+        return Ok(set);
     }
     let index = index_of(store, &image.target)?;
-    let images = index.manifests().iter().map(|child| one(store, child)).collect::<Result<_, _>>()?;
-    Ok(ImageSet { images, index: Some(document(store, &image.target)?) })
+    let (mut images, mut listed) = (Vec::new(), Vec::new());
+    for child in index.manifests() {
+        match subject_of(child) {
+            Some(subject) => listed.push(attestation(store, subject, child, true)?),
+            None => images.push(one(store, child)?),
+        }
+    }
+    let mut attestations = referrers(store, &images)?;
+    attestations.extend(listed);
+    Ok(ImageSet { images, index: Some(document(store, &image.target)?), attestations })
+}
+
+/// The image that an entry of an index describes, if it is no image itself.
+fn subject_of(entry: &Descriptor) -> Option<Digest> {
+    let annotations = entry.annotations().as_ref().filter(|all| all.contains_key(REFERENCE_TYPE))?;
+    annotations.get(REFERENCE_DIGEST)?.parse().ok()
+}
+
+/// What the store has about the images and does not list in their index.
+fn referrers(store: &Store, images: &[export::Image]) -> Result<Vec<Attestation>, ImagesError> {
+    let mut all = Vec::new();
+    for image in images {
+        for entry in store.referrers(&image.manifest.digest)? {
+            all.push(attestation(store, image.manifest.digest, &entry, false)?);
+        }
+    }
+    Ok(all)
+}
+
+fn attestation(
+    store: &Store,
+    subject: Digest,
+    entry: &Descriptor,
+    in_index: bool,
+) -> Result<Attestation, ImagesError> {
+    let manifest = Document { descriptor: entry.clone(), ..document(store, entry)? };
+    Attestation::read(subject, manifest, in_index, |part| {
+        Ok(Document { descriptor: part.clone(), ..bounded(store, part, STATEMENT_LIMIT)? })
+    })
 }
 
 fn one(store: &Store, of: &Descriptor) -> Result<export::Image, ImagesError> {
@@ -58,8 +100,12 @@ fn one(store: &Store, of: &Descriptor) -> Result<export::Image, ImagesError> {
 }
 
 fn document(store: &Store, of: &Descriptor) -> Result<Document, ImagesError> {
+    bounded(store, of, DOCUMENT_LIMIT)
+}
+
+fn bounded(store: &Store, of: &Descriptor, limit: u64) -> Result<Document, ImagesError> {
     let digest = digest_of(of).map_err(|error| ImagesError::archive(error.to_string()))?;
-    let bytes = store.read_blob(&digest, DOCUMENT_LIMIT)?;
+    let bytes = store.read_blob(&digest, limit)?;
     let descriptor = descriptor(of.media_type().as_ref(), &digest, bytes.len() as u64);
     Ok(Document { descriptor, digest, bytes })
 }

@@ -5,7 +5,10 @@ use oci_spec::image::{Descriptor, ImageIndex};
 use super::{Platform, media_type};
 
 /// Says that a manifest describes another one (BuildKit's attestations), and is no image.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// The digest of the manifest that it describes.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// Returns the manifest that suits `platform` best, the earlier one of equals; `None` if none does. A single manifest
 /// that names no platform suits all.

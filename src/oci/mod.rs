@@ -24,7 +24,7 @@ mod time;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::{descriptor, digest_of};
-pub use index::choose_manifest;
+pub use index::{REFERENCE_DIGEST, REFERENCE_TYPE, choose_manifest};
 pub use json::to_json;
 pub use layer::Layer;
 pub use manifest::{MANIFEST_LIMIT, index, manifest};
