@@ -4,8 +4,8 @@
 //! packages it finds; [`spdx`] writes the list as SPDX 2.3; [`statement`] puts either under the digests it is about.
 //!
 //! ```text
-//! files of the image -> sbom::Inventory -> spdx document -\
-//!                                                          predicate -> statement { subject, predicate } -> a blob
+//! files of the image -> sbom::Inventory -> spdx document --\
+//! what is known of the build, as a `Build` -> provenance --> predicate -> statement { subject, predicate } -> a blob
 //! ```
 //!
 //! Two documents about the same image are the same bytes: packages are sorted, the time is that of the image, and names
@@ -15,10 +15,12 @@
 
 mod in_toto;
 mod licence;
+mod provenance;
 mod purl;
 pub mod sbom;
 mod spdx;
 
 pub use in_toto::{PREDICATE_TYPE, Predicate, STATEMENT, about, statement};
+pub use provenance::{Build, Dependency, Details, PREDICATE as SLSA, Step, provenance};
 pub use purl::of_image;
 pub use spdx::{About, PREDICATE as SPDX, document};

@@ -63,9 +63,6 @@ mod tests {
         assert_eq!(name("alpine"), "pkg:docker/alpine@latest?platform=linux%2Farm64");
         assert_eq!(name("reg.example:5000/a/b:1"), "pkg:docker/reg.example:5000/a/b@1?platform=linux%2Farm64");
         let digest = crate::digest::Digest::of(b"");
-        assert_eq!(
-            name(&format!("a@{digest}")),
-            format!("pkg:docker/a?digest={digest}&platform=linux%2Farm64")
-        );
+        assert_eq!(name(&format!("a@{digest}")), format!("pkg:docker/a?digest={digest}&platform=linux%2Farm64"));
     }
 }

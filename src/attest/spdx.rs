@@ -170,13 +170,15 @@ mod tests {
 
     #[test]
     fn the_document_describes_the_image_and_what_it_contains() {
-        let status: &[u8] = b"Package: a+b\nVersion: 1\nStatus: install ok installed\nMaintainer: \"A (team)\" <a@x.example>\n";
+        let status: &[u8] =
+            b"Package: a+b\nVersion: 1\nStatus: install ok installed\nMaintainer: \"A (team)\" <a@x.example>\n";
         let metadata: &[u8] = b"Name: p\nVersion: 2\nLicense: like BSD\n";
         let files =
             [("var/lib/dpkg/status", status), ("p.dist-info/METADATA", metadata), ("etc/os-release", b"ID=debian\n")];
         let document = made(&files);
         assert_eq!(document["creationInfo"]["created"], "2001-09-09T01:46:40Z");
-        let names: Vec<_> = document["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+        let names: Vec<_> =
+            document["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["app", "debian", "a+b", "p"]);
         let deb = &document["packages"][2];
         assert_eq!(deb["supplier"], "Person: A team (a@x.example)");
@@ -186,7 +188,8 @@ mod tests {
         let other = &document["hasExtractedLicensingInfos"][0];
         assert_eq!(other["extractedText"], "like BSD");
         assert_eq!(document["packages"][3]["licenseDeclared"], other["licenseId"]);
-        let related: Vec<_> = document["relationships"].as_array().unwrap().iter().map(|r| &r["relatedSpdxElement"]).collect();
+        let related: Vec<_> =
+            document["relationships"].as_array().unwrap().iter().map(|r| &r["relatedSpdxElement"]).collect();
         let ids: Vec<_> = document["packages"].as_array().unwrap().iter().map(|p| &p["SPDXID"]).collect();
         assert_eq!(related, ids);
         assert_eq!(made(&files), document);

@@ -7,7 +7,7 @@ use super::failure::environment;
 use super::store::Open;
 use super::{BuildFailure, BuildRequest, FailureKind, SecretSource, SshSource};
 use crate::executor::{CancelFlag, KeyAgent, KeyAgentError, Program};
-use crate::ops::Fetcher;
+use crate::ops::{Fetched, Fetcher};
 
 /// The secrets and agents of a build, read and started.
 pub(super) struct Access {
@@ -52,6 +52,7 @@ impl Access {
             secrets,
             agents,
             known_hosts: request.known_hosts.clone(),
+            fetched: Fetched::default(),
         };
         Ok(Self { fetcher, cancel: cancel.clone(), _key_agents: key_agents })
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crate::export::Image;
 use crate::oci::{History, ImageConfig, Layer, Platform, parse_rfc3339};
 use crate::ops::StepResult;
-use crate::plan::{HistoryItem, Op, Root, StepGraph};
+use crate::plan::{HistoryItem, Op, Root, StepGraph, StepId};
 
 /// What one platform's build gave.
 pub(super) struct Built {
     pub(super) image: Image,
     pub(super) layers: Vec<Layer>,
+    /// Its steps.
+    pub(super) steps: Vec<StepId>,
 }
 
 /// `comment` of an entry that an instruction wrote.
@@ -126,7 +128,6 @@ fn bound_times(entries: &mut [History], history: &[HistoryItem], epoch: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::StepId;
 
     // language 17.6
     #[test]

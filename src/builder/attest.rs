@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::assemble::Built;
 use super::failure::environment;
 use super::outputs;
+use super::provenance::Told;
 use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
@@ -17,20 +18,24 @@ use crate::progress::Event;
 
 /// What there is to say, for each platform in turn. Nothing when no output is an image: it would have no subject.
 pub(super) async fn said(
-    request: &BuildRequest,
     open: &Open,
     worker: &Arc<Worker>,
     vertices: &Vertices,
     built: &[Built],
+    told: &Told<'_>,
 ) -> Result<Vec<Vec<Predicate>>, BuildFailure> {
+    let request = told.request;
     let mut all = vec![Vec::new(); built.len()];
-    if !request.outputs.iter().any(is_image) {
+    if !request.outputs.is_empty() && !request.outputs.iter().any(is_image) {
         return Ok(all);
     }
     if request.attestations.sbom {
         for (said, built) in all.iter_mut().zip(built) {
             said.push(bill_of_materials(request, open, worker, vertices, built).await?);
         }
+    }
+    for (said, built) in all.iter_mut().zip(built) {
+        said.extend(told.provenance(&built.steps));
     }
     Ok(all)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::annotations::Annotations;
@@ -12,12 +12,14 @@ use super::call;
 use super::failure::{environment, internal};
 use super::images::Images;
 use super::load::{Loaded, load};
+use super::provenance::Told;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, StepCounts,
     assemble, epoch, outputs, platforms,
 };
+use crate::attest::SLSA;
 use crate::context::Source;
 use crate::diag::Diagnostic;
 use crate::dockerfile::directive::CHECK_OPTIONS;
@@ -67,7 +69,7 @@ pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Re
         .thread_keep_alive(Duration::from_secs(u64::from(u32::MAX)))
         .build()
         .map_err(|error| Box::new(environment("cannot start the scheduler", &error)))?;
-    let build = Build { request: &request, sink, cancel: cancel.clone() };
+    let build = Build { request: &request, sink, cancel: cancel.clone(), began: Instant::now() };
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = build.run() => ended,
@@ -132,6 +134,7 @@ struct Build<'a> {
     request: &'a BuildRequest,
     sink: SharedSink,
     cancel: CancelFlag,
+    began: Instant,
 }
 
 impl Build<'_> {
@@ -279,14 +282,23 @@ impl Build<'_> {
         if is_lint_error {
             return Err(super::failure::lint(warnings));
         }
-        let (built, steps) = match self.solve(merged, &worker, loaded, vertices).await {
+        let (built, graph, steps) = match self.solve(merged, &worker, loaded, vertices).await {
             Ok(solved) => solved,
             Err(mut failure) => {
                 failure.diagnostics.splice(0..0, warnings);
                 return Err(failure);
             }
         };
-        let image = self.deliver(open, &worker, vertices, &built).await?;
+        let told = Told {
+            request: self.request,
+            loaded,
+            worker: &worker,
+            graph: &graph,
+            known: &known,
+            began: self.began,
+            invocation: &super::provenance::invocation(),
+        };
+        let image = self.deliver(open, &worker, vertices, &built, &told).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
 
@@ -381,7 +393,7 @@ impl Build<'_> {
         worker: &Arc<Worker>,
         loaded: &Loaded,
         vertices: &Vertices,
-    ) -> Result<(Vec<Built>, StepCounts), BuildFailure> {
+    ) -> Result<(Vec<Built>, Arc<StepGraph>, StepCounts), BuildFailure> {
         let first = vertices.reserve(merged.graph.steps.len());
         let graph = Arc::new(merged.graph);
         let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
@@ -395,23 +407,27 @@ impl Build<'_> {
                 (_, false) => steps.run += 1,
             }
         }
-        let built = merged.parts.into_iter().map(|part| {
-            let root = part.plan.root.map(|root| part.places[root.index()]);
-            let layers = root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
-            self.assemble(part, layers, &assemble::layers(&graph, root, &results), worker)
-        });
-        Ok((built.collect(), steps))
+        let built: Vec<Built> = merged
+            .parts
+            .into_iter()
+            .map(|part| {
+                let root = part.plan.root.map(|root| part.places[root.index()]);
+                let layers = root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
+                self.assemble(part, layers, &assemble::layers(&graph, root, &results), worker)
+            })
+            .collect();
+        Ok((built, graph, steps))
     }
 
     fn assemble(&self, part: Part, layers: Vec<Layer>, made: &[assemble::Made], worker: &Worker) -> Built {
         let epoch = worker.settings.epoch.map(|seconds| rfc3339(Timestamp::from_seconds(seconds)));
-        let Part { plan, platform, .. } = part;
+        let Part { plan, platform, places } = part;
         let mut config = plan.config;
         assemble::set_platform(&mut config, platform, !self.request.platforms.is_empty());
         let annotations = Annotations(&self.request.annotations);
         assemble::finish(&mut config, &plan.history, made, epoch.as_deref());
         let image = annotations.assemble(config, &layers, MediaTypes::Oci);
-        Built { image, layers }
+        Built { image, layers, steps: places }
     }
 
     async fn deliver(
@@ -420,6 +436,7 @@ impl Build<'_> {
         worker: &Arc<Worker>,
         vertices: &Vertices,
         built: &[Built],
+        told: &Told<'_>,
     ) -> Result<Option<BuiltImage>, BuildFailure> {
         if self.cancel.is_cancelled() {
             return Err(canceled());
@@ -427,11 +444,20 @@ impl Build<'_> {
         let images: Vec<Image> = built.iter().map(|built| built.image.clone()).collect();
         let several = platforms::several(self.request)?;
         let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
-        let said = super::attest::said(self.request, open, worker, vertices, built).await?;
+        let said = super::attest::said(open, worker, vertices, built, told).await?;
         let set = outputs::deliver(self.request, open, worker, vertices, set, (built, &said)).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;
-        Ok(Some(BuiltImage { descriptor: described(&set), config_digest, names: outputs::names(self.request) }))
+        let provenance = set.images.iter().zip(said).filter_map(|(image, said)| {
+            let found = said.into_iter().find(|said| said.kind == SLSA)?;
+            Some((image.platform.clone(), found.value))
+        });
+        Ok(Some(BuiltImage {
+            descriptor: described(&set),
+            config_digest,
+            provenance: provenance.collect(),
+            names: outputs::names(self.request),
+        }))
     }
 }

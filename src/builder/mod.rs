@@ -21,6 +21,7 @@ mod lock;
 mod outcome;
 mod outputs;
 mod platforms;
+mod provenance;
 mod remarks;
 mod remote;
 mod request;
@@ -35,8 +36,8 @@ pub use images::remembered;
 pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
-    Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource, Entitlement,
-    ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes,
-    SecretSource, SshAgent, SshSource,
+    Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource,
+    Entitlement, ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode,
+    RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent, SshSource,
 };
 pub use store::open_snapshots;

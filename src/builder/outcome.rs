@@ -1,9 +1,11 @@
 //! How a build ended: plain data, turned into words, files and an exit code by `cli`.
 
+use serde_json::Value;
+
 use crate::content::damaged_blob;
 use crate::diag::{Diagnostic, add_cause};
 use crate::digest::Digest;
-use crate::oci::{Descriptor, Reference};
+use crate::oci::{Descriptor, Platform, Reference};
 use crate::plan::{Outline, Target};
 use crate::source::Sources;
 
@@ -31,6 +33,8 @@ pub struct BuiltImage {
     pub config_digest: Digest,
     /// All names it was given, in the order asked for.
     pub names: Vec<Reference>,
+    /// How it came to be, for each platform, if that was asked for.
+    pub provenance: Vec<(Platform, Value)>,
 }
 
 /// How many steps ran, and how many were found in the cache.

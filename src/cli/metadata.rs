@@ -10,7 +10,8 @@ use crate::fsutil::write_atomically;
 /// Writes digests, descriptor and names of the result.
 pub(super) fn write_metadata(path: &Path, image: Option<&BuiltImage>) -> io::Result<()> {
     let names = image.map_or(&[][..], |image| &image.names);
-    let text = metadata_file(image.map(|image| (&image.descriptor, image.config_digest)), names);
+    let provenance = image.map_or(&[][..], |image| &image.provenance);
+    let text = metadata_file(image.map(|image| (&image.descriptor, image.config_digest)), names, provenance);
     write_atomically(path, text.as_bytes())
 }
 

@@ -70,7 +70,8 @@ impl Attestation {
             manifest.set_subject(Some(plain(image)));
         }
         if form == Form::Referrers {
-            manifest.set_annotations(statements.first().and_then(|statement| statement.descriptor.annotations().clone()));
+            manifest
+                .set_annotations(statements.first().and_then(|statement| statement.descriptor.annotations().clone()));
         }
         let mut document = Document::of(media_type::OCI_MANIFEST, &manifest);
         document.descriptor.set_artifact_type(manifest.artifact_type().clone());
@@ -79,7 +80,8 @@ impl Attestation {
                 document.descriptor.set_annotations(manifest.annotations().clone());
             }
             Form::InIndex | Form::Artifact => {
-                let reference = [(REFERENCE_TYPE, "attestation-manifest".to_owned()), (REFERENCE_DIGEST, subject.to_string())];
+                let reference =
+                    [(REFERENCE_TYPE, "attestation-manifest".to_owned()), (REFERENCE_DIGEST, subject.to_string())];
                 document.annotate(reference);
                 document.descriptor.set_platform(Some(oci::Platform::new("unknown", "unknown", None).to_spec()));
                 // BuildKit's index says nothing of the type.
@@ -267,14 +269,23 @@ mod tests {
     #[test]
     fn the_same_is_said_of_another_manifest() {
         let other = assemble(
-            ImageConfig { os: "linux".into(), architecture: "amd64".into(), author: "x".into(), ..ImageConfig::default() },
+            ImageConfig {
+                os: "linux".into(),
+                architecture: "amd64".into(),
+                author: "x".into(),
+                ..ImageConfig::default()
+            },
             &[],
             MediaTypes::Oci,
             &BTreeMap::new(),
         );
         let names = [Reference::parse("app:1").unwrap()];
         for form in [Form::Referrers, Form::InIndex, Form::Artifact] {
-            let moved = attached(form).attestations.iter().map(|one| one.readdressed(&other.manifest.descriptor).unwrap()).collect::<Vec<_>>();
+            let moved = attached(form)
+                .attestations
+                .iter()
+                .map(|one| one.readdressed(&other.manifest.descriptor).unwrap())
+                .collect::<Vec<_>>();
             assert_eq!(moved, attach(ImageSet::single(other.clone()), &said(), &names, form).attestations, "{form:?}");
         }
     }

@@ -6,7 +6,10 @@ use super::{Image, ImagesError};
 use crate::content::Store;
 use crate::digest::{DiffId, Digest};
 use crate::export::{self, Attestation, Document, ImageSet};
-use crate::oci::{Descriptor, REFERENCE_DIGEST, REFERENCE_TYPE, ImageConfig, Layer, Manifest, Platform, descriptor, digest_of, media_type};
+use crate::oci::{
+    Descriptor, ImageConfig, Layer, Manifest, Platform, REFERENCE_DIGEST, REFERENCE_TYPE, descriptor, digest_of,
+    media_type,
+};
 
 /// The longest statement about an image, in bytes: one may list every package of it.
 const STATEMENT_LIMIT: u64 = 256 << 20;
@@ -71,12 +74,7 @@ fn referrers(store: &Store, images: &[export::Image]) -> Result<Vec<Attestation>
     Ok(all)
 }
 
-fn attestation(
-    store: &Store,
-    subject: Digest,
-    entry: &Descriptor,
-    in_index: bool,
-) -> Result<Attestation, ImagesError> {
+fn attestation(store: &Store, subject: Digest, entry: &Descriptor, in_index: bool) -> Result<Attestation, ImagesError> {
     let manifest = Document { descriptor: entry.clone(), ..document(store, entry)? };
     Attestation::read(subject, manifest, in_index, |part| {
         Ok(Document { descriptor: part.clone(), ..bounded(store, part, STATEMENT_LIMIT)? })

@@ -32,7 +32,8 @@ fn is_image(manifest: &Descriptor) -> bool {
     let describes_another =
         manifest.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(REFERENCE_TYPE));
     let kind = manifest.media_type().as_ref();
-    !describes_another && (media_type::is_manifest(kind) || media_type::is_index(kind))
+    let is_artifact = manifest.artifact_type().is_some();
+    !describes_another && !is_artifact && (media_type::is_manifest(kind) || media_type::is_index(kind))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use super::Fetched;
 use crate::cache::{CacheError, DownloadCache, DownloadRecord};
 use crate::content::{self, ContentError};
 use crate::context::{GitAccess, GitAddress, GitCommit, GitError, GitRemote, header_text, http_date};
@@ -41,6 +42,8 @@ pub struct Fetcher {
     pub agents: BTreeMap<String, PathBuf>,
     /// The user's list of known ssh hosts.
     pub known_hosts: Option<PathBuf>,
+    /// What came so far.
+    pub fetched: Fetched,
 }
 
 /// A file of a server, as a blob of the store.
@@ -139,6 +142,7 @@ impl Fetcher {
             (None, Some(known)) => (known, false),
             (None, None) => unreachable!("without a condition no file stays unsent"),
         };
+        self.fetched.file(url, &record.digest);
         let modified = record.last_modified.as_deref().and_then(http_date).map(Timestamp::from_seconds);
         Ok(Downloaded { digest: record.digest, modified, is_new })
     }
@@ -156,7 +160,9 @@ impl Fetcher {
     pub fn commit(&self, address: &GitAddress, canceled: &(dyn Fn() -> bool + Sync)) -> Result<GitCommit, FetchError> {
         let beside = self.snapshots.scratch()?;
         let access = self.access(address)?;
-        Ok(GitRemote { address, access: &access, beside: beside.work(), canceled }.resolve()?)
+        let commit = GitRemote { address, access: &access, beside: beside.work(), canceled }.resolve()?;
+        self.fetched.commit(address, &commit);
+        Ok(commit)
     }
 
     /// Fetches the tree of a commit; it is there as long as the scratch directory. Blocks.

@@ -47,7 +47,7 @@ pub fn layout(base: Base) -> PathBuf {
 }
 
 /// `$KILN_TEST_CACHE`, else a directory in Cargo's target directory.
-fn cache_directory() -> PathBuf {
+pub fn cache_directory() -> PathBuf {
     match std::env::var_os("KILN_TEST_CACHE") {
         Some(directory) => PathBuf::from(directory),
         None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("kiln-test-bases"),

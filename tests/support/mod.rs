@@ -17,6 +17,7 @@ pub mod image;
 pub mod kiln;
 pub mod leftovers;
 pub mod machine;
+pub mod python;
 pub mod registry;
 pub mod repository;
 pub mod ssh;

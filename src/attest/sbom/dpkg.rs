@@ -27,9 +27,8 @@ fn package(stanza: &Stanza<'_>, inventory: &Inventory) -> Package {
         Some((name, version)) => (name.trim().to_owned(), version.trim_end_matches(')').trim().to_owned()),
         None => (source.to_owned(), version.clone()),
     });
-    let upstream = source.as_ref().map(|(source, of)| {
-        if *of == version { source.clone() } else { format!("{source}@{of}") }
-    });
+    let upstream =
+        source.as_ref().map(|(source, of)| if *of == version { source.clone() } else { format!("{source}@{of}") });
     let qualifiers =
         [("arch", &*architecture), ("distro", &distro), ("upstream", upstream.as_deref().unwrap_or_default())];
     Package {

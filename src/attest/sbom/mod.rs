@@ -153,7 +153,8 @@ pub(super) mod tests {
     #[test]
     fn links_are_not_followed() {
         let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(outside.path().join("status"), "Package: out\nVersion: 1\nStatus: install ok installed\n").unwrap();
+        std::fs::write(outside.path().join("status"), "Package: out\nVersion: 1\nStatus: install ok installed\n")
+            .unwrap();
         std::fs::create_dir_all(temp.path().join("var/lib")).unwrap();
         std::os::unix::fs::symlink(outside.path(), temp.path().join("var/lib/dpkg")).unwrap();
         let status = temp.path().join("var/lib/status");
@@ -167,6 +168,9 @@ pub(super) mod tests {
         let bad: &[u8] = b"Package: a\x07b\nVersion: 1\nStatus: install ok installed\n\nPackage: c\nVersion: 1\nStatus: install ok installed\n";
         let inventory = scanned(&[("var/lib/dpkg/status", bad)]);
         assert_eq!(urls(&inventory), ["pkg:deb/debian/c@1"]);
-        assert_eq!(inventory.remarks, ["/var/lib/dpkg/status: a package without a proper name and version is left out"]);
+        assert_eq!(
+            inventory.remarks,
+            ["/var/lib/dpkg/status: a package without a proper name and version is left out"]
+        );
     }
 }

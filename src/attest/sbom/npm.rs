@@ -60,7 +60,10 @@ mod tests {
     fn packages_are_listed_and_others_are_not() {
         let inventory = scanned(&[
             ("app/package.json", br#"{"name":"app","version":"1"}"#),
-            ("app/node_modules/a/package.json", br#"{"name":"a","version":"1.0.0","license":"MIT","author":"A <a@x> (p)"}"#),
+            (
+                "app/node_modules/a/package.json",
+                br#"{"name":"a","version":"1.0.0","license":"MIT","author":"A <a@x> (p)"}"#,
+            ),
             (
                 "app/node_modules/@s/b/package.json",
                 br#"{"name":"@s/b","version":"2.0.0","license":{"type":"ISC"},"author":{"name":"B"}}"#,

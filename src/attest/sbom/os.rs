@@ -29,7 +29,8 @@ impl Os {
 /// Reads what the image at `root` says it is. The usual file is a link to the other, which the kernel follows inside the image.
 pub(super) fn read(root: &Dir) -> Option<Os> {
     let text = ["etc/os-release", "usr/lib/os-release"].into_iter().find_map(|path| {
-        let file = root.open_file_in_root(Path::new(path)).ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
+        let file =
+            root.open_file_in_root(Path::new(path)).ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
         let mut bytes = Vec::new();
         file.take(LIMIT).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -39,7 +40,8 @@ pub(super) fn read(root: &Dir) -> Option<Os> {
         found.unwrap_or_default().trim().trim_matches(['"', '\'']).to_owned()
     };
     let (id, version) = (value("ID"), value("VERSION_ID"));
-    let proper = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "._-~+".contains(c)) && text.len() < 100;
+    let proper =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "._-~+".contains(c)) && text.len() < 100;
     (!id.is_empty() && proper(&id) && proper(&version)).then_some(Os { id, version })
 }
 

@@ -65,8 +65,11 @@ mod tests {
                 b"Metadata-Version: 2.1\nName: Zope.Interface\nVersion: 5.5\nAuthor: A\nAuthor-email: a@example.com\n\
                   License: ZPL-2.1\nClassifier: License :: OSI Approved :: MIT License\n\nVersion: 6 is a joke\n",
             ),
-            ("opt/a/old-1.egg-info", b"Name: old\nVersion: 1\nLicense: UNKNOWN\n\
-                Classifier: License :: OSI Approved :: MIT License\n"),
+            (
+                "opt/a/old-1.egg-info",
+                b"Name: old\nVersion: 1\nLicense: UNKNOWN\n\
+                Classifier: License :: OSI Approved :: MIT License\n",
+            ),
             ("opt/b/egg_2.egg-info/PKG-INFO", b"Name: egg__2\nVersion: 2\nLicense-Expression: MIT OR BSD-3-Clause\n"),
             ("opt/c/x.dist-info/METADATA", b"nothing\n"),
             ("opt/METADATA", b"Name: elsewhere\n"),

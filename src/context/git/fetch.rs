@@ -32,9 +32,14 @@ pub struct GitCommit {
 }
 
 impl GitCommit {
+    /// The commit, in hex digits.
+    pub fn id(&self) -> &str {
+        self.peeled.as_deref().unwrap_or(&self.id)
+    }
+
     /// Everything that decides which files are fetched (16.7): the commit, and what is made of it.
     pub fn key(&self, address: &GitAddress) -> String {
-        let mut key = self.peeled.as_deref().unwrap_or(&self.id).to_owned();
+        let mut key = self.id().to_owned();
         if address.keeps_git_dir() {
             // The repository knows where it came from, and by which name.
             key = format!("{}.git {} {}", self.id, self.reference, address.remote);

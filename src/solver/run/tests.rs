@@ -80,6 +80,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
     std::fs::create_dir_all(&context).unwrap();
     let registry = registry::Client::new(registry::Settings::default());
     let fetcher = Fetcher {
+        fetched: Default::default(),
         store: content::Store::open(root).unwrap(),
         snapshots: Snapshots::open(root, Snapshotter::Overlay, false).unwrap(),
         registry: registry.clone(),

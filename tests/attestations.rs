@@ -1,0 +1,400 @@
+//! What is said of images beside them: bills of materials and provenance, attached in every form, read by the published readers.
+
+// Tests are the edge: they list directories.
+#![allow(clippy::disallowed_methods)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::bases::Base;
+use support::http::{Response, Server};
+use support::kiln::Kiln;
+use support::registry::{self, Registry};
+use support::{python, tool, write};
+use tempfile::TempDir;
+
+const STATEMENT: &str = "application/vnd.in-toto+json";
+const SPDX: &str = "https://spdx.dev/Document";
+const SLSA: &str = "https://slsa.dev/provenance/v1";
+
+#[test]
+fn packages_of_a_real_distribution_are_listed_and_valid() {
+    let kiln = Kiln::new();
+    let context = with_packages();
+    let output = kiln.build(context.path(), &["-t", "app", "--sbom", "-o", &layout(&kiln), "--progress=plain"]);
+    assert!(output.succeeded().stderr.contains("generating sbom"), "{}", output.stderr);
+    let layout = Layout(kiln.out().join("layout"));
+    let [statement] = layout.statements().try_into().expect("one statement");
+    assert_eq!(statement["predicateType"], SPDX);
+    let document = &statement["predicate"];
+    let purls: Vec<&str> = document["packages"].as_array().expect("packages").iter().filter_map(purl).collect();
+    let debian = |name: &str| {
+        purls
+            .iter()
+            .any(|purl| purl.starts_with(&format!("pkg:deb/debian/{name}@")) && purl.contains("distro=debian-12"))
+    };
+    for name in ["libc6", "bash", "ca-certificates", "libstdc%2B%2B6"] {
+        assert!(debian(name), "{name} is not in {purls:?}");
+    }
+    // What dpkg itself says is installed.
+    let installed = tool::run(tool::tool("umoci").args(["--version"])).len();
+    assert!(installed > 0 && purls.iter().filter(|purl| purl.starts_with("pkg:deb/")).count() > 70, "{purls:?}");
+    for purl in [
+        "pkg:pypi/some-project@1.0",
+        "pkg:npm/%40scope/thing@2.0.0",
+        "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64&distro=debian-12",
+    ] {
+        assert!(purls.contains(&purl), "{purl} is not in {purls:?}");
+    }
+    let Some(programs) = python::programs() else { return };
+    let file = kiln.out().join("sbom.spdx.json");
+    std::fs::write(&file, document.to_string()).expect("a file");
+    // Exits with an error and a list of what is wrong.
+    tool::run(tool::tool("env").arg(programs.join("pyspdxtools")).arg("-i").arg(&file));
+    published_statement(&programs, &kiln.out(), &statement);
+}
+
+#[test]
+fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    let base = registry::base(Base::Busybox);
+    let text = format!(
+        "FROM {base} AS base\nARG SPICE\nRUN --network=none --mount=type=secret,id=token echo $SPICE >/spice\n\
+         FROM base\nCOPY Dockerfile /\nWORKDIR /w\n"
+    );
+    write(context.path(), "Dockerfile", &text);
+    write(context.path(), "token", "do-not-tell");
+    let token = format!("id=token,src={}", context.path().join("token").display());
+    let common = ["--build-arg", "SPICE=pepper-7", "--label", "l=salt-8", "--secret", &token, "-o", &layout(&kiln)];
+    let built = |provenance: &str| {
+        let metadata = kiln.out().join("metadata");
+        let mut all = vec!["--provenance", provenance, "--metadata-file", metadata.to_str().expect("UTF-8")];
+        let joined = format!("--provenance={provenance}");
+        all[0] = &joined;
+        all.remove(1);
+        all.extend(common);
+        kiln.build(context.path(), &all).succeeded();
+        let layout = Layout(kiln.out().join("layout"));
+        let [statement] = layout.statements().try_into().expect("one statement");
+        std::fs::remove_dir_all(kiln.out().join("layout")).expect("the layout");
+        let metadata: Value = serde_json::from_slice(&std::fs::read(metadata).expect("metadata")).expect("JSON");
+        assert_eq!(metadata["buildx.build.provenance"], statement["predicate"]);
+        statement
+    };
+    let min = built("true");
+    assert_eq!(min["predicateType"], SLSA);
+    assert_eq!(built("mode=min"), min, "the same build says the same");
+    let text_of_min = min.to_string();
+    for word in ["pepper-7", "salt-8", "do-not-tell", "token"] {
+        assert!(!text_of_min.contains(word), "{word} is in {text_of_min}");
+    }
+    let definition = &min["predicate"]["buildDefinition"];
+    let image = &definition["resolvedDependencies"][0];
+    assert!(image["uri"].as_str().is_some_and(|uri| uri.starts_with("pkg:docker/127.0.0.1:")), "{image}");
+    assert_eq!(image["digest"]["sha256"], manifest_digest(&base));
+    assert_eq!(definition["externalParameters"]["configSource"]["path"], "Dockerfile");
+    let metadata = &min["predicate"]["runDetails"]["metadata"];
+    assert_eq!(metadata["buildkit_hermetic"], true);
+    let max = built("mode=max,builder-id=https://example.com/builds/7,reproducible=true");
+    let text_of_max = max.to_string();
+    assert!(!text_of_max.contains("do-not-tell"));
+    let request = &max["predicate"]["buildDefinition"]["externalParameters"]["request"];
+    assert_eq!(request["args"], json!({"build-arg:SPICE": "pepper-7", "label:l": "salt-8"}));
+    assert_eq!(request["secrets"], json!([{"id": "token"}]));
+    let run = &max["predicate"]["runDetails"];
+    assert_eq!(run["builder"]["id"], "https://example.com/builds/7");
+    assert_eq!(run["metadata"]["buildkit_reproducible"], true);
+    assert!(run["metadata"]["startedOn"].is_string() && run["metadata"]["invocationId"].is_string());
+    let steps = &max["predicate"]["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"];
+    assert_eq!(steps.as_array().map(Vec::len), Some(4), "{steps}");
+    assert_eq!(steps[1]["op"]["Op"]["exec"]["meta"]["args"], json!(["/bin/sh", "-c", "echo $SPICE >/spice"]));
+    assert_eq!(steps[1]["inputs"], json!(["step0:0"]));
+    let Some(programs) = python::programs() else { return };
+    published_statement(&programs, &kiln.out(), &min);
+    published_statement(&programs, &kiln.out(), &max);
+}
+
+#[test]
+fn a_repository_and_a_download_are_told_by_digest() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    let server = Server::start(|_| Response::of("bytes"));
+    let url = server.url();
+    write(context.path(), "Dockerfile", format!("FROM scratch\nADD {url}/file /\n"));
+    kiln.build(context.path(), &["--provenance", "-o", &layout(&kiln)]).succeeded();
+    let [statement] = Layout(kiln.out().join("layout")).statements().try_into().expect("one statement");
+    let dependency = &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0];
+    assert_eq!(dependency["uri"], format!("{url}/file"));
+    let digest = kiln::digest::Digest::of(b"bytes").hex();
+    assert_eq!(dependency["digest"]["sha256"], digest);
+}
+
+#[test]
+fn statements_go_where_the_image_goes() {
+    let (kiln, registry) = (Kiln::new(), Registry::start());
+    let context = with_packages();
+    let name = format!("{}/app:1", registry.address);
+    kiln.build(context.path(), &["-t", &name, "--sbom", "--provenance", "--push"]).succeeded();
+    let pushed = |name: &str| referrers(&registry, "app", &manifest_digest(name));
+    let first = pushed(&name);
+    assert_eq!(kinds(&first), [SLSA, SPDX]);
+    // The image is as it would be without, and no tool sees another platform.
+    let plain = format!("{}/app:plain", registry.address);
+    kiln.build(context.path(), &["-t", &plain, "--push"]).succeeded();
+    assert_eq!(manifest_digest(&plain), manifest_digest(&name));
+
+    // From the store, where the manifest is another one.
+    let later = format!("{}/later:1", registry.address);
+    kiln.run(["tag", &name, &later]).succeeded();
+    assert_eq!(kiln.run(["images", "-q"]).succeeded().stdout.lines().count(), 3);
+    kiln.run(["push", &later]).succeeded();
+    let again = referrers(&registry, "later", &manifest_digest(&later));
+    assert_eq!(kinds(&again), [SLSA, SPDX]);
+    for entry in &again {
+        let statement = statement(&registry, "later", entry);
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], manifest_digest(&later));
+    }
+
+    // Into an archive and out of it.
+    let archive = kiln.out().join("saved.tar");
+    kiln.run(["save", "-o", archive.to_str().expect("UTF-8"), &later]).succeeded();
+    let other = Kiln::new();
+    other.run(["load", "-i", archive.to_str().expect("UTF-8")]).succeeded();
+    let index = |kiln: &Kiln| -> Value {
+        let path = kiln.store().join("content/index.json");
+        serde_json::from_slice(&std::fs::read(path).expect("index.json")).expect("JSON")
+    };
+    let attached = |kiln: &Kiln| {
+        index(kiln)["manifests"]
+            .as_array()
+            .expect("manifests")
+            .iter()
+            .filter(|entry| entry["artifactType"] == STATEMENT)
+            .count()
+    };
+    assert_eq!(attached(&other), 2);
+    assert_eq!(other.run(["images", "-q"]).succeeded().stdout.lines().count(), 1);
+
+    // They go with the image.
+    other.run(["rmi", "-f", &later]).succeeded();
+    assert_eq!(attached(&other), 0);
+    other.run(["prune", "-a", "-f"]).succeeded();
+    assert_eq!(std::fs::read_dir(other.store().join("content/blobs/sha256")).expect("blobs").count(), 0);
+}
+
+#[test]
+fn the_index_lists_statements_on_request() {
+    let (kiln, registry) = (Kiln::new(), Registry::start());
+    let context = with_packages();
+    for (artifact, kind) in
+        [("false", Value::Null), ("true", json!("application/vnd.docker.attestation.manifest.v1+json"))]
+    {
+        let name = format!("{}/app:{artifact}", registry.address);
+        let output = format!("type=image,push=true,oci-artifact={artifact}");
+        let attest = ["--attest", "type=sbom", "--attest", "type=provenance,mode=max"];
+        let mut all = vec!["-t", &name, "-o", &output];
+        all.extend(attest);
+        kiln.build(context.path(), &all).succeeded();
+        for name in [name.clone(), pushed_again(&kiln, &name)] {
+            let index = raw(&name);
+            let [image, entry] = index["manifests"].as_array().expect("an index").as_slice() else { panic!("{index}") };
+            assert_eq!(entry["platform"], json!({"architecture": "unknown", "os": "unknown"}));
+            assert_eq!(entry["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+            assert_eq!(entry["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+            let repository = name.split('/').nth(1).and_then(|rest| rest.split(':').next()).expect("a repository");
+            let manifest = manifest(&registry, repository, entry["digest"].as_str().expect("a digest"));
+            assert_eq!(manifest["artifactType"], kind);
+            let layers = manifest["layers"].as_array().expect("layers");
+            let found: Vec<&Value> =
+                layers.iter().map(|layer| &layer["annotations"]["in-toto.io/predicate-type"]).collect();
+            assert_eq!(found, [&json!(SPDX), &json!(SLSA)]);
+            for layer in layers {
+                let statement = blob(&registry, repository, layer["digest"].as_str().expect("a digest"));
+                let subject = format!("sha256:{}", statement["subject"][0]["digest"]["sha256"].as_str().expect("hex"));
+                assert_eq!(subject, image["digest"].as_str().expect("a digest"));
+            }
+        }
+        // Others find the image behind it.
+        let inspected =
+            tool::run(tool::tool("skopeo").args(["inspect", "--tls-verify=false", &format!("docker://{name}")]));
+        assert!(inspected.contains("\"linux\""), "{inspected}");
+        // And so does kiln, as a base.
+        let on_top = support::scratch();
+        write(on_top.path(), "Dockerfile", format!("FROM {name}\n"));
+        Kiln::new().build(on_top.path(), &["-t", "x"]).succeeded();
+    }
+}
+
+#[test]
+fn each_platform_has_statements_of_its_own() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    write(context.path(), "Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /${TARGETARCH}\n");
+    let platforms = ["--platform", "linux/amd64,linux/arm64", "--sbom"];
+    let mut all = vec!["-o", "", "--provenance"];
+    let output = layout(&kiln);
+    all[1] = &output;
+    all.extend(platforms);
+    kiln.build(context.path(), &all).succeeded();
+    let statements = Layout(kiln.out().join("layout")).statements();
+    let mut subjects: Vec<String> =
+        statements.iter().map(|statement| statement["subject"][0]["digest"]["sha256"].to_string()).collect();
+    assert_eq!(subjects.len(), 4);
+    subjects.sort();
+    subjects.dedup();
+    assert_eq!(subjects.len(), 2);
+}
+
+#[test]
+fn a_build_that_runs_nothing_says_the_same() {
+    let kiln = Kiln::new();
+    let context = with_packages();
+    let built = || {
+        kiln.build(context.path(), &["-t", "app", "--sbom", "--provenance"]).succeeded();
+        std::fs::read(kiln.store().join("content/index.json")).expect("index.json")
+    };
+    assert_eq!(built(), built());
+}
+
+/// An image of Debian with packages of other ecosystems in it.
+fn with_packages() -> TempDir {
+    let context = support::scratch();
+    let base = registry::base(Base::Debian);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nCOPY files /\n"));
+    for (path, text) in [
+        (
+            "opt/p/some_project-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: Some_Project\nVersion: 1.0\nLicense: like BSD, but <kinder> & \"odd\"\n",
+        ),
+        (
+            "opt/n/node_modules/@scope/thing/package.json",
+            r#"{"name":"@scope/thing","version":"2.0.0","license":"(MIT OR Apache-2.0)"}"#,
+        ),
+        ("lib/apk/db/installed", "P:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\nm:N <n@a.example>\no:musl\n\n"),
+        ("opt/n/node_modules/bad/package.json", "{"),
+    ] {
+        write(context.path(), &format!("files/{path}"), text);
+    }
+    context
+}
+
+fn purl(package: &Value) -> Option<&str> {
+    package["externalRefs"][0]["referenceLocator"].as_str()
+}
+
+fn layout(kiln: &Kiln) -> String {
+    format!("type=oci,tar=false,dest={}", kiln.out().join("layout").display())
+}
+
+/// An image layout on disk.
+struct Layout(PathBuf);
+
+impl Layout {
+    fn json(&self, path: &str) -> Value {
+        let bytes = std::fs::read(self.0.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    fn blob(&self, digest: &Value) -> Value {
+        self.json(&format!("blobs/{}", digest.as_str().expect("a digest").replace(':', "/")))
+    }
+
+    /// The statements about the images, of artifacts that the list names, each with its subject checked.
+    fn statements(&self) -> Vec<Value> {
+        let index = self.json("index.json");
+        let entries = index["manifests"].as_array().expect("manifests");
+        let artifacts = entries.iter().filter(|entry| entry["artifactType"] == STATEMENT);
+        let statement = |entry: &Value| {
+            let manifest = self.blob(&entry["digest"]);
+            let statement = self.blob(&manifest["layers"][0]["digest"]);
+            let subject = format!("sha256:{}", statement["subject"][0]["digest"]["sha256"].as_str().expect("hex"));
+            assert_eq!(manifest["subject"]["digest"], subject);
+            assert!(self.0.join("blobs").join(subject.replace(':', "/")).exists());
+            assert_eq!(entry["annotations"]["in-toto.io/predicate-type"], statement["predicateType"]);
+            statement
+        };
+        artifacts.map(statement).collect()
+    }
+}
+
+/// Parses a statement with the published definitions, which refuse what they do not know.
+fn published_statement(programs: &Path, scratch: &Path, statement: &Value) {
+    let file = scratch.join("statement.json");
+    std::fs::write(&file, statement.to_string()).expect("a file");
+    let script = "
+import json, sys
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1 import statement_pb2
+import in_toto_attestation.predicates.provenance.v1.provenance_pb2 as provenance_pb2
+import in_toto_attestation.predicates.provenance.v1.provenance as provenance
+text = json.load(open(sys.argv[1]))
+parsed = ParseDict(text, statement_pb2.Statement())
+Statement.copy_from_pb(parsed).validate()
+if text['predicateType'] == 'https://slsa.dev/provenance/v1':
+    # Extensions of BuildKit's build type are allowed by the specification and unknown to the definition.
+    known = ParseDict(text['predicate'], provenance_pb2.Provenance(), ignore_unknown_fields=True)
+    provenance.Provenance.copy_from_pb(known).validate()
+";
+    python::run(programs, script, &file);
+}
+
+fn raw(name: &str) -> Value {
+    let text =
+        tool::run(tool::tool("skopeo").args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The digest of what a name means in its registry, in hex digits.
+fn manifest_digest(name: &str) -> String {
+    let format = ["inspect", "--format", "{{.Digest}}", "--tls-verify=false"];
+    let text = tool::run(tool::tool("skopeo").args(format).arg(format!("docker://{name}")));
+    text.trim().trim_start_matches("sha256:").to_owned()
+}
+
+fn get(registry: &Registry, path: &str) -> Value {
+    let accept = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"];
+    let mut curl = tool::tool("curl");
+    curl.args(["-sfL", &format!("http://{}/v2/{path}", registry.address)]);
+    accept.iter().for_each(|kind| {
+        curl.args(["-H", &format!("Accept: {kind}")]);
+    });
+    serde_json::from_str(&tool::run(&mut curl)).expect("JSON")
+}
+
+fn manifest(registry: &Registry, repository: &str, reference: &str) -> Value {
+    get(registry, &format!("{repository}/manifests/{reference}"))
+}
+
+fn blob(registry: &Registry, repository: &str, digest: &str) -> Value {
+    get(registry, &format!("{repository}/blobs/{digest}"))
+}
+
+/// What refers to an image, as this registry lists it: under a tag.
+fn referrers(registry: &Registry, repository: &str, hex: &str) -> Vec<Value> {
+    manifest(registry, repository, &format!("sha256-{hex}"))["manifests"].as_array().cloned().expect("a list")
+}
+
+fn kinds(referrers: &[Value]) -> Vec<&str> {
+    assert!(referrers.iter().all(|entry| entry["artifactType"] == STATEMENT), "{referrers:?}");
+    let mut kinds: Vec<&str> =
+        referrers.iter().filter_map(|entry| entry["annotations"]["in-toto.io/predicate-type"].as_str()).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+fn statement(registry: &Registry, repository: &str, entry: &Value) -> Value {
+    let manifest = manifest(registry, repository, entry["digest"].as_str().expect("a digest"));
+    blob(registry, repository, manifest["layers"][0]["digest"].as_str().expect("a digest"))
+}
+
+/// Pushes what the store has under `name` to another repository; returns its name there.
+fn pushed_again(kiln: &Kiln, name: &str) -> String {
+    let other = name.replace("/app:", "/again:");
+    kiln.run(["tag", name, &other]).succeeded();
+    kiln.run(["push", &other]).succeeded();
+    other
+}

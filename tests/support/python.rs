@@ -1,0 +1,37 @@
+//! Packages of PyPI that tests read kiln's output with, in an environment of their own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::{bases, tool};
+
+/// What is installed, with versions: the validator of SPDX, and the published shapes of in-toto statements and SLSA provenance.
+const PACKAGES: [&str; 2] = ["spdx-tools==0.8.5", "in-toto-attestation==0.9.3"];
+
+/// Returns the directory of the environment's programs, making it when it is not there yet; `None`, and says why, where PyPI is not in
+/// reach.
+pub fn programs() -> Option<PathBuf> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let place = bases::cache_directory().join("python").join(PACKAGES.join("+"));
+    let (programs, done) = (place.join("bin"), place.join("complete"));
+    if done.exists() {
+        return Some(programs);
+    }
+    tool::run(tool::tool("python3").args(["-m", "venv", "--clear"]).arg(&place));
+    let mut install = tool::tool("env");
+    install.arg(programs.join("pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    let installed = install.output().expect("pip starts");
+    if !installed.status.success() {
+        super::skip(&format!("packages of PyPI cannot be had: {}", String::from_utf8_lossy(&installed.stderr)));
+        return None;
+    }
+    std::fs::write(done, "").expect("a file beside the programs");
+    Some(programs)
+}
+
+/// Runs a Python program on a file, which must succeed; returns what it printed.
+#[track_caller]
+pub fn run(programs: &Path, script: &str, file: &Path) -> String {
+    tool::run(tool::tool("env").arg(programs.join("python")).args(["-c", script]).arg(file))
+}
