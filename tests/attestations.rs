@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::bases::Base;
-use support::http::{Response, Server};
+use support::http::{HttpServer, Response};
 use support::kiln::Kiln;
 use support::registry::{self, Registry};
 use support::{python, tool, write};
@@ -121,7 +121,7 @@ fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
 fn a_repository_and_a_download_are_told_by_digest() {
     let kiln = Kiln::new();
     let context = support::scratch();
-    let server = Server::start(|_| Response::of("bytes"));
+    let server = HttpServer::start(|_| Response::of("bytes"));
     let url = server.url();
     write(context.path(), "Dockerfile", format!("FROM scratch\nADD {url}/file /\n"));
     kiln.build(context.path(), &["--provenance", "-o", &layout(&kiln)]).succeeded();
@@ -149,7 +149,7 @@ fn statements_go_where_the_image_goes() {
     // From the store, where the manifest is another one.
     let later = format!("{}/later:1", registry.address);
     kiln.run(["tag", &name, &later]).succeeded();
-    assert_eq!(kiln.run(["images", "-q"]).succeeded().stdout.lines().count(), 3);
+    assert_eq!(kiln.run(["images", "--format", "{{.Repository}}"]).succeeded().stdout.lines().count(), 3);
     kiln.run(["push", &later]).succeeded();
     let again = referrers(&registry, "later", &manifest_digest(&later));
     assert_eq!(kinds(&again), [SLSA, SPDX]);
@@ -176,7 +176,7 @@ fn statements_go_where_the_image_goes() {
             .count()
     };
     assert_eq!(attached(&other), 2);
-    assert_eq!(other.run(["images", "-q"]).succeeded().stdout.lines().count(), 1);
+    assert_eq!(other.run(["images", "--format", "{{.Repository}}"]).succeeded().stdout.lines().count(), 1);
 
     // They go with the image.
     other.run(["rmi", "-f", &later]).succeeded();
@@ -273,7 +273,7 @@ fn with_packages() -> TempDir {
             "opt/n/node_modules/@scope/thing/package.json",
             r#"{"name":"@scope/thing","version":"2.0.0","license":"(MIT OR Apache-2.0)"}"#,
         ),
-        ("lib/apk/db/installed", "P:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\nm:N <n@a.example>\no:musl\n\n"),
+        ("usr/lib/apk/db/installed", "P:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\nm:N <n@a.example>\no:musl\n\n"),
         ("opt/n/node_modules/bad/package.json", "{"),
     ] {
         write(context.path(), &format!("files/{path}"), text);

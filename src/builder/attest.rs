@@ -27,6 +27,9 @@ pub(super) async fn said(
     let request = told.request;
     let mut all = vec![Vec::new(); built.len()];
     if !request.outputs.is_empty() && !request.outputs.iter().any(is_image) {
+        if request.attestations != super::Attestations::default() {
+            worker.sink.event(Event::Notice(NO_IMAGE.to_owned()));
+        }
         return Ok(all);
     }
     if request.attestations.sbom {
@@ -39,6 +42,9 @@ pub(super) async fn said(
     }
     Ok(all)
 }
+
+/// Nothing is attached to files.
+const NO_IMAGE: &str = "--sbom and --provenance say something of an image, and no output of this build is one that they could be attached to";
 
 fn is_image(output: &Output) -> bool {
     matches!(output, Output::Image { .. } | Output::Oci { .. })
