@@ -1,7 +1,7 @@
 //! What is said about an image beside the image: what is in it (SBOM), and how it came to be (provenance).
 //!
 //! All of it is plain data made of plain data. [`sbom::scan`] reads the tree of an image by a directory handle and lists the
-//! packages it finds; [`spdx`] writes the list as SPDX 2.3; [`statement`] puts either under the digests it is about.
+//! packages it finds, [`document`] writes the list as SPDX 2.3, [`provenance`] tells of a build, and [`statement`] puts either under the digests it is about.
 //!
 //! ```text
 //! files of the image -> sbom::Inventory -> spdx document --\

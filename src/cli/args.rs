@@ -139,6 +139,9 @@ pub(super) struct BuildArguments {
     /// Write digests and names of the result to a file, as JSON
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(super) metadata_file: Option<PathBuf>,
+    /// What is said of the image beside it.
+    #[command(flatten)]
+    pub(super) attestations: AttestationArguments,
 
     /// Run every step, whatever the cache holds
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
@@ -182,10 +185,6 @@ pub(super) struct BuildArguments {
     /// What each RUN may use.
     #[command(flatten)]
     pub(super) limits: LimitArguments,
-
-    /// What is said of the image beside it.
-    #[command(flatten)]
-    pub(super) attestations: AttestationArguments,
 
     /// Describe in place of building: check, outline or targets
     #[arg(long, value_name = "METHOD", help_heading = "Output on the terminal")]
@@ -270,16 +269,17 @@ pub(super) struct LimitArguments {
 
 /// What is said of the image beside it.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Result")]
 pub(super) struct AttestationArguments {
     /// Attach a list of the packages in the image (SPDX)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    #[arg(help_heading = "Result")]
     pub(super) sbom: Option<String>,
     /// Attach how the image came to be (SLSA): mode=min or mode=max
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL|ATTRIBUTES")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "MODE")]
+    #[arg(help_heading = "Result")]
     pub(super) provenance: Option<String>,
     /// The same: type=sbom or type=provenance, and attributes
-    #[arg(long, value_name = "ATTRIBUTES")]
+    #[arg(long, value_name = "ATTRIBUTES", help_heading = "Result")]
     pub(super) attest: Vec<String>,
 }
 
