@@ -14,6 +14,7 @@ use super::image_args::{
     LoadArguments, PruneArguments, PullArguments, PushArguments, RemoveArguments, RunArguments, SaveArguments,
     TagArguments,
 };
+use super::sign::{KeyPairArguments, SignArguments, VerifyArguments};
 
 /// The table of [`super::report::Exit`], for those who write scripts.
 const EXIT_CODES: &str = "\
@@ -57,6 +58,12 @@ pub(super) enum Verb {
     Pull(PullArguments),
     /// Send an image to a registry
     Push(PushArguments),
+    /// Sign an image in its registry with a key
+    Sign(SignArguments),
+    /// Check the signatures of an image in its registry
+    Verify(VerifyArguments),
+    /// Make a pair of keys for signatures
+    GenerateKeyPair(KeyPairArguments),
     /// Write images to an archive
     Save(SaveArguments),
     /// Read images from an archive

@@ -38,6 +38,7 @@ mod report;
 mod request;
 mod run;
 mod secrets;
+mod sign;
 mod size;
 mod sources;
 mod table;
@@ -88,6 +89,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Import(typed) => archive::import(&typed),
         Verb::Pull(typed) => transfer::pull(&typed),
         Verb::Push(typed) => transfer::push(&typed),
+        Verb::Sign(typed) => sign::sign(&typed),
+        Verb::Verify(typed) => sign::verify(&typed),
+        Verb::GenerateKeyPair(typed) => sign::generate_key_pair(&typed),
         Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
         Verb::Login(typed) => account::login(&typed),
         Verb::Logout(typed) => account::logout(&typed),

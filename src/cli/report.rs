@@ -9,6 +9,7 @@ use super::usage::UsageError;
 use crate::builder::{BuildFailure, FailureKind};
 use crate::diag::{Diagnostic, Severity, chain, printable, render};
 use crate::images::ImagesError;
+use crate::signature::KeyError;
 use crate::source::{Sources, Span};
 
 /// The exit codes, all of them; `kiln --help` lists them too.
@@ -91,6 +92,18 @@ pub(super) fn not_understood(error: &clap::Error) -> Exit {
 pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Exit {
     say("environment", format!("{what}: {}", chain(error)), Vec::new());
     Exit::Environment
+}
+
+/// Says why a key cannot be used.
+pub(super) fn unusable_key(error: &dyn std::error::Error, cause: &KeyError) -> Exit {
+    let help = match cause {
+        KeyError::Encrypted | KeyError::Password => {
+            vec!["its password is read from $COSIGN_PASSWORD, or asked for".to_owned()]
+        }
+        _ => Vec::new(),
+    };
+    say("key", chain(error), help);
+    Exit::Failed
 }
 
 /// Says why something could not be done with an image.

@@ -15,7 +15,7 @@ use crate::images::{self, ImagesError, Wanted};
 use crate::oci::{Platform, Reference};
 
 /// How registries are talked to, as `build` does.
-fn settings(typed: &RegistryArguments, environment: &Environment) -> RegistrySettings {
+pub(super) fn settings(typed: &RegistryArguments, environment: &Environment) -> RegistrySettings {
     RegistrySettings {
         insecure_hosts: typed.insecure.clone(),
         files: registries::files(environment),
@@ -125,7 +125,7 @@ fn tags(store: &Store, reference: &Reference, all: bool) -> Result<Vec<Reference
 }
 
 /// Runs a transfer. What it leaves when the process is killed is an unfinished blob, which the next open of the store sweeps.
-fn block_on<T>(transfer: impl Future<Output = Result<T, ImagesError>>) -> Result<T, ImagesError> {
+pub(super) fn block_on<T>(transfer: impl Future<Output = Result<T, ImagesError>>) -> Result<T, ImagesError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| ImagesError::Runtime { source: error })?.block_on(transfer)
 }

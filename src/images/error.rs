@@ -12,6 +12,7 @@ use crate::oci::ReferenceError;
 use crate::ops::OpError;
 use crate::ops::users::UserError;
 use crate::registry::RegistryError;
+use crate::signature::KeyError;
 use crate::snapshot::SnapshotError;
 
 /// Why something could not be done with an image.
@@ -128,6 +129,19 @@ pub enum ImagesError {
     /// The files of an image cannot be written as an archive.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// No signature of an image is by the key that was asked for.
+    #[error("{name}@{digest} is not signed by this key{}", reasons.iter().map(|reason| format!("; {reason}")).collect::<String>())]
+    NotSigned {
+        /// The image.
+        name: String,
+        /// Its digest.
+        digest: Digest,
+        /// What is wrong with the signatures that it has.
+        reasons: Vec<String>,
+    },
+    /// A key does not sign.
+    #[error("cannot sign")]
+    Key(#[from] KeyError),
     /// The store cannot be looked through.
     #[error(transparent)]
     Prune(#[from] PruneError),
@@ -152,6 +166,7 @@ impl ImagesError {
             | Self::Change { .. }
             | Self::NoCommand
             | Self::NotThere { .. }
+            | Self::NotSigned { .. }
             | Self::User(_)
             | Self::Exec(ExecError::Command { .. } | ExecError::Foreign { .. })
             | Self::Content(ContentError::Name(_) | ContentError::NameHasDigest { .. }) => FailureKind::User,
@@ -172,6 +187,7 @@ impl ImagesError {
             Self::Ambiguous { .. } => "ambiguous-id",
             Self::SeveralNames { .. } => "image-in-use",
             Self::Archive { .. } => "archive",
+            Self::NotSigned { .. } => "not-signed",
             Self::Registry(_) | Self::Push(PushError::Registry(_)) => "registry",
             error if error.kind() == FailureKind::User => "image",
             _ => "environment",

@@ -10,6 +10,7 @@
 //! | `tag`, `rmi`                   | `remove`             | names, then what they led to    |
 //! | `save`, `load`, `import`       | `save`, `load`, ..   | nothing                         |
 //! | `pull`, `push`                 | `transfer`           | nothing                         |
+//! | `sign`, `verify`               | `sign`               | nothing; not even looks at it   |
 //! | `du`                           | `usage`              | nothing                         |
 //! | `prune`                        | `prune`              | what no name leads to, or more  |
 //!
@@ -34,6 +35,7 @@ mod remove;
 mod run;
 mod save;
 mod set;
+mod sign;
 mod transfer;
 mod unpacked;
 mod usage;
@@ -50,6 +52,7 @@ pub use prune::{PruneError, PruneRequest, Pruned, prune};
 pub use remove::{Removed, remove};
 pub use run::{RunRequest, Volume, run};
 pub use save::{save, to_save};
+pub use sign::{SignRequest, Verified, sign, verify};
 pub use transfer::{Pulled, Sent, Wanted, pull, push};
 pub use unpacked::Unpacked;
 pub use usage::{Thing, ThingKind, usage};

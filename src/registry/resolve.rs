@@ -67,6 +67,35 @@ impl Client {
         resolved.map_err(|cause| failed(route.origin.address(), cause))
     }
 
+    /// Fetches the manifest or index that a reference names, and nothing that it names in turn.
+    pub async fn manifest(&self, reference: &Reference) -> Result<(Descriptor, Vec<u8>), RegistryError> {
+        let failed = |registry: &str, cause| RegistryError::new("fetch", reference.to_string(), registry, cause);
+        let route = self.0.route(reference, Need::of(reference)).map_err(|cause| failed(&reference.domain, cause))?;
+        for mirror in &route.mirrors {
+            if let Ok(found) = self.0.document(mirror, &name(reference), reference.digest).await {
+                return Ok((found.descriptor(), found.bytes));
+            }
+        }
+        let found = self.0.document(&route.origin, &name(reference), reference.digest).await;
+        let found = found.map_err(|cause| failed(route.origin.address(), cause))?;
+        Ok((found.descriptor(), found.bytes))
+    }
+
+    /// Returns a small blob of the reference's repository, verified; one longer than `limit` bytes is refused.
+    pub async fn read_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let subject = || format!("{}@{}", reference.name(), blob.digest());
+        let failed = |registry: &str, cause| RegistryError::new("fetch", subject(), registry, cause);
+        let route = self.0.route(reference, Need::Blob).map_err(|cause| failed(&reference.domain, cause))?;
+        let digest = digest_of(blob).map_err(|error| failed(&reference.domain, error.into()))?;
+        let read = self.0.read_blob(&route.origin, &digest, "blob", limit).await;
+        read.map_err(|cause| failed(route.origin.address(), cause))
+    }
+
     /// Returns the descriptor of what a reference names (a manifest or an index) without fetching it where the registry
     /// allows that; a cheap way to see whether a tag moved.
     pub async fn describe(&self, reference: &Reference) -> Result<Descriptor, RegistryError> {
@@ -112,18 +141,24 @@ impl Inner {
     ) -> Result<Resolved, Cause> {
         let manifest: Manifest = parse(&document.bytes, "manifest")?;
         let config_digest = digest_of(manifest.config())?;
-        let config_bytes = self.config(repository, &config_digest).await?;
+        let config_bytes = self.read_blob(repository, &config_digest, "image config", CONFIG_LIMIT).await?;
         let descriptor = document.descriptor();
         let manifest_bytes = document.bytes;
         Ok(Resolved { descriptor, manifest, manifest_bytes, index, index_bytes, config_digest, config_bytes })
     }
 
-    async fn config(&self, repository: &Repository, digest: &Digest) -> Result<Vec<u8>, Cause> {
+    async fn read_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        what: &'static str,
+        limit: u64,
+    ) -> Result<Vec<u8>, Cause> {
         let mut attempts = self.attempts(&repository.host);
         loop {
             let once = async {
                 let answer = self.send(repository, |client, base| client.get(format!("{base}/blobs/{digest}"))).await?;
-                verified(read_document(answer, "image config", CONFIG_LIMIT).await?, Some(*digest))
+                verified(read_document(answer, what, limit).await?, Some(*digest))
             };
             match once.await {
                 Ok((bytes, _)) => return Ok(bytes),

@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use super::{bases, tool};
 
-/// What is installed, with versions: the validator of SPDX, and the published shapes of in-toto statements and SLSA provenance.
-const PACKAGES: [&str; 2] = ["spdx-tools==0.8.5", "in-toto-attestation==0.9.3"];
+/// What is installed, with versions: the validator of SPDX, the published shapes of in-toto statements and SLSA provenance, and libsodium
+/// and another implementation of keys and signatures.
+const PACKAGES: [&str; 4] =
+    ["spdx-tools==0.8.5", "in-toto-attestation==0.9.3", "pynacl==1.6.2", "cryptography==50.0.2"];
 
 /// Returns the directory of the environment's programs, making it when it is not there yet; `None`, and says why, where PyPI is not in
 /// reach.
