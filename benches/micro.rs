@@ -81,7 +81,17 @@ fn a_layer_and_its_digest_to_files(bencher: Bencher<'_, '_>) {
 fn gzip_of_a_layer(bencher: Bencher<'_, '_>, threads: usize) {
     let tar = layer_tar();
     bencher.counter(BytesCount::of_slice(&tar)).bench(|| {
-        layer::gzip::compress(tar.as_slice(), io::sink(), 1, threads).expect("a compressed layer");
+        layer::gzip::compress(tar.as_slice(), io::sink(), layer::gzip::DEFAULT_LEVEL, threads)
+            .expect("a compressed layer");
+    });
+}
+
+/// Programs are harder to compress than text: kiln's own, one thread. Level 1 is kiln's encoder, 3 is zlib's.
+#[divan::bench(args = [1, 3])]
+fn deflate(bencher: Bencher<'_, '_>, level: i32) {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_kiln")).expect("the program");
+    bencher.counter(BytesCount::of_slice(&program)).bench(|| {
+        layer::gzip::compress(program.as_slice(), io::sink(), level, 1).expect("a compressed layer");
     });
 }
 

@@ -1,4 +1,4 @@
-//! gzip on several threads, as one member that every reader takes.
+//! gzip on several threads, as one member that every reader takes. Level 1 is the encoder of [`super::deflate`], the others are zlib's.
 //!
 //! The input is cut into blocks of 1 MiB. Each is deflated on its own and ended with an empty stored block,
 //! which leaves the output at a byte boundary, so the pieces can stand one after the other (RFC 1951, 3.2.4);
@@ -13,12 +13,17 @@ use std::sync::{Mutex, PoisonError};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use super::deflate;
+
 /// Names the encoder: other versions may write other bytes for the same input. Belongs into the key of whatever
 /// remembers a compressed blob, with the level.
-pub const ENCODER_VERSION: &str = "zlib-rs-0.6.1m";
+pub const ENCODER_VERSION: &str = "kiln-1-zlib-rs-0.6.1m";
 
-/// Level when none is asked for.
-pub const DEFAULT_LEVEL: i32 = 3;
+/// Level when none is asked for: an image is pushed earlier, and a little larger, than with the next ones.
+pub const DEFAULT_LEVEL: i32 = FAST;
+
+/// The level that is not zlib's.
+const FAST: i32 = 1;
 
 const BLOCK: usize = 1024 * 1024;
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -28,7 +33,7 @@ const END: [u8; 2] = [3, 0];
 /// Compresses all of `input` to `output` (not flushed), deflating on `threads` threads beside the caller's, which reads
 /// and writes. `level` is 0 to 9, clamped.
 pub fn compress(mut input: impl Read, mut output: impl Write, level: i32, threads: usize) -> io::Result<()> {
-    let level = Compression::new(level.clamp(0, 9).unsigned_abs());
+    let level = level.clamp(0, 9);
     output.write_all(&HEADER)?;
     let mut checksum = crc32fast::Hasher::new();
     let mut length = 0u32;
@@ -39,7 +44,7 @@ pub fn compress(mut input: impl Read, mut output: impl Write, level: i32, thread
         output.write_all(&block.output)
     };
     if threads <= 1 {
-        let mut encoder = Compress::new(level, false);
+        let mut encoder = Encoder::new(level);
         let mut block = Deflated::default();
         while fill(&mut input, &mut block.input)? {
             block.deflate(&mut encoder)?;
@@ -61,30 +66,52 @@ struct Deflated {
 }
 
 impl Deflated {
-    fn deflate(&mut self, encoder: &mut Compress) -> io::Result<()> {
-        encoder.reset();
+    fn deflate(&mut self, encoder: &mut Encoder) -> io::Result<()> {
         self.checksum.reset();
         self.checksum.update(&self.input);
-        self.output.clear();
-        // Room for what does not compress: deflate adds five bytes to each 16 KiB at worst, and a flush a few.
-        self.output.reserve(self.input.len() + self.input.len() / 1024 + 64);
-        loop {
-            let consumed = encoder.total_in() as usize;
-            let before = self.output.len();
-            let status = encoder.compress_vec(&self.input[consumed..], &mut self.output, FlushCompress::Sync)?;
-            let done = encoder.total_in() as usize == self.input.len() && self.output.len() < self.output.capacity();
-            if done || (status == Status::BufError && self.output.len() == before) {
-                return Ok(());
-            }
-            self.output.reserve(4096);
+        match encoder {
+            Encoder::Fast(encoder) => encoder.deflate(&self.input, &mut self.output),
+            Encoder::Zlib(encoder) => zlib(encoder, &self.input, &mut self.output)?,
         }
+        Ok(())
+    }
+}
+
+enum Encoder {
+    Fast(deflate::Encoder),
+    Zlib(Compress),
+}
+
+impl Encoder {
+    fn new(level: i32) -> Self {
+        match level {
+            FAST => Self::Fast(deflate::Encoder::new()),
+            _ => Self::Zlib(Compress::new(Compression::new(level.unsigned_abs()), false)),
+        }
+    }
+}
+
+fn zlib(encoder: &mut Compress, input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    encoder.reset();
+    output.clear();
+    // Room for what does not compress: deflate adds five bytes to each 16 KiB at worst, and a flush a few.
+    output.reserve(input.len() + input.len() / 1024 + 64);
+    loop {
+        let consumed = encoder.total_in() as usize;
+        let before = output.len();
+        let status = encoder.compress_vec(&input[consumed..], output, FlushCompress::Sync)?;
+        let done = encoder.total_in() as usize == input.len() && output.len() < output.capacity();
+        if done || (status == Status::BufError && output.len() == before) {
+            return Ok(());
+        }
+        output.reserve(4096);
     }
 }
 
 /// Keeps all threads busy with a bounded number of blocks, and writes these in order.
 fn on_threads(
     input: &mut impl Read,
-    level: Compression,
+    level: i32,
     threads: usize,
     write: &mut impl FnMut(&Deflated) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -130,8 +157,8 @@ fn on_threads(
 
 type Results = mpsc::Sender<(u64, io::Result<Deflated>)>;
 
-fn deflate_all(jobs: &Mutex<mpsc::Receiver<(u64, Deflated)>>, results: &Results, level: Compression) {
-    let mut encoder = Compress::new(level, false);
+fn deflate_all(jobs: &Mutex<mpsc::Receiver<(u64, Deflated)>>, results: &Results, level: i32) {
+    let mut encoder = Encoder::new(level);
     loop {
         // Held while waiting: one idle worker waits for a job, the others for the lock.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -26,6 +26,7 @@
 
 mod apply;
 mod decode;
+mod deflate;
 mod diff;
 mod duplicate;
 mod entry;
