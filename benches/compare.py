@@ -1,232 +1,212 @@
 #!/usr/bin/env python3
-"""Measures whole builds: kiln (release) beside buildah where that is installed.
+"""Measures whole builds: kiln (release) beside BuildKit and buildah, where these are installed.
 
-    python3 benches/compare.py [--rounds N] [--kiln PATH] [--only WORD]
+    python3 benches/compare.py [--rounds N] [--kiln PATH] [--only WORKLOAD]
 
-Needs docker-registry, skopeo and umoci (`bash tests/packages.sh test` installs them) and nothing beside Python's own library.
-Each workload has a limit that kiln must keep: time (median of the rounds) and memory (the largest process of the build).
-Ends with status 1 when a limit is broken.
+Every build pushes its image to a registry on the loopback. Builders take turns within a round, and each has its store on a file system
+as good as new. A round is three builds:
 
-Cold means: the base image is in the store and nothing else is. The files of a context were written before the clock starts.
+| cell | what is built |
+| --- | --- |
+| cold | all of it, with `--no-cache` and files that no round before had; the base is in the store |
+| no-op | the same again |
+| edit | the same after one file was written anew |
+
+and, without a registry, the whole process of a build in which everything is cached (`cached`). A figure is the median of the rounds.
+
+What kiln must keep is a ratio to BuildKit. Where BuildKit is not installed, its figure is the one that was once measured (REFERENCE), on a
+machine with two cores; then the limit says something about machines as fast as that one only. Ends with status 1 when a limit is broken.
 """
 
 import argparse
 import os
 import pathlib
-import shutil
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-MEMORY_LIMIT_MB = 100
+from peers import KILN, BuildKit, Buildah, Disk, Failed, Kiln, Registry, measure, median
 
-
-class Registry:
-    """Debian's docker-registry on a free loopback port, with busybox in it."""
-
-    def __init__(self, scratch):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % probe.getsockname()[1]
-        config = scratch / "registry.yml"
-        config.write_text(
-            "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\n"
-            'http: {addr: "%s"}\n' % (scratch / "registry", self.address)
-        )
-        self.process = subprocess.Popen(
-            ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(200):
-            try:
-                socket.create_connection(self.address.split(":")).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        bases = pathlib.Path(os.environ.get("KILN_TEST_CACHE", ROOT / "target/tmp/kiln-test-bases"))
-        run(["bash", str(ROOT / "tests/support/base-images.sh"), str(bases), "busybox"])
-        self.base = self.address + "/busybox:latest"
-        run(["skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:%s:busybox" % (bases / "layout"), "docker://" + self.base])
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-
-class Kiln:
-    name = "kiln"
-
-    def __init__(self, program):
-        self.program = program
-
-    def version(self):
-        return subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-
-    def prepare(self, store, base):
-        context = store.parent / "base-context"
-        context.mkdir(exist_ok=True)
-        (context / "Dockerfile").write_text("FROM %s\n" % base)
-        run([self.program, "build", "-t", "base", str(context)], KILN_ROOT=str(store))
-
-    def build(self, store, context, push=None):
-        command = [self.program, "build", "--progress=plain", "-t", push or "bench", str(context)]
-        if push:
-            command.insert(2, "--push")
-        return [(command, {"KILN_ROOT": str(store)})]
-
-
-class Buildah:
-    name = "buildah"
-
-    def version(self):
-        return subprocess.run(["buildah", "--version"], capture_output=True, text=True, check=True).stdout.split(" (")[0]
-
-    def command(self, store, *arguments):
-        return ["buildah", "--root", str(store / "root"), "--runroot", str(store / "run"), *arguments]
-
-    def prepare(self, store, base):
-        run(self.command(store, "pull", "-q", "--tls-verify=false", base))
-
-    def build(self, store, context, push=None):
-        tag = push or "bench"
-        # Its default isolation wants network plug-ins that Debian does not install with it.
-        build = ["bud", "--layers", "--tls-verify=false", "--isolation=chroot", "-t", tag, str(context)]
-        commands = [(self.command(store, *build), {})]
-        if push:
-            commands.append((self.command(store, "push", "-q", "--tls-verify=false", tag, "docker://" + push), {}))
-        return commands
-
-
-def run(command, **environment):
-    """Runs a command that must succeed."""
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    if done.returncode != 0:
-        sys.exit("%s failed:\n%s" % (" ".join(command), done.stdout.decode(errors="replace")))
-
-
-def unmount_below(directory):
-    """buildah leaves overlays mounted; a directory with mounts in it cannot be removed."""
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-        mount_point = line.split()[4]
-        if mount_point.startswith(str(directory) + "/"):
-            subprocess.run(["umount", "--lazy", mount_point], check=False)
-
-
-def measure(commands):
-    """Runs commands one after the other; returns seconds and the largest resident set in MB."""
-    start = time.monotonic()
-    largest = 0
-    for command, environment in commands:
-        with tempfile.TemporaryFile() as log:
-            child = subprocess.Popen(
-                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-            # wait4 counts the child and what it waited for itself.
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode != 0:
-                log.seek(0)
-                sys.exit("%s failed:\n%s" % (" ".join(command), log.read().decode(errors="replace")))
-            largest = max(largest, usage.ru_maxrss / 1000)
-    return time.monotonic() - start, largest
+CELLS = ["cold", "no-op", "edit"]
+# Seconds of BuildKit, and how many times as fast kiln must be.
+REFERENCE = {
+    "hello": ([0.19, 0.07, 0.11], [6, 10, 6]),
+    "steps": ([2.1, 0.10, 2.1], [10, 12, 10]),
+    "diamond": ([1.43, 0.07, 1.30], [1.35, 8, 1.25]),
+    "files": ([3.6, 0.45, 0.71], [12, 15, 10]),
+    "big": ([16.0, 0.07, 0.5], [2.2, 8, 8]),
+}
+# What comes after the last command of `big`, in seconds of BuildKit.
+EXPORT = (12.0, 6)
+# Without a registry: seconds of a whole process in which everything is cached.
+CACHED = {"hello": 0.006, "files": 0.040, "many": 0.120}
+MEMORY = {"big": 64}
+USUAL_MEMORY = 48
 
 
 def files(directory, count):
     for number in range(count):
-        folder = directory / ("d%02d" % (number % 100))
+        folder = directory / ("d%03d" % (number % (count // 100)))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ("file%05d.txt" % number)).write_text("file number %d\n" % number * 8)
+        (folder / ("file%06d.txt" % number)).write_text("file number %d\n" % number * 8)
 
 
-def small(context, base):
-    (context / "file").write_text("small\n")
-    (context / "Dockerfile").write_text("FROM %s\nCOPY file /file\nRUN cat /file > /copy\n" % base)
-
-
-def large(context, base):
-    files(context / "src", 20_000)
-    (context / "Dockerfile").write_text("FROM %s\nCOPY src /src\n" % base)
+def hello(context, base):
+    return ["FROM " + base, "RUN echo hello > /hello", "COPY edited /edited"], "busybox"
 
 
 def steps(context, base):
-    lines = ["FROM " + base] + ["RUN echo %d > /step-%d" % (number, number) for number in range(30)]
-    (context / "Dockerfile").write_text("\n".join(lines) + "\n")
+    return ["FROM " + base, "COPY edited /edited", *("RUN echo %d > /step-%d" % (n, n) for n in range(30))], "busybox"
 
 
-# (what, makes the context, is all of it cached, is the image pushed, limit in seconds)
-WORKLOADS = [
-    ("small context, all cached", small, True, False, 0.030),
-    ("20,000 files, all cached", large, True, False, 0.15),
-    ("30 RUN steps, cold", steps, False, False, 1.0),
-    ("20,000 files in one COPY, cold, pushed", large, False, True, 3.0),
-]
+def diamond(context, base):
+    stages = [line for n in range(8) for line in ("FROM %s AS s%d" % (base, n), "COPY edited /edited", "RUN sleep 1; echo %d > /out%d" % (n, n))]
+    return [*stages, "FROM " + base, *("COPY --from=s%d /out%d /" % (n, n) for n in range(8))], "busybox"
 
 
-def round_times(builder, registry, scratch, context, cached, pushed, rounds):
-    """Returns (seconds, MB) of each round. Every cold round has a store and a repository of its own."""
-    results = []
-    number = 0
-    while len(results) < rounds:
-        store = scratch / ("store-%s" % builder.name if cached else "store-%s-%d" % (builder.name, number))
-        if not store.exists():
-            store.mkdir()
-            builder.prepare(store, registry.base)
-            if cached:
-                measure(builder.build(store, context))
-        push = "%s/bench/%s-%d:latest" % (registry.address, builder.name, number) if pushed else None
-        results.append(measure(builder.build(store, context, push)))
-        number += 1
+def twenty_thousand(context, base):
+    files(context / "src", 20_000)
+    return ["FROM " + base, "COPY . /src", "RUN ls /src > /list"], "busybox"
+
+
+def hundred_thousand(context, base):
+    files(context / "src", 100_000)
+    return ["FROM " + base, "COPY . /src"], "busybox"
+
+
+def big(context, base):
+    copy = "RUN for i in 1 2 3 4 5 6; do cp -a /usr /copy$i; done; cat /round; date +ended-%s.%N"
+    return ["FROM " + base, "COPY round /round", copy, "COPY edited /edited"], "debian"
+
+
+WORKLOADS = {"hello": hello, "steps": steps, "diamond": diamond, "files": twenty_thousand, "many": hundred_thousand, "big": big}
+BASES = {"big": "debian"}
+
+
+class Workload:
+    """A context, and the ways to change it."""
+
+    def __init__(self, name, scratch, registry):
+        self.name = name
+        self.base = registry.name(BASES.get(name, "busybox"))
+        self.context = scratch / "context"
+        self.context.mkdir()
+        lines, _ = WORKLOADS[name](self.context, self.base)
+        (self.context / "Dockerfile").write_text("\n".join(lines) + "\n")
+        self.edit("first")
+        (self.context / "round").write_text("first")
+
+    def edit(self, text):
+        (self.context / "edited").write_text(text)
+
+    def new_round(self, text):
+        (self.context / "round").write_text(text)
+        self.edit("cold " + text)
+
+
+def rounds_of(workload, builders, registry, rounds):
+    """Returns {builder: {cell: [Measured]}}."""
+    results = {builder.name: {} for builder in builders}
+
+    def note(builder, cell, commands):
+        try:
+            results[builder.name].setdefault(cell, []).append(measure(commands))
+        except Failed as failed:
+            if builder.name == "kiln":
+                sys.exit(str(failed))
+            print("  %s: a round is left out: %s" % (builder.name, str(failed).splitlines()[-1]))
+
+    for number in range(rounds):
+        for builder in builders:
+            name = registry.name("bench/" + builder.name)
+            workload.new_round("%s %d" % (builder.name, number))
+            if workload.name in REFERENCE:
+                note(builder, "cold", builder.build(workload.context, name, True, cache=False))
+                note(builder, "no-op", builder.build(workload.context, name, True))
+                workload.edit("edited %s %d" % (builder.name, number))
+                note(builder, "edit", builder.build(workload.context, name, True))
+            if workload.name in CACHED:
+                measure(builder.build(workload.context, "local", False))
+                note(builder, "cached", builder.build(workload.context, "local", False))
     return results
+
+
+def export_seconds(measured):
+    """From the moment the last command of `big` printed to the end."""
+    stamps = [word for word in measured.text.split() if word.startswith("ended-1")]
+    return measured.ended - float(stamps[-1].removeprefix("ended-"))
+
+
+def figures(cells):
+    all = {cell: (median([m.seconds for m in rounds]), max(m.megabytes for m in rounds)) for cell, rounds in cells.items()}
+    cold = cells.get("cold", [])
+    if cold and "ended-1" in cold[0].text:
+        all["export"] = (median([export_seconds(measured) for measured in cold]), 0)
+    return all
+
+
+def limit_of(name, cell, peers):
+    """Returns seconds that kiln may take, and of whom they are a part."""
+    if cell == "cached":
+        return CACHED[name], "a limit of its own"
+    seconds, factor = EXPORT if cell == "export" else (dict(zip(CELLS, part))[cell] for part in REFERENCE[name])
+    beside = peers.get("buildkit", {}).get(cell)
+    return (beside[0] if beside else seconds) / factor, "%gx BuildKit%s" % (factor, "" if beside else "'s reference")
+
+
+def report(name, results):
+    peers = {builder: figures(cells) for builder, cells in results.items()}
+    kept = True
+    memory = MEMORY.get(name, USUAL_MEMORY)
+    for cell, (seconds, megabytes) in peers["kiln"].items():
+        limit, whose = limit_of(name, cell, peers)
+        holds = seconds <= limit and megabytes <= memory
+        kept = kept and holds
+        beside = ", ".join(
+            "%s %.3f s (%.1fx)" % (other, cells[cell][0], cells[cell][0] / seconds)
+            for other, cells in peers.items()
+            if other != "kiln" and cell in cells
+        )
+        print("%-8s %-7s %8.4f s %6.1f MB  at most %.4f s (%s): %s  %s"
+              % (name, cell, seconds, megabytes, limit, whose, "kept" if holds else "BROKEN", beside), flush=True)
+    return kept
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--kiln", default=str(ROOT / "target/release/kiln"))
-    parser.add_argument("--only", default="", help="workloads whose name has this word")
+    parser.add_argument("--kiln", default=str(KILN))
+    parser.add_argument("--only", choices=WORKLOADS, action="append")
+    parser.add_argument("--alone", action="store_true", help="kiln without the others")
     options = parser.parse_args()
-    if not os.path.exists(options.kiln):
-        sys.exit("%s is not there: cargo build --release" % options.kiln)
+    if Kiln.missing(options.kiln):
+        sys.exit(Kiln.missing(options.kiln))
+    kinds = [Kiln]
+    for kind in [] if options.alone else [BuildKit, Buildah]:
+        missing = kind.missing(options.kiln)
+        print("not measured: " + missing) if missing else kinds.append(kind)
+    print("%d cores, load %.1f" % (os.cpu_count(), os.getloadavg()[0]), flush=True)
 
-    builders = [Kiln(options.kiln)]
-    if shutil.which("buildah"):
-        builders.append(Buildah())
-    else:
-        print("buildah is not installed (apt-get install buildah): kiln alone")
-    print(", ".join(builder.version() for builder in builders), "on", os.cpu_count(), "cores, load %.1f" % os.getloadavg()[0])
-
-    broken = False
-    print("%-42s %-8s %9s %9s %7s  %s" % ("workload", "builder", "median s", "best s", "MB", "limit"))
+    kept = True
     with tempfile.TemporaryDirectory(prefix="kiln-bench-") as directory:
-        scratch = pathlib.Path(directory)
-        registry = Registry(scratch)
-        try:
-            for index, (name, make, cached, pushed, limit) in enumerate(WORKLOADS):
-                if options.only not in name:
-                    continue
-                work = scratch / str(index)
-                context = work / "context"
-                context.mkdir(parents=True)
-                make(context, registry.base)
+        for name in options.only or WORKLOADS:
+            scratch = pathlib.Path(directory) / name
+            scratch.mkdir()
+            registry = Registry(scratch, [BASES.get(name, "busybox")])
+            disks, builders = [], []
+            try:
+                workload = Workload(name, scratch, registry)
+                for kind in kinds:
+                    disks.append(Disk(scratch, kind.name))
+                    builders.append(kind(options.kiln, disks[-1].place))
+                    builders[-1].prepare(workload.base)
+                kept = report(name, rounds_of(workload, builders, registry, options.rounds)) and kept
+            finally:
                 for builder in builders:
-                    results = round_times(builder, registry, work, context, cached, pushed, options.rounds)
-                    times = [seconds for seconds, _ in results]
-                    median, memory = statistics.median(times), max(memory for _, memory in results)
-                    verdict = ""
-                    if builder.name == "kiln":
-                        kept = median < limit and memory < MEMORY_LIMIT_MB
-                        broken = broken or not kept
-                        verdict = "< %.3f s, < %d MB: %s" % (limit, MEMORY_LIMIT_MB, "kept" if kept else "BROKEN")
-                    print("%-42s %-8s %9.3f %9.3f %7.1f  %s" % (name, builder.name, median, min(times), memory, verdict), flush=True)
-        finally:
-            registry.stop()
-            unmount_below(scratch)
-    sys.exit(1 if broken else 0)
+                    builder.stop()
+                for disk in disks:
+                    disk.remove()
+                registry.stop()
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":
