@@ -56,6 +56,58 @@ fn packages_of_a_real_distribution_are_listed_and_valid() {
     published_statement(&programs, &kiln.out(), &statement);
 }
 
+/// What rpm, Go's linker and pip themselves wrote.
+#[test]
+fn packages_of_other_tools_are_listed_and_valid() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    let files = context.path().join("files");
+    write(context.path(), "Dockerfile", "FROM scratch\nCOPY files /\n");
+    write(context.path(), "files/etc/os-release", "ID=fedora\nVERSION_ID=40\n");
+    install_rpm(context.path(), &files);
+    let umoci = tool::find("umoci").expect("umoci");
+    std::fs::create_dir_all(files.join("usr/bin")).expect("a directory");
+    std::fs::copy(umoci, files.join("usr/bin/umoci")).expect("a copy of umoci");
+    let programs = python::programs();
+    if let Some(programs) = &programs {
+        let packages = programs.parent().expect("the environment").join("lib");
+        tool::run(tool::tool("cp").arg("-r").arg(packages).arg(files.join("opt")));
+    }
+    let output = kiln.build(context.path(), &["-t", "app", "--sbom", "-o", &layout(&kiln), "--progress=plain"]);
+    assert!(!output.succeeded().stderr.contains("sbom: /"), "{}", output.stderr);
+    let [statement] = Layout(kiln.out().join("layout")).statements().try_into().expect("one statement");
+    let document = &statement["predicate"];
+    let all = document["packages"].as_array().expect("packages");
+    let package = |purl: &str| {
+        let is_it = |package: &&Value| self::purl(package).is_some_and(|found| found.starts_with(purl));
+        all.iter().find(is_it).unwrap_or_else(|| panic!("{purl} is not in {document}"))
+    };
+    let hello = package("pkg:rpm/fedora/hello@1.0-2?arch=noarch&distro=fedora-40&epoch=3&upstream=hello-1.0-2.src.rpm");
+    assert_eq!(hello["licenseDeclared"], "MIT");
+    assert_eq!(hello["supplier"], "Person: The Vendor");
+    assert_eq!(package("pkg:golang/stdlib@")["sourceInfo"], "found by /usr/bin/umoci");
+    package("pkg:golang/github.com/opencontainers/umoci");
+    let Some(programs) = programs else { return };
+    assert_eq!(package("pkg:pypi/spdx-tools@0.8.5")["licenseDeclared"], "Apache-2.0");
+    let file = kiln.out().join("sbom.spdx.json");
+    std::fs::write(&file, document.to_string()).expect("a file");
+    tool::run(tool::tool("env").arg(programs.join("pyspdxtools")).arg("-i").arg(&file));
+}
+
+/// Builds a package with rpm and installs it below `root`.
+fn install_rpm(scratch: &Path, root: &Path) {
+    let spec = "Name: hello\nEpoch: 3\nVersion: 1.0\nRelease: 2\nSummary: s\nLicense: MIT\nVendor: The Vendor\nBuildArch: noarch\n\
+                %description\nd\n%files\n";
+    write(scratch, "rpm/hello.spec", spec);
+    let top = format!("_topdir {}", scratch.join("rpm").display());
+    tool::run(tool::tool("rpmbuild").args(["-bb", "--define", &top]).arg(scratch.join("rpm/hello.spec")));
+    std::fs::create_dir_all(root).expect("a root");
+    let package = scratch.join("rpm/RPMS/noarch/hello-1.0-2.noarch.rpm");
+    let install = ["--define", "_dbpath /usr/lib/sysimage/rpm", "--nodeps", "--ignorearch", "-i"];
+    tool::run(tool::tool("rpm").arg("--root").arg(root).args(install).arg(package));
+    std::fs::remove_dir_all(scratch.join("rpm")).expect("the workshop");
+}
+
 #[test]
 fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
     let kiln = Kiln::new();

@@ -18,6 +18,7 @@ test=(
   uidmap                               # builds of an ordinary user: subordinate ids
   passt slirp4netns                    # networks of steps: either program makes them
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
+  rpm                                  # a real database of rpm, for SBOMs
   python3-venv                         # and in it, from PyPI, readers of SBOMs and provenance: tests/support/python.rs
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
   openssh-client openssh-server        # key agents, repositories behind ssh

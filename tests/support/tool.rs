@@ -39,6 +39,7 @@ fn package_of(name: &str) -> &str {
         "newuidmap" => "uidmap",
         "pasta" => "passt",
         "prlimit" | "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
+        "rpmbuild" => "rpm",
         "script" => "bsdutils",
         "ssh-add" | "ssh-agent" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",

@@ -6,6 +6,9 @@
 //! | apk                          | `lib/apk/db/installed`                                          | `apk`       |
 //! | Python                       | `*.dist-info/METADATA`, `*.egg-info`                            | `python`    |
 //! | npm                          | `node_modules/NAME/package.json`                                | `npm`       |
+//! | rpm                          | `var/lib/rpm`, `usr/lib/sysimage/rpm`                           | `rpm`       |
+//! | Go                           | programs: the modules they were built of                        | `go`        |
+//! | cargo                        | programs built with `cargo auditable`; `Cargo.lock`             | `cargo`     |
 //!
 //! The tree is walked once, by names sorted by bytes; links are not followed, so what is seen is in the image, and once. A file is
 //! read when its path or its first bytes say that a scanner knows it.
@@ -15,10 +18,14 @@
 //! the limits below, so that memory is too.
 
 mod apk;
+mod cargo;
 mod dpkg;
+mod elf;
+mod go;
 mod npm;
 mod os;
 mod python;
+mod rpm;
 mod stanza;
 mod walk;
 
@@ -137,6 +144,19 @@ pub(super) mod tests {
         scan(&Dir::open(temp.path()).unwrap()).unwrap()
     }
 
+    /// The same, of files that may be run.
+    pub(crate) fn scanned_programs(files: &[(&str, &[u8])]) -> Inventory {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        for (path, bytes) in files {
+            let path = temp.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        scan(&Dir::open(temp.path()).unwrap()).unwrap()
+    }
+
     pub(crate) fn urls(inventory: &Inventory) -> Vec<&str> {
         inventory.packages.keys().map(String::as_str).collect()
     }
@@ -148,6 +168,25 @@ pub(super) mod tests {
         assert_eq!(urls(&inventory), ["pkg:pypi/a@1"]);
         let found = &inventory.packages["pkg:pypi/a@1"].found;
         assert_eq!(found, &["x/a-1.dist-info/METADATA", "y/a-1.dist-info/METADATA"]);
+    }
+
+    proptest::proptest! {
+        /// Any text in any of the lists gives something or nothing.
+        #[test]
+        fn any_text_does_no_harm(text in "([A-Za-z:=\\[\\]{}\"' \n.,@/-]|Package: |Status: install ok installed|Name: |Version: |P:|V:|L:|name|version|\\PC){0,200}") {
+            for path in [
+                "var/lib/dpkg/status", "usr/lib/apk/db/installed", "x.dist-info/METADATA", "node_modules/a/package.json",
+                "Cargo.lock", "etc/os-release",
+            ] {
+                let inventory = scanned(&[(path, text.as_bytes())]);
+                let about = crate::attest::About {
+                    name: "x".to_owned(),
+                    id: crate::digest::Digest::of(b""),
+                    created: crate::fsutil::Timestamp::from_seconds(0),
+                };
+                crate::attest::document(&about, &inventory);
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,24 @@
 //! One walk over the tree of an image, which hands to each scanner the files that it knows.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read as _};
 
-use super::{FILE_LIMIT, Inventory, apk, dpkg, npm, python};
+use super::{FILE_LIMIT, Inventory, apk, cargo, dpkg, elf, go, npm, python, rpm};
 use crate::fsutil::{Dir, DirStack, Kind};
 
 /// Reads one kind of file: its path, its text, and where its packages go.
-type Reader = fn(&str, &str, &mut Inventory);
+type TextReader = fn(&str, &str, &mut Inventory);
+
+/// What is done with a file.
+enum Reader {
+    /// It is text.
+    Text(TextReader),
+    /// It is read here and there.
+    Database,
+    /// It may be a program.
+    Program,
+}
 
 /// Walks the tree below `root`; in the order of names, and no link is followed.
 pub(super) fn walk(root: &Dir, inventory: &mut Inventory) -> io::Result<()> {
@@ -41,11 +52,8 @@ fn files(dir: &Dir, path: &str, inventory: &mut Inventory) -> io::Result<Vec<OsS
             Kind::Directory => below.push(entry.name),
             Kind::File => {
                 let path = join(path, &entry.name);
-                if let Some(reader) = reader_of(&path) {
-                    match text(dir, &entry.name) {
-                        Ok(text) => reader(&path, &text, inventory),
-                        Err(error) => inventory.remark(&path, &format!("cannot be read: {error}")),
-                    }
+                if let Err(error) = file(dir, &entry.name, &path, inventory) {
+                    inventory.remark(&path, &format!("cannot be read: {error}"));
                 }
             }
             _ => {}
@@ -55,19 +63,47 @@ fn files(dir: &Dir, path: &str, inventory: &mut Inventory) -> io::Result<Vec<OsS
     Ok(below)
 }
 
+fn file(dir: &Dir, name: &OsStr, path: &str, inventory: &mut Inventory) -> io::Result<()> {
+    match reader_of(path) {
+        Reader::Text(read) => read(path, &text(dir, name)?, inventory),
+        Reader::Database => rpm::read(path, &dir.child_file(name)?, inventory),
+        Reader::Program => {
+            let may_be_run = dir.child_metadata(name)?.is_some_and(|metadata| metadata.mode & 0o111 != 0);
+            if may_be_run {
+                program(path, &dir.child_file(name)?, inventory)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads what a program says of itself.
+fn program(path: &str, file: &File, inventory: &mut Inventory) -> io::Result<()> {
+    let Some(elf) = elf::Elf::read(file)? else { return Ok(()) };
+    if let Some(section) = elf.section(go::SECTION)? {
+        go::read(path, &section, inventory);
+    }
+    if let Some(section) = elf.section(cargo::SECTION)? {
+        cargo::read_section(path, &section, inventory);
+    }
+    Ok(())
+}
+
 /// Which scanner knows a file, by its path from the root of the image.
-fn reader_of(path: &str) -> Option<Reader> {
+fn reader_of(path: &str) -> Reader {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let within = parent.rsplit_once('/').map_or("", |(above, _)| above);
     match name {
-        "status" if parent == "var/lib/dpkg" => Some(dpkg::read),
-        _ if parent == "var/lib/dpkg/status.d" && !name.ends_with(".md5sums") => Some(dpkg::read),
-        "installed" if parent == "lib/apk/db" || parent == "usr/lib/apk/db" => Some(apk::read),
-        "METADATA" if parent.ends_with(".dist-info") => Some(python::read),
-        "PKG-INFO" if parent.ends_with(".egg-info") => Some(python::read),
-        _ if name.ends_with(".egg-info") => Some(python::read),
-        "package.json" if is_module(within) => Some(npm::read),
-        _ => None,
+        "status" if parent == "var/lib/dpkg" => Reader::Text(dpkg::read),
+        _ if parent == "var/lib/dpkg/status.d" && !name.ends_with(".md5sums") => Reader::Text(dpkg::read),
+        "installed" if parent == "lib/apk/db" || parent == "usr/lib/apk/db" => Reader::Text(apk::read),
+        "METADATA" if parent.ends_with(".dist-info") => Reader::Text(python::read),
+        "PKG-INFO" if parent.ends_with(".egg-info") => Reader::Text(python::read),
+        _ if name.ends_with(".egg-info") => Reader::Text(python::read),
+        "package.json" if is_module(within) => Reader::Text(npm::read),
+        "Cargo.lock" => Reader::Text(cargo::read_lock),
+        _ if rpm::is_database(parent, name) => Reader::Database,
+        _ => Reader::Program,
     }
 }
 
