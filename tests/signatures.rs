@@ -77,14 +77,13 @@ fn private_keys_are_those_of_cosign() {
     let Some(programs) = python::programs() else { return };
     let script = scratch.path().join("keys.py");
     write(scratch.path(), "keys.py", PYTHON_KEYS);
-    let python = |arguments: &[&Path]| {
-        let mut run = tool::tool("env");
-        tool::run(run.arg(programs.join("python")).arg(&script).arg(PASSWORD).args(arguments))
+    let run_it = |arguments: &[&Path]| {
+        tool::run(python::program(&programs, "python").arg(&script).arg(PASSWORD).args(arguments))
     };
-    assert_eq!(python(&[Path::new("read"), &keys.private, &keys.public]).trim(), "the same");
+    assert_eq!(run_it(&[Path::new("read"), &keys.private, &keys.public]).trim(), "the same");
     for label in ["COSIGN", "SIGSTORE"] {
         let (private, public) = (scratch.path().join("theirs.key"), scratch.path().join("theirs.pub"));
-        python(&[Path::new("write"), &private, &public, Path::new(label)]);
+        run_it(&[Path::new("write"), &private, &public, Path::new(label)]);
         let name = pushed(&kiln, &registry, &format!("app:{}", label.to_lowercase()), label);
         signed(&kiln, &private, &[&name]).succeeded();
         verify(&kiln, &public, &[&name]).succeeded();

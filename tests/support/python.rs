@@ -1,6 +1,7 @@
 //! Packages of PyPI that tests read kiln's output with, in an environment of their own.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use super::{bases, tool};
@@ -15,14 +16,14 @@ const PACKAGES: [&str; 4] =
 pub fn programs() -> Option<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let place = bases::cache_directory().join("python").join(PACKAGES.join("+"));
+    let place = bases::cache_directory().join("python").join(PACKAGES.join("+").replace("==", "-"));
     let (programs, done) = (place.join("bin"), place.join("complete"));
     if done.exists() {
         return Some(programs);
     }
     tool::run(tool::tool("python3").args(["-m", "venv", "--clear"]).arg(&place));
-    let mut install = tool::tool("env");
-    install.arg(programs.join("pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    let mut install = program(&programs, "pip");
+    install.args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
     let installed = install.output().expect("pip starts");
     if !installed.status.success() {
         super::skip(&format!("packages of PyPI cannot be had: {}", String::from_utf8_lossy(&installed.stderr)));
@@ -35,5 +36,12 @@ pub fn programs() -> Option<PathBuf> {
 /// Runs a Python program on a file, which must succeed; returns what it printed.
 #[track_caller]
 pub fn run(programs: &Path, script: &str, file: &Path) -> String {
-    tool::run(tool::tool("env").arg(programs.join("python")).args(["-c", script]).arg(file))
+    tool::run(program(programs, "python").args(["-c", script]).arg(file))
+}
+
+/// A program of the environment.
+pub fn program(programs: &Path, name: &str) -> Command {
+    let mut command = Command::new(programs.join(name));
+    command.stdin(Stdio::null());
+    command
 }
