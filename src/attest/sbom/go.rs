@@ -43,6 +43,8 @@ fn modules_of(text: &str) -> Vec<(&str, &str)> {
         let version = words.next().filter(|version| *version != "(devel)").unwrap_or_default();
         match kind {
             "mod" | "dep" => found.push((name, version)),
+            // A directory has no name of its own.
+            "=>" if name.starts_with(['.', '/']) => {}
             "=>" => {
                 found.pop();
                 found.push((name, version));
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn modules_are_listed() {
         let modules = "path\tx.example/app\nmod\tx.example/app\t(devel)\t\ndep\tgithub.com/a/b\tv1.2.3\th1:x\n\
-            dep\tgithub.com/c/d\tv2.0.0\n=>\tx.example/fork\tv2.0.1\th1:y\nbuild\tGOOS=linux\n";
+            dep\tgithub.com/c/d\tv2.0.0\n=>\tx.example/fork\tv2.0.1\th1:y\ndep\tx.example/e\tv3.0.0\n=>\t./e\t(devel)\t\nbuild\tGOOS=linux\n";
         let bytes = program(SECTION, &info("go1.22.1 X:boringcrypto", modules), true, false);
         let inventory = scanned_programs(&[("usr/bin/app", &bytes)]);
         assert_eq!(
@@ -113,6 +115,7 @@ mod tests {
                 "pkg:golang/github.com/a/b@v1.2.3",
                 "pkg:golang/stdlib@1.22.1",
                 "pkg:golang/x.example/app",
+                "pkg:golang/x.example/e@v3.0.0",
                 "pkg:golang/x.example/fork@v2.0.1",
             ]
         );
