@@ -12,7 +12,7 @@ use std::process::Command;
 
 use kiln::content::Store;
 use kiln::digest::{DiffId, Digest};
-use kiln::export::{self, Codec, Image, ImageSet, MediaTypes, Report};
+use kiln::export::{self, Codec, Format, Image, ImageSet, MediaTypes, Report};
 use kiln::fsutil::Dir;
 use kiln::oci::{self, Compression, ImageConfig, Layer, Reference, media_type};
 use kiln::registry::{Client, Settings};
@@ -78,7 +78,7 @@ impl Bench {
     }
 }
 
-const GZIP: Codec = Codec { compression: Compression::Gzip, level: None, force: false };
+const GZIP: Codec = Codec { format: Format::Gzip, level: None, force: false };
 
 fn one_file_tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
@@ -278,8 +278,8 @@ fn a_directory_that_is_no_layout_is_left_alone() {
 fn compression_is_remembered_and_does_not_depend_on_threads() {
     let bench = Bench::new();
     let layers = bench.layers();
-    for compression in [Compression::Gzip, Compression::Zstd] {
-        let codec = Codec { compression, level: Some(3), force: false };
+    for (format, compression) in [(Format::Gzip, Compression::Gzip), (Format::Zstd, Compression::Zstd)] {
+        let codec = Codec { format, level: Some(3), force: false };
         let once = bench.compressed(&layers, codec, 1);
         assert_eq!(once[0], layers[0], "a base layer stays as it is");
         assert_eq!(once[1].descriptor.media_type().as_ref(), compression.oci_layer());
@@ -298,8 +298,8 @@ fn compression_is_remembered_and_does_not_depend_on_threads() {
 fn force_writes_base_layers_anew() {
     let bench = Bench::new();
     let layers = bench.layers();
-    for compression in [Compression::Zstd, Compression::None] {
-        let codec = Codec { compression, level: None, force: true };
+    for (format, compression) in [(Format::Zstd, Compression::Zstd), (Format::Plain, Compression::None)] {
+        let codec = Codec { format, level: None, force: true };
         let forced = bench.compressed(&layers, codec, 2);
         assert!(forced.iter().all(|layer| layer.compression() == compression));
         assert_eq!(forced[0].diff_id, layers[0].diff_id);
@@ -315,7 +315,7 @@ fn a_layer_with_a_wrong_diff_id_is_refused() {
     let bench = Bench::new();
     let mut layer = bench.pulled_layer("base", b"base");
     layer.diff_id = DiffId(Digest::of(b"something else"));
-    let codec = Codec { compression: Compression::Zstd, level: None, force: true };
+    let codec = Codec { format: Format::Zstd, level: None, force: true };
     let error = export::compressed(&[layer], &bench.store, codec, &bench.path("records"), 1, &Report::silent());
     assert!(error.unwrap_err().to_string().contains("another diff id"));
 }
@@ -407,7 +407,8 @@ fn files_come_out_as_a_tar() {
     let tree = bench.path("tree");
     support::write(&tree, "bin/tool", "tool");
     let archive = written(&bench, |out| {
-        export::write_files_tar(&export::Files::One(Dir::open(&tree).unwrap()), out, &Report::silent()).unwrap();
+        let files = export::Files::One(Dir::open(&tree).unwrap());
+        export::write_files_tar(&files, None, out, &Report::silent()).unwrap();
     });
     let listed = run(tool("tar").arg("-tf").arg(&archive));
     assert!(listed.ends_with("bin/\nbin/tool\n"), "{listed}");

@@ -22,6 +22,7 @@ test=(
   python3-venv                         # and in it, from PyPI, readers of SBOMs and provenance: tests/support/python.rs
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
   openssh-client openssh-server        # key agents, repositories behind ssh
+  golang-go golang-github-containerd-stargz-snapshotter-dev # the verifier of eStargz layers
   e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
 )
 

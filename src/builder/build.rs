@@ -457,7 +457,7 @@ impl Build<'_> {
             descriptor: described(&set),
             config_digest,
             provenance: provenance.collect(),
-            names: outputs::names(self.request),
+            names: outputs::given_names(self.request, &set),
         }))
     }
 }

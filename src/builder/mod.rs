@@ -15,6 +15,7 @@ mod build;
 mod call;
 mod epoch;
 mod failure;
+mod files;
 mod images;
 mod load;
 mod lock;
@@ -37,7 +38,7 @@ pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
     Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource,
-    Entitlement, ImageAttributes, LayerCompression, NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode,
-    RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent, SshSource,
+    Entitlement, ImageAttributes, LayerCompression, LocalDirectory, NamedContext, Network, NoCache, Output, Provenance,
+    ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent, SshSource,
 };
 pub use store::open_snapshots;

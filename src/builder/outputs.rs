@@ -1,7 +1,6 @@
 //! What becomes of a build: every `--output` of the request.
 
 use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::Annotations;
@@ -14,11 +13,11 @@ use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::attest::Predicate;
 use crate::digest::DiffId;
-use crate::export::{self, Codec, Files, Form, ImageSet, MediaTypes, PushError, Report};
+use crate::export::{self, Codec, Form, Format, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
-use crate::oci::{Compression, ImageConfig, Layer, Reference};
+use crate::oci::{ImageConfig, Layer, Reference};
 use crate::ops::Worker;
-use crate::progress::VertexId;
+use crate::progress::{Event, VertexId};
 
 /// Delivers `set` everywhere; returns what reports should describe: what went out last, or what was kept. `None` when
 /// no output is an image.
@@ -41,13 +40,13 @@ pub(super) async fn deliver(
     Ok(described)
 }
 
-struct Delivery<'a> {
+pub(super) struct Delivery<'a> {
     request: &'a BuildRequest,
-    open: &'a Open,
-    worker: &'a Arc<Worker>,
-    vertices: &'a Vertices,
-    set: ImageSet,
-    built: &'a [Built],
+    pub(super) open: &'a Open,
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) vertices: &'a Vertices,
+    pub(super) set: ImageSet,
+    pub(super) built: &'a [Built],
     /// What is said of each image.
     said: &'a [Vec<Predicate>],
 }
@@ -63,8 +62,8 @@ impl Delivery<'_> {
                 // It has no place for what is said of an image.
                 self.silent().archive(destination, attributes, "docker", true).await.map(Some)
             }
-            Output::Local(path) => self.files(path).await.map(|()| None),
-            Output::Tar(destination) => self.files_tar(destination).await.map(|()| None),
+            Output::Local(local) => self.files(local).await.map(|()| None),
+            Output::Tar { destination, split } => self.files_tar(destination, *split).await.map(|()| None),
             Output::CacheOnly => Ok(None),
         }
     }
@@ -74,32 +73,64 @@ impl Delivery<'_> {
         Self { said: &[], set: self.set.clone(), ..*self }
     }
 
-    /// Kept in the store under its names, and pushed if asked.
+    /// Kept in the store under its names, and pushed if asked. The store's copy is the image as it was built, unless
+    /// the output says how it should be.
     async fn image(&self, push: bool, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
-        let names = self.names(attributes);
-        let several = self.several(attributes);
-        let stored = Annotations(&self.request.annotations).set(self.set.images.clone(), several, MediaTypes::Oci);
-        let stored = export::attach(stored, self.said, &names, attributes.attestations);
-        let (set, store) = (stored.clone(), self.open.content.clone());
-        let kept = names.clone();
-        self.vertices
-            .show("exporting to image".to_owned(), async |id| {
-                self.fetch_all(id).await?;
-                blocking(move || {
-                    export::keep(&set, &kept, &store).map_err(|error| failure(FailureKind::Environment, &error))
-                })
-                .await
-            })
-            .await?;
-        if !push {
-            return Ok(stored);
+        let built = self.as_built(attributes);
+        let default = if push { Format::Gzip } else { Format::Plain };
+        let outgoing = match push || attributes.change_the_image() {
+            true => self.outgoing(attributes, default).await?,
+            false => built.clone(),
+        };
+        let kept = if attributes.change_the_image() { &outgoing } else { &built };
+        if !attributes.discard {
+            self.keep(kept, attributes).await?;
         }
-        let set = self.outgoing(attributes, Compression::Gzip).await?;
-        for name in &names {
-            let pushed = async |id| self.push(&set, name, attributes.push_by_digest, id).await;
+        if attributes.unpack {
+            self.unpack().await?;
+        }
+        if !push {
+            return Ok(outgoing);
+        }
+        for name in &all_names(self.request, attributes, &outgoing) {
+            let pushed = async |id| self.push(&outgoing, name, attributes.push_by_digest, id).await;
             self.vertices.show(format!("pushing {name}"), pushed).await?;
         }
-        Ok(set)
+        Ok(outgoing)
+    }
+
+    /// The image with what is said of it, its layers as they are.
+    fn as_built(&self, attributes: &ImageAttributes) -> ImageSet {
+        let several = self.several(attributes);
+        let set = Annotations(&self.request.annotations).set(self.set.images.clone(), several, MediaTypes::Oci);
+        export::attach(set, self.said, &names_of(self.request, attributes), attributes.attestations)
+    }
+
+    async fn keep(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
+        let mut names = all_names(self.request, attributes, set);
+        if attributes.name_canonical {
+            names.extend(canonical(&names, set));
+        }
+        let (set, store) = (set.clone(), self.open.content.clone());
+        let keep = async |id| {
+            self.fetch_all(id).await?;
+            blocking(move || {
+                export::keep(&set, &names, &store).map_err(|error| failure(FailureKind::Environment, &error))
+            })
+            .await
+        };
+        self.vertices.show("exporting to image".to_owned(), keep).await
+    }
+
+    /// Lays the files of the image out, so that whoever runs it or builds on it need not.
+    async fn unpack(&self) -> Result<(), BuildFailure> {
+        let unpack = async |id| {
+            for built in self.built {
+                self.worker.materialize(&built.layers, id).await.map_err(|error| super::failure::op(&error))?;
+            }
+            Ok(())
+        };
+        self.vertices.show("unpacking to the store".to_owned(), unpack).await
     }
 
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
@@ -119,8 +150,8 @@ impl Delivery<'_> {
         kind: &'static str,
         tar: bool,
     ) -> Result<ImageSet, BuildFailure> {
-        let set = self.outgoing(attributes, Compression::Gzip).await?;
-        let names = self.names(attributes);
+        let set = self.outgoing(attributes, Format::Gzip).await?;
+        let names = all_names(self.request, attributes, &set);
         let (written, store, destination) = (set.clone(), self.open.content.clone(), destination.clone());
         let write = async |id| {
             let report = self.report(id);
@@ -157,13 +188,14 @@ impl Delivery<'_> {
     }
 
     /// The image as it leaves: layers made here compressed, once.
-    async fn outgoing(&self, attributes: &ImageAttributes, default: Compression) -> Result<ImageSet, BuildFailure> {
+    async fn outgoing(&self, attributes: &ImageAttributes, default: Format) -> Result<ImageSet, BuildFailure> {
         let codec = Codec {
-            compression: match attributes.compression {
+            format: match attributes.compression {
                 None => default,
-                Some(LayerCompression::Uncompressed) => Compression::None,
-                Some(LayerCompression::Gzip) => Compression::Gzip,
-                Some(LayerCompression::Zstd) => Compression::Zstd,
+                Some(LayerCompression::Uncompressed) => Format::Plain,
+                Some(LayerCompression::Gzip) => Format::Gzip,
+                Some(LayerCompression::Zstd) => Format::Zstd,
+                Some(LayerCompression::Estargz) => Format::Estargz,
             },
             level: attributes.compression_level,
             force: attributes.force_compression,
@@ -175,9 +207,14 @@ impl Delivery<'_> {
         let (set, store) = (self.set.clone(), self.open.content.clone());
         let records = self.request.store.join("cache/compressed");
         let epoch = attributes.rewrite_timestamp.then_some(self.worker.settings.epoch).flatten();
-        let annotations = self.request.annotations.clone();
+        let mut annotations = self.request.annotations.clone();
+        annotations.extend(attributes.annotations.iter().cloned());
+        if attributes.rewrite_timestamp && epoch.is_none() {
+            let text = "rewrite-timestamp changes nothing: there is no SOURCE_DATE_EPOCH".to_owned();
+            self.worker.sink.event(Event::Notice(text));
+        }
         let several = self.several(attributes);
-        let (said, names) = (self.said.to_vec(), self.names(attributes));
+        let (said, names) = (self.said.to_vec(), names_of(self.request, attributes));
         let form = attributes.attestations;
         let compress = async |id| {
             self.fetch_all(id).await?;
@@ -214,63 +251,6 @@ impl Delivery<'_> {
         Ok(set)
     }
 
-    async fn files(&self, path: &Path) -> Result<(), BuildFailure> {
-        for (built, image) in self.built.iter().zip(&self.set.images) {
-            let dest = match self.set.index {
-                None => path.to_owned(),
-                Some(_) => path.join(export::platform_directory(&image.platform)),
-            };
-            let write = async |id| {
-                let (view, report) = (self.view(&built.layers, id).await?, self.report(id));
-                blocking(move || {
-                    let written = export::write_local(&view, &dest, &report);
-                    written.map(|_| ()).map_err(|error| failure(FailureKind::Environment, &error))
-                })
-                .await
-            };
-            self.vertices.show("exporting to client directory".to_owned(), write).await?;
-        }
-        Ok(())
-    }
-
-    async fn files_tar(&self, destination: &Destination) -> Result<(), BuildFailure> {
-        let destination = destination.clone();
-        let write = async |id| {
-            let (files, report) = (self.all_files(id).await?, self.report(id));
-            blocking(move || {
-                let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
-                match destination {
-                    Destination::File(path) => {
-                        export::to_file(&path, |out| export::write_files_tar(&files, out, &report))
-                            .map_err(|e| wrong(&e))
-                    }
-                    Destination::Stdout => {
-                        let out = BufWriter::new(std::io::stdout().lock());
-                        let mut out = export::write_files_tar(&files, out, &report).map_err(|error| wrong(&error))?;
-                        out.flush().map_err(|error| environment("cannot write to standard output", &error))
-                    }
-                }
-            })
-            .await
-        };
-        self.vertices.show("exporting to client tarball".to_owned(), write).await
-    }
-
-    async fn all_files(&self, id: VertexId) -> Result<Files, BuildFailure> {
-        let mut views = Vec::new();
-        for (built, image) in self.built.iter().zip(&self.set.images) {
-            views.push((export::platform_directory(&image.platform), self.view(&built.layers, id).await?));
-        }
-        match (&self.set.index, views.pop()) {
-            (None, Some((_, view))) => Ok(Files::One(view)),
-            (_, last) => Ok(Files::ByPlatform(views.into_iter().chain(last).collect())),
-        }
-    }
-
-    async fn view(&self, layers: &[Layer], id: VertexId) -> Result<Dir, BuildFailure> {
-        view(self.open, self.worker, layers, id).await
-    }
-
     /// Whether there is an index: over several platforms, or because it lists what is said of the image.
     fn several(&self, attributes: &ImageAttributes) -> bool {
         let is_listed = attributes.attestations != Form::Referrers && self.said.iter().any(|said| !said.is_empty());
@@ -285,11 +265,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    fn names(&self, attributes: &ImageAttributes) -> Vec<Reference> {
-        names_of(self.request, attributes)
-    }
-
-    fn report(&self, id: VertexId) -> Report {
+    pub(super) fn report(&self, id: VertexId) -> Report {
         Report::new(self.worker.sink.clone(), id, self.worker.cancel.clone())
     }
 }
@@ -312,22 +288,45 @@ fn names_of(request: &BuildRequest, attributes: &ImageAttributes) -> Vec<Referen
     request.tags.iter().chain(own).cloned().collect()
 }
 
-/// Returns every name the outputs of `request` give, in the order asked for.
-pub(super) fn names(request: &BuildRequest) -> Vec<Reference> {
-    let mut names = request.tags.clone();
-    for output in &request.outputs {
-        let (Output::Image { attributes, .. } | Output::Oci { attributes, .. } | Output::Docker { attributes, .. }) =
-            output
-        else {
-            continue;
-        };
-        for name in &attributes.names {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
+/// The same, and the name that is made of the digest of `set`.
+fn all_names(request: &BuildRequest, attributes: &ImageAttributes, set: &ImageSet) -> Vec<Reference> {
+    names_of(request, attributes).into_iter().chain(dangling(attributes, set)).collect()
+}
+
+fn dangling(attributes: &ImageAttributes, set: &ImageSet) -> impl Iterator<Item = Reference> {
+    let digest = set.index.as_ref().map_or(set.images[0].manifest.digest, |index| index.digest);
+    attributes.dangling_prefix.iter().map(move |prefix| prefix.with_digest(digest))
+}
+
+/// `name@digest` for each name that has no digest.
+fn canonical(names: &[Reference], set: &ImageSet) -> Vec<Reference> {
+    let digest = set.index.as_ref().map_or(set.images[0].manifest.digest, |index| index.digest);
+    let mut all: Vec<Reference> = Vec::new();
+    for name in names.iter().filter(|name| name.digest.is_none()) {
+        let name = name.with_digest(digest);
+        if !all.contains(&name) {
+            all.push(name);
         }
     }
+    all
+}
+
+/// Returns every name the outputs of `request` give, in the order asked for, but for those that are made of a digest.
+pub(super) fn names(request: &BuildRequest) -> Vec<Reference> {
+    let mut names = request.tags.clone();
+    for attributes in request.outputs.iter().filter_map(Output::attributes) {
+        names.extend(attributes.names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    }
     names
+}
+
+/// Returns every name that `set` got, in the order asked for.
+pub(super) fn given_names(request: &BuildRequest, set: &ImageSet) -> Vec<Reference> {
+    let mut given = names(request);
+    for attributes in request.outputs.iter().filter_map(Output::attributes) {
+        given.extend(dangling(attributes, set).filter(|name| !given.contains(name)).collect::<Vec<_>>());
+    }
+    given
 }
 
 /// Refuses outputs that cannot succeed, before anything is built.
@@ -335,10 +334,14 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), BuildFailure> {
     for output in &request.outputs {
         if let Output::Image { push: true, attributes } = output
             && names_of(request, attributes).is_empty()
+            && attributes.dangling_prefix.is_none()
         {
             let mut failure = BuildFailure::new(FailureKind::User, "a push needs a name");
             failure.help.push("add `-t registry/name:tag`".to_owned());
             return Err(failure);
+        }
+        if let Output::Local(local) = output {
+            super::files::check_deletion(request, local)?;
         }
         if matches!(output, Output::Docker { .. }) && platforms::several(request)? {
             let message = "docker exporter does not currently support exporting manifest lists";

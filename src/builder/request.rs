@@ -271,12 +271,40 @@ pub enum Output {
         /// How its blobs are written.
         attributes: ImageAttributes,
     },
-    /// The files of the result, in a directory (absolute path), one subdirectory per platform if there are several.
-    Local(PathBuf),
+    /// The files of the result, in a directory.
+    Local(LocalDirectory),
     /// The files of the result, in one tar archive.
-    Tar(Destination),
+    Tar {
+        /// Where.
+        destination: Destination,
+        /// As [`LocalDirectory::split`]; those of several platforms cannot be in one directory of a tar.
+        split: Option<bool>,
+    },
     /// Nothing: steps run and stay in the cache.
     CacheOnly,
+}
+
+impl Output {
+    /// How the blobs of an image are written, if this makes one.
+    pub fn attributes(&self) -> Option<&ImageAttributes> {
+        match self {
+            Self::Image { attributes, .. } | Self::Oci { attributes, .. } | Self::Docker { attributes, .. } => {
+                Some(attributes)
+            }
+            Self::Local(_) | Self::Tar { .. } | Self::CacheOnly => None,
+        }
+    }
+}
+
+/// A directory that files are written into.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalDirectory {
+    /// The directory, by absolute path.
+    pub path: PathBuf,
+    /// Whether each platform gets a subdirectory; `None` is when there are several.
+    pub split: Option<bool>,
+    /// Whether what the directory holds and the result does not is removed.
+    pub delete: bool,
 }
 
 /// Where an output that is one stream of bytes goes.
@@ -293,7 +321,8 @@ pub enum Destination {
 pub struct ImageAttributes {
     /// Names besides the tags of the request, each with a tag.
     pub names: Vec<Reference>,
-    /// The codec of new layers; `None` is the output's own: none for the store, gzip elsewhere.
+    /// The codec of new layers; `None` is the output's own: none for the store, gzip elsewhere. An image that stays in the
+    /// store is written anew there only if some attribute asks for other bytes.
     pub compression: Option<LayerCompression>,
     /// The codec's level; `None` is its usual one.
     pub compression_level: Option<i32>,
@@ -307,6 +336,25 @@ pub struct ImageAttributes {
     pub push_by_digest: bool,
     /// How attestations are attached.
     pub attestations: Form,
+    /// A repository: the image is also named by it and its digest, `PREFIX@DIGEST`.
+    pub dangling_prefix: Option<Reference>,
+    /// Whether the store also knows the image as `NAME@DIGEST`, for each name.
+    pub name_canonical: bool,
+    /// Whether the store keeps the files of the image laid out.
+    pub unpack: bool,
+    /// Whether the store does not keep the image (`store=false`).
+    pub discard: bool,
+    /// Annotations of this output alone, after those of the request.
+    pub annotations: Vec<Annotation>,
+}
+
+impl ImageAttributes {
+    /// Whether they ask for other bytes than those of the image as it is built.
+    pub fn change_the_image(&self) -> bool {
+        let Self { compression, compression_level, force_compression, oci_media_types, .. } = self;
+        let of_blobs = compression.is_some() || compression_level.is_some() || *force_compression;
+        of_blobs || oci_media_types.is_some() || self.rewrite_timestamp || !self.annotations.is_empty()
+    }
 }
 
 /// What is said of the images of a build beside them; by default nothing.
@@ -347,6 +395,8 @@ pub enum LayerCompression {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// Gzip with a member for each file, which can be fetched one by one.
+    Estargz,
 }
 
 /// How registries are talked to.

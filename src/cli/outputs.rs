@@ -4,18 +4,19 @@ use super::environment::Environment;
 use super::fields::{self, Field};
 use super::usage::{UsageError, did_you_mean};
 use super::{annotations, names};
-use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, Output};
+use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, LocalDirectory, Output};
 use crate::export::Form;
+use crate::oci::Reference;
 
 const OUTPUT: &str = "--output";
 
-/// The outputs, and the annotations that some of them carry.
+/// The outputs, and what they say of registries.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     /// Never empty.
     pub(super) outputs: Vec<Output>,
-    /// From `annotation.KEY=VALUE`.
-    pub(super) annotations: Vec<Annotation>,
+    /// An output has `registry.insecure`.
+    pub(super) is_insecure: bool,
 }
 
 /// Reads all `--output`; without any, the image is kept in the store.
@@ -27,9 +28,9 @@ pub(super) fn outputs(
 ) -> Result<Outputs, UsageError> {
     let mut all = Outputs::default();
     for text in typed {
-        let (output, annotations) = output(text, environment)?;
+        let (output, is_insecure) = output(text, environment)?;
         all.outputs.push(output);
-        all.annotations.extend(annotations);
+        all.is_insecure |= is_insecure;
     }
     if push && !push_image_outputs(&mut all.outputs) {
         all.outputs.push(Output::Image { push: true, attributes: ImageAttributes::default() });
@@ -60,66 +61,95 @@ fn push_image_outputs(outputs: &mut [Output]) -> bool {
 /// Returns where `output` writes, when that is one stream.
 pub(super) fn destination_of(output: &Output) -> Option<&Destination> {
     match output {
-        Output::Oci { destination, .. } | Output::Docker { destination, .. } | Output::Tar(destination) => {
+        Output::Oci { destination, .. } | Output::Docker { destination, .. } | Output::Tar { destination, .. } => {
             Some(destination)
         }
         Output::Image { .. } | Output::Local(_) | Output::CacheOnly => None,
     }
 }
 
-fn output(text: &str, environment: &Environment) -> Result<(Output, Vec<Annotation>), UsageError> {
+/// Returns the registries that the images go to.
+pub(super) fn registries(tags: &[Reference], outputs: &[Output]) -> Vec<String> {
+    let of_output = |output: &Output| match output {
+        Output::Image { attributes, .. } => {
+            attributes.names.iter().chain(&attributes.dangling_prefix).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
+    let own: Vec<Reference> = outputs.iter().flat_map(of_output).collect();
+    tags.iter().chain(&own).map(|name| name.domain.clone()).collect()
+}
+
+/// Reads one output, and whether its registry may be insecure.
+fn output(text: &str, environment: &Environment) -> Result<(Output, bool), UsageError> {
     if text == "-" {
-        return Ok((Output::Tar(stdout(environment)?), Vec::new()));
+        return Ok((Output::Tar { destination: stdout(environment)?, split: None }, false));
     }
     if !text.contains(['=', ',']) && !text.is_empty() {
-        return Ok((Output::Local(environment.absolute(text)), Vec::new()));
+        let local = LocalDirectory { path: environment.absolute(text), split: None, delete: false };
+        return Ok((Output::Local(local), false));
     }
     let mut spec = Spec::parse(text)?;
     let kind = spec.take("type").ok_or_else(|| UsageError::malformed(OUTPUT, text, "type is required for output"))?;
     let kind = kind.required(OUTPUT)?.to_owned();
-    let annotations = spec.annotations()?;
+    let mut is_insecure = false;
     let output = match kind.as_str() {
         "image" | "registry" => {
-            let push = spec.truth("push", kind == "registry")?;
-            Output::Image { push, attributes: spec.attributes()? }
+            is_insecure = spec.truth("registry.insecure", false)?;
+            Output::Image { push: spec.truth("push", kind == "registry")?, attributes: spec.image()? }
         }
-        "oci" => {
+        // Without a destination, docker's own meaning is "into the local image store".
+        "docker" if !spec.has("dest") => Output::Image { push: false, attributes: spec.attributes()? },
+        "oci" | "docker" => {
             let tar = spec.truth("tar", true)?;
             let destination = spec.destination(environment)?;
             if !tar && destination == Destination::Stdout {
                 return Err(UsageError::malformed(OUTPUT, text, "tar=false needs dest=DIR"));
             }
-            Output::Oci { destination, tar, attributes: spec.attributes()? }
+            let attributes = spec.attributes()?;
+            match (kind.as_str(), tar) {
+                ("docker", true) => Output::Docker { destination, attributes },
+                // A directory of either is an OCI layout.
+                _ => Output::Oci { destination, tar, attributes },
+            }
         }
-        // Without a destination, docker's own meaning is "into the local image store".
-        "docker" if !spec.has("dest") => Output::Image { push: false, attributes: spec.attributes()? },
-        "docker" => Output::Docker { destination: spec.destination(environment)?, attributes: spec.attributes()? },
         "local" => match spec.destination(environment) {
-            Ok(Destination::File(directory)) => Output::Local(directory),
+            Ok(Destination::File(path)) => {
+                Output::Local(LocalDirectory { path, split: spec.split()?, delete: spec.deletes()? })
+            }
             _ => return Err(UsageError::malformed(OUTPUT, text, "dest=DIR is required for local")),
         },
-        "tar" => Output::Tar(spec.destination(environment)?),
+        "tar" => Output::Tar { destination: spec.destination(environment)?, split: spec.split()? },
         "cacheonly" => Output::CacheOnly,
         other => return Err(unknown(text, "type", other, &TYPES)),
     };
-    spec.nothing_left()?;
-    Ok((output, annotations))
+    spec.nothing_left(&kind)?;
+    Ok((output, is_insecure))
 }
 
 const TYPES: [&str; 7] = ["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 22] = [
     "type",
     "dest",
     "tar",
     "push",
     "name",
     "push-by-digest",
+    "name-canonical",
+    "dangling-name-prefix",
+    "unpack",
+    "store",
+    "registry.insecure",
+    "platform-split",
+    "mode",
     "compression",
     "compression-level",
     "force-compression",
     "oci-mediatypes",
+    "prefer-nondist-layers",
     "rewrite-timestamp",
     "oci-artifact",
+    "source-date-epoch",
     "annotation.",
 ];
 
@@ -168,34 +198,94 @@ impl<'a> Spec<'a> {
         }
     }
 
+    /// What only an image that is kept or pushed can have, and [`Spec::attributes`].
+    fn image(&mut self) -> Result<ImageAttributes, UsageError> {
+        let prefix = self.take("dangling-name-prefix").map(|field| self.prefix(&field)).transpose()?;
+        let attributes = ImageAttributes {
+            push_by_digest: self.truth("push-by-digest", false)?,
+            name_canonical: self.truth("name-canonical", false)?,
+            unpack: self.truth("unpack", false)?,
+            discard: !self.truth("store", true)?,
+            dangling_prefix: prefix,
+            ..self.attributes()?
+        };
+        if attributes.unpack && attributes.rewrite_timestamp {
+            let reason = "unpack=true and rewrite-timestamp=true exclude each other: what is unpacked has the times of the build";
+            return Err(UsageError::malformed(OUTPUT, self.text, reason));
+        }
+        Ok(attributes)
+    }
+
     fn attributes(&mut self) -> Result<ImageAttributes, UsageError> {
+        if self.has("source-date-epoch") {
+            let detail = ": use the build argument SOURCE_DATE_EPOCH, which is for the whole build";
+            return Err(UsageError::NotYet { flag: "--output source-date-epoch=".to_owned(), detail });
+        }
+        if !self.truth("prefer-nondist-layers", true)? {
+            let detail = ": layers that a registry need not hold stay what they are";
+            return Err(UsageError::NotYet { flag: "--output prefer-nondist-layers=false".to_owned(), detail });
+        }
         let names = self.take("name").map(|field| field.required(OUTPUT).map(str::to_owned)).transpose()?;
         let names = names.unwrap_or_default();
         let oci_media_types = self.take("oci-mediatypes").map(|field| field.truth(OUTPUT)).transpose()?;
+        let (compression, compression_level) = self.compression()?;
+        if compression == Some(LayerCompression::Estargz) && oci_media_types == Some(false) {
+            let reason = "compression=estargz conflicts with oci-mediatypes=false: the table is found by an annotation";
+            return Err(UsageError::malformed(OUTPUT, self.text, reason));
+        }
         Ok(ImageAttributes {
             names: names::tags(OUTPUT, names.split(',').filter(|name| !name.is_empty()))?,
-            compression: self.compression()?,
-            compression_level: self.compression_level()?,
+            compression,
+            compression_level,
             force_compression: self.truth("force-compression", false)?,
             oci_media_types,
             rewrite_timestamp: self.truth("rewrite-timestamp", false)?,
-            push_by_digest: self.truth("push-by-digest", false)?,
             attestations: match self.take("oci-artifact").map(|field| field.truth(OUTPUT)).transpose()? {
                 None => Form::Referrers,
                 Some(false) => Form::InIndex,
                 Some(true) => Form::Artifact,
             },
+            annotations: self.annotations()?,
+            ..ImageAttributes::default()
         })
     }
 
-    fn compression(&mut self) -> Result<Option<LayerCompression>, UsageError> {
-        let Some(field) = self.take("compression") else { return Ok(None) };
-        match field.required(OUTPUT)? {
-            "uncompressed" => Ok(Some(LayerCompression::Uncompressed)),
-            "gzip" => Ok(Some(LayerCompression::Gzip)),
-            "zstd" => Ok(Some(LayerCompression::Zstd)),
-            "estargz" => Err(UsageError::NotYet { flag: "--output compression=estargz".to_owned(), detail: "" }),
-            other => Err(unknown(self.text, "compression", other, &["uncompressed", "gzip", "zstd"])),
+    /// A level alone is one of gzip, the usual codec.
+    fn compression(&mut self) -> Result<(Option<LayerCompression>, Option<i32>), UsageError> {
+        let level = self.compression_level()?;
+        let Some(field) = self.take("compression") else {
+            return self.leveled(level.map(|_| LayerCompression::Gzip), level);
+        };
+        let compression = match field.required(OUTPUT)? {
+            "uncompressed" => LayerCompression::Uncompressed,
+            "gzip" => LayerCompression::Gzip,
+            "zstd" => LayerCompression::Zstd,
+            "estargz" => LayerCompression::Estargz,
+            other => {
+                return Err(unknown(self.text, "compression", other, &["uncompressed", "gzip", "zstd", "estargz"]));
+            }
+        };
+        self.leveled(Some(compression), level)
+    }
+
+    /// Refuses a level that the codec does not have.
+    fn leveled(
+        &self,
+        compression: Option<LayerCompression>,
+        level: Option<i32>,
+    ) -> Result<(Option<LayerCompression>, Option<i32>), UsageError> {
+        let (name, levels) = match compression {
+            Some(LayerCompression::Gzip) => ("gzip", 0..=9),
+            Some(LayerCompression::Estargz) => ("estargz", 0..=9),
+            Some(LayerCompression::Zstd) => ("zstd", 0..=22),
+            None | Some(LayerCompression::Uncompressed) => return Ok((compression, level)),
+        };
+        match level {
+            Some(level) if !levels.contains(&level) => {
+                let expected = format!("compression-level of {name} is {} to {}", levels.start(), levels.end());
+                Err(UsageError::malformed(OUTPUT, self.text, expected))
+            }
+            _ => Ok((compression, level)),
         }
     }
 
@@ -205,104 +295,47 @@ impl<'a> Spec<'a> {
         field.required(OUTPUT)?.parse().map(Some).map_err(complain)
     }
 
+    /// A repository, without tag and digest.
+    fn prefix(&self, field: &Field) -> Result<Reference, UsageError> {
+        let name = names::reference(OUTPUT, field.required(OUTPUT)?)?;
+        if name.tag.is_some() || name.digest.is_some() {
+            let expected = "dangling-name-prefix must be a name without tag and digest";
+            return Err(UsageError::malformed(OUTPUT, self.text, expected));
+        }
+        Ok(name)
+    }
+
+    fn split(&mut self) -> Result<Option<bool>, UsageError> {
+        self.take("platform-split").map(|field| field.truth(OUTPUT)).transpose()
+    }
+
+    /// `mode=copy` or `mode=delete`.
+    fn deletes(&mut self) -> Result<bool, UsageError> {
+        let Some(field) = self.take("mode") else { return Ok(false) };
+        match field.required(OUTPUT)?.trim().to_ascii_lowercase().as_str() {
+            "" | "copy" => Ok(false),
+            "delete" => Ok(true),
+            other => Err(unknown(self.text, "mode", other, &["copy", "delete"])),
+        }
+    }
+
     /// Takes out `annotation[-LEVEL][[PLATFORM]].KEY=VALUE`.
     fn annotations(&mut self) -> Result<Vec<Annotation>, UsageError> {
         let taken: Vec<Field> = self.fields.extract_if(.., |field| field.key.starts_with("annotation")).collect();
         taken.iter().map(|field| annotations::of_output(OUTPUT, &field.key, field.required(OUTPUT)?)).collect()
     }
 
-    fn nothing_left(&self) -> Result<(), UsageError> {
+    fn nothing_left(&self, kind: &str) -> Result<(), UsageError> {
         let Some(field) = self.fields.first() else { return Ok(()) };
         field.required(OUTPUT)?;
+        if KEYS.contains(&field.key.as_str()) {
+            let expected = format!("`{}` is no attribute of type={kind}", field.key);
+            return Err(UsageError::malformed(OUTPUT, self.text, expected));
+        }
         Err(unknown(self.text, "attribute", &field.key, &KEYS))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn read(text: &str) -> String {
-        let environment = Environment { directory: PathBuf::from("/w"), ..Environment::default() };
-        match output(text, &environment) {
-            Ok((Output::Image { push, attributes }, _)) if attributes == ImageAttributes::default() => {
-                format!("Image push={push}")
-            }
-            Ok((Output::Oci { destination, tar, .. }, _)) => format!("Oci {destination:?} tar={tar}"),
-            Ok((Output::Docker { destination, .. }, _)) => format!("Docker {destination:?}"),
-            Ok((output, _)) => format!("{output:?}"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn each_type_has_its_own_rules() {
-        for (text, want) in [
-            ("out", "Local(\"/w/out\")"),
-            ("-", "Tar(Stdout)"),
-            ("type=local,dest=out", "Local(\"/w/out\")"),
-            ("type=local", "invalid value `type=local` for --output: dest=DIR is required for local"),
-            ("type=tar,dest=o.tar", "Tar(File(\"/w/o.tar\"))"),
-            ("type=tar", "Tar(Stdout)"),
-            ("type=oci,dest=/o.tar", "Oci File(\"/o.tar\") tar=true"),
-            ("type=oci,tar=false,dest=o", "Oci File(\"/w/o\") tar=false"),
-            ("type=oci,tar=false", "invalid value `type=oci,tar=false` for --output: tar=false needs dest=DIR"),
-            ("type=docker", "Image push=false"),
-            ("type=docker,dest=-", "Docker Stdout"),
-            ("type=image", "Image push=false"),
-            ("type=image,push=true", "Image push=true"),
-            ("type=registry", "Image push=true"),
-            ("type=cacheonly", "CacheOnly"),
-            ("dest=a", "invalid value `dest=a` for --output: type is required for output"),
-            ("type=imge", "invalid value `type=imge` for --output: unknown type `imge`: did you mean `image`?"),
-            (
-                "type=image,compresion=gzip",
-                "invalid value `type=image,compresion=gzip` for --output: unknown attribute `compresion`: \
-                 did you mean `compression`?",
-            ),
-            ("type=image,compression=estargz", "--output compression=estargz is not supported yet"),
-        ] {
-            assert_eq!(read(text), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn attributes_are_read() {
-        let text = "type=image,\"name=a:1,b\",compression=zstd,compression-level=9,force-compression=true,\
-                    oci-mediatypes=false,rewrite-timestamp=true,push-by-digest=true,annotation.k=v";
-        let environment = Environment::default();
-        let (Output::Image { push: false, attributes }, annotations) = output(text, &environment).unwrap() else {
-            panic!("not an image")
-        };
-        let names: Vec<String> = attributes.names.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["docker.io/library/a:1", "docker.io/library/b:latest"]);
-        assert_eq!((attributes.compression, attributes.compression_level), (Some(LayerCompression::Zstd), Some(9)));
-        assert_eq!((attributes.force_compression, attributes.oci_media_types), (true, Some(false)));
-        assert_eq!((attributes.rewrite_timestamp, attributes.push_by_digest), (true, true));
-        assert_eq!((annotations[0].key.as_str(), annotations[0].value.as_str()), ("k", "v"));
-    }
-
-    #[test]
-    fn push_and_load_add_an_image() {
-        let environment = Environment { directory: PathBuf::from("/w"), ..Environment::default() };
-        let shown = |typed: &[&str], push, load| {
-            let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
-            let all = outputs(&typed, push, load, &environment).unwrap().outputs;
-            let word = |output: &Output| match output {
-                Output::Image { push: true, .. } => "pushed",
-                Output::Image { push: false, .. } => "kept",
-                _ => "other",
-            };
-            all.iter().map(word).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(shown(&[], false, false), "kept");
-        assert_eq!(shown(&[], true, false), "pushed");
-        assert_eq!(shown(&["o"], false, false), "other");
-        assert_eq!(shown(&["o"], false, true), "other kept");
-        assert_eq!(shown(&["o"], true, true), "other pushed");
-        assert_eq!(shown(&["type=image"], true, false), "pushed");
-        assert!(outputs(&["-".into(), "type=oci".into()], false, false, &environment).is_err());
-    }
-}
+#[path = "outputs_tests.rs"]
+mod tests;

@@ -20,8 +20,12 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
     let call = call::call(typed)?.call;
     let build_args = build_args(&typed.build_arg, environment);
     let outputs = outputs::outputs(&typed.output, typed.push, typed.load, environment)?;
-    let mut annotations = annotations::annotations(&typed.annotation)?;
-    annotations.extend(outputs.annotations);
+    let annotations = annotations::annotations(&typed.annotation)?;
+    let tags = names::tags("--tag", typed.tag.iter().map(String::as_str))?;
+    let mut insecure_hosts = typed.insecure.clone();
+    if outputs.is_insecure {
+        insecure_hosts.extend(outputs::registries(&tags, &outputs.outputs));
+    }
     let network = network(typed.network.as_deref())?;
     let (context, dockerfile) = sources::context_and_dockerfile(&typed.context, typed.file.as_deref(), environment)?;
     let ssh = match typed.ssh.as_slice() {
@@ -33,7 +37,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         store: environment.store(typed.store.store.as_deref())?,
         context,
         dockerfile,
-        tags: names::tags("--tag", typed.tag.iter().map(String::as_str))?,
+        tags,
         target: typed.target.clone().filter(|target| !target.is_empty()),
         build_args,
         build_contexts: sources::named_contexts(&typed.build_context, environment)?,
@@ -53,7 +57,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         outputs: if call == Call::Build { outputs.outputs } else { Vec::new() },
         now: environment.now,
         registry: RegistrySettings {
-            insecure_hosts: typed.insecure.clone(),
+            insecure_hosts,
             files: registries::files(environment),
             proxies: registries::proxies(environment),
         },

@@ -73,7 +73,7 @@ pub enum ContentError {
     /// The name of a tag is not an image reference.
     #[error(transparent)]
     Name(#[from] ReferenceError),
-    /// The name of a tag has a digest.
+    /// The name of a tag has a digest beside a tag, or that of something else.
     #[error("`{name}` cannot be a tag: it has a digest")]
     NameHasDigest {
         /// What was given.

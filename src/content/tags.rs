@@ -17,10 +17,14 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 impl Store {
-    /// Lets the image reference `name` mean `descriptor`; without a tag it means `latest`. What the manifest refers to and is
+    /// Lets the image reference `name` mean `descriptor`; without a tag it means `latest`. A name with a digest (and no tag) can only
+    /// be given to what has that digest. What the manifest refers to and is
     /// here is synced to the disk first, so that a tag never outlives its blobs in a power loss.
     pub fn set_tag(&self, name: &str, mut descriptor: Descriptor) -> Result<(), ContentError> {
         let tagged = tagged(name)?;
+        if tagged.digest.is_some_and(|digest| digest_of(&descriptor).ok() != Some(digest)) {
+            return Err(ContentError::NameHasDigest { name: name.to_owned() });
+        }
         let mut annotations = descriptor.annotations().clone().unwrap_or_default();
         annotations.insert(REF_NAME.to_owned(), tagged.familiar());
         annotations.insert(CONTAINERD_NAME.to_owned(), tagged.to_string());
@@ -193,7 +197,8 @@ impl Store {
 fn tagged(name: &str) -> Result<Reference, ContentError> {
     let reference = Reference::parse(name)?;
     match reference.digest {
-        Some(_) => Err(ContentError::NameHasDigest { name: name.to_owned() }),
+        Some(_) if reference.tag.is_some() => Err(ContentError::NameHasDigest { name: name.to_owned() }),
+        Some(_) => Ok(reference),
         None => Ok(reference.with_tag(reference.tag_or_latest())?),
     }
 }
@@ -267,7 +272,22 @@ mod tests {
         let image = image(&store, "");
         assert!(matches!(store.set_tag("App", image.clone()), Err(ContentError::Name(_))));
         let name = format!("app@{}", Digest::of(b""));
+        assert!(matches!(store.set_tag(&name, image.clone()), Err(ContentError::NameHasDigest { .. })));
+        let name = format!("app:1@{}", image.digest());
         assert!(matches!(store.set_tag(&name, image), Err(ContentError::NameHasDigest { .. })));
+    }
+
+    #[test]
+    fn a_name_with_the_digest_of_the_image_stays_when_the_tag_moves_on() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let (first, second) = (image(&store, "1"), image(&store, "2"));
+        let canonical = format!("app@{}", first.digest());
+        store.set_tag("app", first.clone()).unwrap();
+        store.set_tag(&canonical, first.clone()).unwrap();
+        store.set_tag("app", second).unwrap();
+        assert_eq!(store.resolve_tag(&canonical).unwrap().unwrap().digest(), first.digest());
+        assert!(store.remove_tag(&canonical).unwrap());
     }
 
     #[test]

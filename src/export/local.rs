@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::report::Report;
-use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, OVERRIDE, set_mode, set_mtime, set_xattr, xattrs_of};
+use crate::fsutil::{
+    Dir, DirStack, Entry, Kind, Metadata, OVERRIDE, Timestamp, set_mode, set_mtime, set_xattr, xattrs_of,
+};
 use crate::oci::Platform;
 
 /// What an export of files did.
@@ -37,6 +39,14 @@ pub enum LocalError {
         /// What went wrong.
         source: io::Error,
     },
+    /// With `mode=delete`, something that is not in the result cannot be removed.
+    #[error("cannot remove `{}`, which is not in the result", path.display())]
+    Remove {
+        /// What stays.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// Something of the result cannot be read, or its copy not be written.
     #[error("cannot export `/{}`", path.display())]
     Entry {
@@ -53,12 +63,17 @@ pub fn platform_directory(platform: &Platform) -> String {
 }
 
 /// Copies everything in `view` to the directory `dest`, which is made (with its parents) when it is not there.
-/// `dest` itself may be a link to a directory.
-pub fn write_local(view: &Dir, dest: &Path, report: &Report) -> Result<LocalSummary, LocalError> {
+/// `dest` itself may be a link to a directory. With `time` (SOURCE_DATE_EPOCH) that is the time of all files.
+pub fn write_local(
+    view: &Dir,
+    dest: &Path,
+    time: Option<Timestamp>,
+    report: &Report,
+) -> Result<LocalSummary, LocalError> {
     let destination = |source| LocalError::Destination { path: dest.to_owned(), source };
     std::fs::create_dir_all(dest).map_err(destination)?;
     let root = Dir::open(dest).map_err(destination)?;
-    let mut copy = Copy { root: &root, first_names: BTreeMap::new(), summary: LocalSummary::default(), report };
+    let mut copy = Copy { root: &root, time, first_names: BTreeMap::new(), summary: LocalSummary::default(), report };
     copy.tree(view).map_err(|(path, source)| LocalError::Entry { path, source })?;
     for path in &copy.summary.skipped {
         report.notice(format!("`/{}` is left out: it may not be made here", path.display()));
@@ -69,6 +84,7 @@ pub fn write_local(view: &Dir, dest: &Path, report: &Report) -> Result<LocalSumm
 
 struct Copy<'a> {
     root: &'a Dir,
+    time: Option<Timestamp>,
     /// Where the first name of a file with several names was written.
     first_names: BTreeMap<(u64, u64), PathBuf>,
     summary: LocalSummary,
@@ -90,7 +106,7 @@ impl Copy<'_> {
 
     /// `path` is where the walk stands.
     fn walk(&mut self, view: &Dir, path: &mut PathBuf) -> io::Result<()> {
-        let left = Left { names: view.entries()?.into_iter(), metadata: view.metadata()? };
+        let left = Left { names: view.entries()?.into_iter(), metadata: self.dated(view.metadata()?) };
         let mut from = DirStack::new(view.try_clone()?, left)?;
         let mut to = DirStack::new(self.root.try_clone()?, ())?;
         loop {
@@ -115,7 +131,7 @@ impl Copy<'_> {
 
     /// Copies one name; a directory is returned to be walked.
     fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &Path) -> io::Result<Option<(Dir, Dir, Left)>> {
-        let Some(metadata) = from.child_metadata(name)? else { return Ok(None) };
+        let Some(metadata) = from.child_metadata(name)?.map(|metadata| self.dated(metadata)) else { return Ok(None) };
         self.summary.entries += 1;
         if metadata.kind == Kind::Directory {
             let source = from.child_dir(name)?;
@@ -139,6 +155,10 @@ impl Copy<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn dated(&self, metadata: Metadata) -> Metadata {
+        Metadata { mtime: self.time.unwrap_or(metadata.mtime), ..metadata }
     }
 
     /// Makes a further name of a file already written; of a new file, remembers where it will be.
@@ -208,11 +228,10 @@ fn copy_attributes(from: &impl AsFd, to: &impl AsFd, metadata: &Metadata) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fsutil::Timestamp;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn export(from: &Path, to: &Path) -> LocalSummary {
-        write_local(&Dir::open(from).unwrap(), to, &Report::silent()).unwrap()
+        write_local(&Dir::open(from).unwrap(), to, None, &Report::silent()).unwrap()
     }
 
     #[test]
@@ -255,6 +274,19 @@ mod tests {
         assert_eq!(std::fs::read_to_string(to.join("dir/file")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(to.join("dir/other")).unwrap(), "stays");
         assert_eq!(std::fs::read_to_string(to.join("was-directory")).unwrap(), "new");
+    }
+
+    #[test]
+    fn the_epoch_is_the_time_of_all_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+        std::fs::create_dir_all(from.join("dir")).unwrap();
+        std::fs::write(from.join("dir/file"), "file").unwrap();
+        symlink("file", from.join("dir/link")).unwrap();
+        write_local(&Dir::open(&from).unwrap(), &to, Some(Timestamp::from_seconds(7)), &Report::silent()).unwrap();
+        for path in ["dir", "dir/file", "dir/link"] {
+            assert_eq!(std::fs::symlink_metadata(to.join(path)).unwrap().mtime(), 7, "{path}");
+        }
     }
 
     #[test]

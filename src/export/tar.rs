@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::parts::ArchiveError;
 use super::report::Report;
-use crate::fsutil::Dir;
+use crate::fsutil::{Dir, Timestamp};
 use crate::layer;
 
 /// The files of a result.
@@ -17,12 +17,17 @@ pub enum Files {
     ByPlatform(BTreeMap<String, Dir>),
 }
 
-/// Writes all `files` as one tar and returns `out` flushed. The same files give the same bytes. What no tar can hold is
-/// left out with a notice.
-pub fn write_files_tar<W: Write>(files: &Files, mut out: W, report: &Report) -> Result<W, ArchiveError> {
+/// Writes all `files` as one tar and returns `out` flushed. The same files give the same bytes; with `time` (SOURCE_DATE_EPOCH)
+/// that is the time of all of them. What no tar can hold is left out with a notice.
+pub fn write_files_tar<W: Write>(
+    files: &Files,
+    time: Option<Timestamp>,
+    mut out: W,
+    report: &Report,
+) -> Result<W, ArchiveError> {
     let summary = match files {
-        Files::One(view) => layer::write_tree(view, &mut out)?,
-        Files::ByPlatform(views) => layer::write_trees(views, &mut out)?,
+        Files::One(view) => layer::write_tree_at(view, time, &mut out)?,
+        Files::ByPlatform(views) => layer::write_trees(views, time, &mut out)?,
     };
     for warning in summary.warnings {
         report.notice(warning.to_string());

@@ -37,14 +37,14 @@ pub fn copy(unpacked: &Unpacked, image: &Image, path: &str, follow: bool, to: Co
             let dir = source.directory().map_err(failed)?;
             // Names of an archive are text or bytes, and the layer writer sorts them.
             let trees = BTreeMap::from([(name.to_string_lossy().into_owned(), dir)]);
-            layer::write_trees(&trees, out)?;
+            layer::write_trees(&trees, None, out)?;
         }
         (CopyTo::Archive(out), kind) => source.archive(kind, out).map_err(failed)?,
         (CopyTo::Path(to), Kind::Directory) => {
             // As with docker: into a directory that is there, unless only what is in the source is meant.
             let contents_only = path.ends_with("/.") || name == ".";
             let dest = if to.is_dir() && !contents_only { to.join(&name) } else { to };
-            write_local(&source.directory().map_err(failed)?, &dest, &Report::silent())?;
+            write_local(&source.directory().map_err(failed)?, &dest, None, &Report::silent())?;
         }
         (CopyTo::Path(to), kind) => {
             let dest = if to.is_dir() { to.join(&name) } else { to };

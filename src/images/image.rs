@@ -98,6 +98,7 @@ impl Image {
     pub fn name_and_tag(&self) -> Option<(String, String)> {
         let name = self.name.as_deref()?;
         match Reference::parse(name) {
+            Ok(reference) if reference.digest.is_some() => Some((reference.familiar_name(), "<none>".to_owned())),
             Ok(reference) => Some((reference.familiar_name(), reference.tag_or_latest().to_owned())),
             Err(_) => Some((name.to_owned(), "<none>".to_owned())),
         }

@@ -14,8 +14,8 @@ use super::image::document;
 use super::set::{is_whole, set_of};
 use super::{Image, ImagesError, received};
 use crate::content::Store;
-use crate::export::{self, Codec, ImageSet, Report};
-use crate::oci::{Compression, Descriptor, Index, Platform, Reference, descriptor, digest_of, media_type};
+use crate::export::{self, Codec, Format, ImageSet, Report};
+use crate::oci::{Descriptor, Index, Platform, Reference, descriptor, digest_of, media_type};
 use crate::progress::{Event, Outcome, SharedSink, VertexId};
 use crate::registry::{Client, Resolved};
 
@@ -187,7 +187,7 @@ async fn compressed(root: &Path, store: &Store, set: ImageSet, report: &Report) 
     let (store, report, records) = (store.clone(), report.clone(), root.join("cache/compressed"));
     let compress = move || {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let codec = Codec { compression: Compression::Gzip, level: None, force: false };
+        let codec = Codec { format: Format::Gzip, level: None, force: false };
         export::with_layers(set, |layers| {
             export::compressed(layers, &store, codec, &records, threads, &report).map_err(ImagesError::from)
         })

@@ -13,7 +13,7 @@ use super::walk::{Marks, Sink, Walk};
 use super::write::Writer;
 use super::xattr::OverlayNamespace;
 use super::{LayerError, Warning};
-use crate::fsutil::Dir;
+use crate::fsutil::{Dir, Timestamp};
 
 /// How to read an upper directory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +47,7 @@ pub fn diff(
     out: impl Write,
 ) -> Result<DiffSummary, LayerError> {
     let skip = options.skip.iter().filter_map(|path| clean_path(path.as_os_str().as_bytes())).collect();
-    write(upper, lower, Marks::Overlay(OverlayNamespace { userxattr: options.userxattr }), skip, out)
+    write(upper, lower, Marks::Overlay(OverlayNamespace { userxattr: options.userxattr }), skip, Writer::new(out))
 }
 
 /// Writes what `tree` holds that `below` does not, or no more, as a layer: the same that [`diff`] writes of an overlay in
@@ -63,18 +63,28 @@ pub fn diff_trees(
     out: impl Write,
 ) -> Result<DiffSummary, LayerError> {
     let skip = skip.iter().filter_map(|path| clean_path(path.as_os_str().as_bytes())).collect();
-    write(tree, Some(below), Marks::Original(original), skip, out)
+    write(tree, Some(below), Marks::Original(original), skip, Writer::new(out))
 }
 
 /// Writes everything in `root` (a merged view, or any tree) as one tar. The same files give the same bytes.
 /// `out` is not flushed.
 pub fn write_tree(root: &Dir, out: impl Write) -> Result<DiffSummary, LayerError> {
-    write(root, None, Marks::None, BTreeSet::new(), out)
+    write_tree_at(root, None, out)
 }
 
-/// Writes several trees as one tar, each in a directory of its name, which has no slash. Otherwise as [`write_tree`].
-pub fn write_trees(trees: &BTreeMap<String, Dir>, out: impl Write) -> Result<DiffSummary, LayerError> {
-    let mut writer = Writer::new(out);
+/// As [`write_tree`], with the same time for all entries when there is one.
+pub fn write_tree_at(root: &Dir, time: Option<Timestamp>, out: impl Write) -> Result<DiffSummary, LayerError> {
+    let writer = Writer::new(out).with_time(time);
+    write(root, None, Marks::None, BTreeSet::new(), writer)
+}
+
+/// Writes several trees as one tar, each in a directory of its name, which has no slash. Otherwise as [`write_tree_at`].
+pub fn write_trees(
+    trees: &BTreeMap<String, Dir>,
+    time: Option<Timestamp>,
+    out: impl Write,
+) -> Result<DiffSummary, LayerError> {
+    let mut writer = Writer::new(out).with_time(time);
     let mut warnings = Vec::new();
     for (name, tree) in trees {
         let top =
@@ -114,14 +124,13 @@ impl<W: Write> Sink for Below<'_, W> {
     }
 }
 
-fn write(
+fn write<W: Write>(
     tree: &Dir,
     lower: Option<&Dir>,
     marks: Marks<'_>,
     skip: BTreeSet<Vec<u8>>,
-    out: impl Write,
+    mut writer: Writer<W>,
 ) -> Result<DiffSummary, LayerError> {
-    let mut writer = Writer::new(out);
     let warnings = Walk::new(&mut writer, tree, lower, marks, skip)?.run()?;
     finish(writer, warnings)
 }

@@ -33,7 +33,6 @@ const END: [u8; 2] = [3, 0];
 /// Compresses all of `input` to `output` (not flushed), deflating on `threads` threads beside the caller's, which reads
 /// and writes. `level` is 0 to 9, clamped.
 pub fn compress(mut input: impl Read, mut output: impl Write, level: i32, threads: usize) -> io::Result<()> {
-    let level = level.clamp(0, 9);
     output.write_all(&HEADER)?;
     let mut checksum = crc32fast::Hasher::new();
     let mut length = 0u32;
@@ -43,29 +42,50 @@ pub fn compress(mut input: impl Read, mut output: impl Write, level: i32, thread
         length = length.wrapping_add(block.input.len() as u32);
         output.write_all(&block.output)
     };
-    if threads <= 1 {
-        let mut encoder = Encoder::new(level);
-        let mut block = Deflated::default();
-        while fill(&mut input, &mut block.input)? {
-            block.deflate(&mut encoder)?;
-            write(&block)?;
-        }
-    } else {
-        on_threads(&mut input, level, threads, &mut write)?;
-    }
+    deflate_blocks(level, threads, &mut |block| fill(&mut input, block), &mut write)?;
     output.write_all(&END)?;
     output.write_all(&checksum.finalize().to_le_bytes())?;
     output.write_all(&length.to_le_bytes())
 }
 
+/// Deflates the blocks that `fill` makes (false is the end), and gives them to `write` in their order. Both are called on
+/// this thread; a bounded number of blocks is there at once.
+pub(super) fn deflate_blocks(
+    level: i32,
+    threads: usize,
+    fill: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<bool>,
+    write: &mut dyn FnMut(&Deflated) -> io::Result<()>,
+) -> io::Result<()> {
+    let level = level.clamp(0, 9);
+    if threads > 1 {
+        return on_threads(fill, level, threads, write);
+    }
+    let mut encoder = Encoder::new(level);
+    let mut block = Deflated::default();
+    while fill(&mut block.input)? {
+        block.deflate(&mut encoder)?;
+        write(&block)?;
+    }
+    Ok(())
+}
+
+/// A block, and what it deflates to: ended at a byte boundary, but not final.
 #[derive(Default)]
-struct Deflated {
+pub(super) struct Deflated {
     input: Vec<u8>,
     output: Vec<u8>,
     checksum: crc32fast::Hasher,
 }
 
 impl Deflated {
+    /// Writes the block as a member of its own and returns the member's length.
+    pub(super) fn write_member(&self, output: &mut impl Write) -> io::Result<u64> {
+        let checksum = self.checksum.clone().finalize().to_le_bytes();
+        let parts = [&HEADER[..], &self.output, &END, &checksum, &(self.input.len() as u32).to_le_bytes()];
+        parts.iter().try_for_each(|part| output.write_all(part))?;
+        Ok(parts.iter().map(|part| part.len() as u64).sum())
+    }
+
     fn deflate(&mut self, encoder: &mut Encoder) -> io::Result<()> {
         self.checksum.reset();
         self.checksum.update(&self.input);
@@ -110,10 +130,10 @@ fn zlib(encoder: &mut Compress, input: &[u8], output: &mut Vec<u8>) -> io::Resul
 
 /// Keeps all threads busy with a bounded number of blocks, and writes these in order.
 fn on_threads(
-    input: &mut impl Read,
+    fill: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<bool>,
     level: i32,
     threads: usize,
-    write: &mut impl FnMut(&Deflated) -> io::Result<()>,
+    write: &mut dyn FnMut(&Deflated) -> io::Result<()>,
 ) -> io::Result<()> {
     let (to_workers, jobs) = mpsc::channel::<(u64, Deflated)>();
     let (to_writer, results) = mpsc::channel();
@@ -133,7 +153,7 @@ fn on_threads(
         while !at_end || written < read {
             while !at_end && read - written < 2 * threads as u64 {
                 let mut block = spare.pop().unwrap_or_default();
-                if !fill(input, &mut block.input)? {
+                if !fill(&mut block.input)? {
                     at_end = true;
                 } else if to_workers.send((read, block)).is_ok() {
                     read += 1;

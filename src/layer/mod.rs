@@ -7,7 +7,7 @@
 //! tar -> Reader -> Unpacker -> the whole tree of a stack       merge
 //! tree -> walk -> Unpacker -> plain directory                 copy_tree
 //! tree -> the same tree, files shared or copied                link_tree, private_copy
-//! tar -> gzip, zstd -> stored blob -> decoder -> tar
+//! tar -> gzip, zstd, estargz -> stored blob -> decoder -> tar
 //! ```
 //!
 //! **The tar** (image-spec, layer.md): ustar, with pax records for what ustar cannot say; entries in
@@ -31,6 +31,7 @@ mod diff;
 mod duplicate;
 mod entry;
 mod error;
+pub mod estargz;
 pub mod gzip;
 mod header;
 mod merged;
@@ -50,7 +51,7 @@ pub mod zstd;
 
 pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree, merge};
 pub use decode::{Decoder, compression_of, decoder};
-pub use diff::{DiffOptions, DiffSummary, diff, diff_trees, write_tree, write_trees};
+pub use diff::{DiffOptions, DiffSummary, diff, diff_trees, write_tree, write_tree_at, write_trees};
 pub use duplicate::{link_tree, private_copy};
 pub use entry::{EntryKind, TarEntry, path_order};
 pub use error::{LayerError, Warning};

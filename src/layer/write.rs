@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use super::entry::{EntryKind, TarEntry, path_order, shown};
 use super::header::{self, BLOCK, Header, flag};
 use super::{pax, whiteout};
+use crate::fsutil::Timestamp;
 
 /// Gathered before anything is handed to the writer below.
 const BUFFER: usize = 256 * 1024;
@@ -64,6 +65,8 @@ pub struct Writer<W: Write> {
     /// The last path; `None` before the first.
     last: Option<Vec<u8>>,
     entries: u64,
+    /// The time of every entry, whatever it says itself.
+    time: Option<Timestamp>,
     name: Vec<u8>,
     records: Vec<u8>,
 }
@@ -72,7 +75,13 @@ impl<W: Write> Writer<W> {
     /// Starts a layer.
     pub fn new(out: W) -> Self {
         let out = Blocks { out, buffer: vec![0; BUFFER].into_boxed_slice(), filled: 0, written: 0 };
-        Self { out, last: None, entries: 0, name: Vec::new(), records: Vec::new() }
+        Self { out, last: None, entries: 0, time: None, name: Vec::new(), records: Vec::new() }
+    }
+
+    /// Gives all entries the same time; `None` leaves each its own.
+    #[must_use]
+    pub fn with_time(self, time: Option<Timestamp>) -> Self {
+        Self { time, ..self }
     }
 
     /// Writes one entry. `data` is read for a file of size above 0 only, and only that many bytes of it.
@@ -147,7 +156,8 @@ impl<W: Write> Writer<W> {
         if !self.is_representable(entry) {
             return Err(WriteError::Unrepresentable { path: shown(&entry.path) });
         }
-        let block = describe(entry, &self.name, &mut self.records).finish();
+        let time = self.time.unwrap_or(entry.mtime);
+        let block = describe(entry, time, &self.name, &mut self.records).finish();
         self.write_records().and_then(|()| self.out.write(&block)).map_err(WriteError::Output)?;
         self.entries += 1;
         Ok(())
@@ -192,7 +202,7 @@ impl<W: Write> Writer<W> {
 }
 
 /// Fills a header, and `records`, sorted by key, with what does not fit in it.
-fn describe(entry: &TarEntry, name: &[u8], records: &mut Vec<u8>) -> Header {
+fn describe(entry: &TarEntry, time: Timestamp, name: &[u8], records: &mut Vec<u8>) -> Header {
     let (type_flag, link, device) = match &entry.kind {
         EntryKind::File { .. } => (flag::FILE, None, (0, 0)),
         EntryKind::Directory => (flag::DIRECTORY, None, (0, 0)),
@@ -218,9 +228,9 @@ fn describe(entry: &TarEntry, name: &[u8], records: &mut Vec<u8>) -> Header {
     if let Some(link) = link.filter(|link| !header.set_bytes(header::LINK, link)) {
         pax::push(records, (b"linkpath", b""), link);
     }
-    let fits = u64::try_from(entry.mtime.seconds).is_ok_and(|seconds| header.set_number(header::MTIME, seconds));
+    let fits = u64::try_from(time.seconds).is_ok_and(|seconds| header.set_number(header::MTIME, seconds));
     if !fits {
-        pax::push(records, (b"mtime", b""), entry.mtime.seconds.to_string().as_bytes());
+        pax::push(records, (b"mtime", b""), time.seconds.to_string().as_bytes());
     }
     if !header.set_name(name) {
         pax::push(records, (b"path", b""), name);

@@ -36,6 +36,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 fn package_of(name: &str) -> &str {
     match name {
         "find" => "findutils",
+        "go" => "golang-go",
         "newuidmap" => "uidmap",
         "pasta" => "passt",
         "prlimit" | "setpriv" | "unshare" | "mount" | "umount" => "util-linux",
