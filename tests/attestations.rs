@@ -12,6 +12,7 @@ use support::bases::Base;
 use support::http::{HttpServer, Response};
 use support::kiln::Kiln;
 use support::registry::{self, Registry};
+use support::user::User;
 use support::{python, tool, write};
 use tempfile::TempDir;
 
@@ -308,6 +309,32 @@ fn a_build_that_runs_nothing_says_the_same() {
         std::fs::read(kiln.store().join("content/index.json")).expect("index.json")
     };
     assert_eq!(built(), built());
+}
+
+/// What a user without privileges, and steps without overlays, leave to be read is the same.
+#[test]
+fn everybody_gets_the_same_list() {
+    if !support::has_root() {
+        return;
+    }
+    let context = with_packages();
+    let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-t", "app", "--sbom", "--provenance"];
+    let statements = |kiln: &Kiln, more: &[&str]| {
+        kiln.build(context.path(), &[&epoch[..], more].concat()).succeeded();
+        let text = std::fs::read(kiln.store().join("content/index.json")).expect("index.json");
+        let index: Value = serde_json::from_slice(&text).expect("JSON");
+        let entries = index["manifests"].as_array().expect("manifests").iter();
+        let digests =
+            entries.filter(|entry| entry["artifactType"] == STATEMENT).map(|entry| entry["digest"].to_string());
+        let mut digests: Vec<String> = digests.collect();
+        digests.sort();
+        digests
+    };
+    let expected = statements(&Kiln::new(), &[]);
+    assert_eq!(expected.len(), 2);
+    assert_eq!(statements(&Kiln::of(User::with_ranges()), &[]), expected);
+    assert_eq!(statements(&Kiln::of(User::without_ranges()), &[]), expected);
+    assert_eq!(statements(&Kiln::new(), &["--snapshotter", "copy"]), expected);
 }
 
 /// An image of Debian with packages of other ecosystems in it.

@@ -26,6 +26,9 @@ impl Licence {
             return None;
         }
         // `MIT/Apache-2.0` is how cargo once wrote "or".
+        if text.len() > LONGEST {
+            return None;
+        }
         let written = text.replace('/', " OR ");
         let mode = ParseMode { allow_deprecated: true, allow_postfix_plus_on_gpl: true, ..ParseMode::STRICT };
         let is_plain = written.len() < LONGEST_EXPRESSION && !written.contains("Ref-");
@@ -38,6 +41,13 @@ impl Licence {
         }
     }
 
+    /// How many bytes it takes.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Expression(text) | Self::Other { text, .. } => text.len(),
+        }
+    }
+
     /// What stands where SPDX wants an expression.
     pub(super) fn expression(&self) -> &str {
         match self {
@@ -46,6 +56,9 @@ impl Licence {
         }
     }
 }
+
+/// Longer words are no name of a licence, in bytes.
+const LONGEST: usize = 4096;
 
 /// Longer ones are whole licences.
 const LONGEST_EXPRESSION: usize = 500;

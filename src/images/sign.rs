@@ -29,7 +29,8 @@ pub struct SignRequest<'a> {
 
 /// Signs; returns the digests that are signed now, and the tag that each signature is under.
 pub async fn sign(client: &Client, request: &SignRequest<'_>) -> Result<Vec<(Digest, Reference)>, ImagesError> {
-    let (target, bytes) = client.manifest(request.image).await?;
+    // What a mirror says that the tag is must not be signed for it.
+    let (target, bytes) = client.manifest_of_origin(request.image).await?;
     let mut all = vec![digest(&target, &bytes)];
     if request.recursive && media_type::is_index(target.media_type().as_ref()) {
         let index: Index =
@@ -70,7 +71,7 @@ async fn sign_one(client: &Client, request: &SignRequest<'_>, image: &Digest) ->
 
 /// The manifest that carries the signatures of an image, if it has any.
 async fn carrier(client: &Client, name: &Reference) -> Result<Option<Manifest>, ImagesError> {
-    let (found, bytes) = match client.manifest(name).await {
+    let (found, bytes) = match client.manifest_of_origin(name).await {
         Ok(found) => found,
         Err(error) if matches!(*error.cause, Cause::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -76,6 +76,13 @@ impl Client {
                 return Ok((found.descriptor(), found.bytes));
             }
         }
+        self.manifest_of_origin(reference).await
+    }
+
+    /// The same, and no mirror is asked.
+    pub async fn manifest_of_origin(&self, reference: &Reference) -> Result<(Descriptor, Vec<u8>), RegistryError> {
+        let failed = |registry: &str, cause| RegistryError::new("fetch", reference.to_string(), registry, cause);
+        let route = self.0.route(reference, Need::of(reference)).map_err(|cause| failed(&reference.domain, cause))?;
         let found = self.0.document(&route.origin, &name(reference), reference.digest).await;
         let found = found.map_err(|cause| failed(route.origin.address(), cause))?;
         Ok((found.descriptor(), found.bytes))

@@ -36,8 +36,17 @@ use crate::fsutil::Dir;
 
 pub use os::Os;
 
-/// The longest file that is read whole, in bytes: the list of all packages of a distribution is half as long.
-const FILE_LIMIT: u64 = 128 << 20;
+/// The longest list of all packages of a distribution that is read, in bytes: that of all of Debian is half as long.
+const LIST_LIMIT: u64 = 128 << 20;
+
+/// The longest other file that is read whole, in bytes.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Most bytes that all packages together may take.
+const TEXT_LIMIT: usize = 64 << 20;
+
+/// Most files that are named for one package; more say the same.
+const FOUND_LIMIT: usize = 16;
 
 /// Most packages of an image, and most remarks.
 const PACKAGE_LIMIT: usize = 200_000;
@@ -64,6 +73,14 @@ pub struct Package {
     pub(super) found: Vec<String>,
 }
 
+impl Package {
+    fn length(&self) -> usize {
+        let optional = [&self.supplier, &self.source].into_iter().flatten().map(String::len).sum::<usize>();
+        let licence = self.licence.as_ref().map_or(0, Licence::length);
+        self.name.len() + self.version.len() + self.purl.len() + optional + licence
+    }
+}
+
 /// All that was found in an image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Inventory {
@@ -73,6 +90,8 @@ pub struct Inventory {
     pub(super) packages: BTreeMap<String, Package>,
     /// What was left out, and why; a line each.
     pub remarks: Vec<String>,
+    /// What the packages take.
+    bytes: usize,
 }
 
 impl Inventory {
@@ -96,11 +115,14 @@ impl Inventory {
         optional.into_iter().for_each(|field| {
             field.take_if(|text| text.trim().is_empty() || text.len() > FIELD_LIMIT || has_controls(text));
         });
-        if self.packages.len() >= PACKAGE_LIMIT && !self.packages.contains_key(&package.purl) {
+        let is_new = !self.packages.contains_key(&package.purl);
+        let bytes = if is_new { package.length() } else { 0 };
+        if is_new && (self.packages.len() >= PACKAGE_LIMIT || self.bytes + bytes > TEXT_LIMIT) {
             return self.remark(path, "there are more packages than are listed");
         }
+        self.bytes += bytes;
         let known = self.packages.entry(package.purl.clone()).or_insert(package);
-        if known.found.last().is_none_or(|last| last != path) {
+        if known.found.last().is_none_or(|last| last != path) && known.found.len() < FOUND_LIMIT {
             known.found.push(path.to_owned());
         }
     }
