@@ -1,4 +1,4 @@
-//! gzip on several threads, as one member that every reader takes. Level 1 is the encoder of [`super::deflate`], the others are zlib's.
+//! gzip on several threads, as one member that every reader takes. Level 1 is the encoder of `deflate`, the others are zlib's.
 //!
 //! The input is cut into blocks of 1 MiB. Each is deflated on its own and ended with an empty stored block,
 //! which leaves the output at a byte boundary, so the pieces can stand one after the other (RFC 1951, 3.2.4);

@@ -4,6 +4,9 @@ use super::stanza::{Stanza, stanzas};
 use super::{Inventory, Package};
 use crate::attest::purl::purl;
 
+/// Their ecosystem.
+pub(super) const KIND: &str = "deb";
+
 /// Reads a status file.
 pub(super) fn read(path: &str, text: &str, inventory: &mut Inventory) {
     for stanza in stanzas(text).filter(is_installed) {
@@ -32,7 +35,7 @@ fn package(stanza: &Stanza<'_>, inventory: &Inventory) -> Package {
     let qualifiers =
         [("arch", &*architecture), ("distro", &distro), ("upstream", upstream.as_deref().unwrap_or_default())];
     Package {
-        kind: "deb",
+        kind: KIND,
         purl: purl("deb", &[vendor, &name], &version, &qualifiers),
         licence: None,
         supplier: stanza.get("Maintainer").map(str::to_owned),

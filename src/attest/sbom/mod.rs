@@ -3,6 +3,7 @@
 //! | what                         | where                                                           | file        |
 //! |------------------------------|-----------------------------------------------------------------|-------------|
 //! | dpkg                         | `var/lib/dpkg/status`, `status.d/*` (images without dpkg)       | `dpkg`      |
+//! | and their licences           | `usr/share/doc/NAME/copyright`                                  | `copyright` |
 //! | apk                          | `lib/apk/db/installed`                                          | `apk`       |
 //! | Python                       | `*.dist-info/METADATA`, `*.egg-info`                            | `python`    |
 //! | npm                          | `node_modules/NAME/package.json`                                | `npm`       |
@@ -19,6 +20,7 @@
 
 mod apk;
 mod cargo;
+mod copyright;
 mod dpkg;
 mod elf;
 mod go;
@@ -92,6 +94,8 @@ pub struct Inventory {
     pub remarks: Vec<String>,
     /// What the packages take.
     bytes: usize,
+    /// Licences of packages of dpkg, by their names.
+    licences: BTreeMap<String, Licence>,
 }
 
 impl Inventory {
@@ -144,7 +148,11 @@ fn has_controls(text: &str) -> bool {
 pub fn scan(root: &Dir) -> std::io::Result<Inventory> {
     let mut inventory = Inventory { os: os::read(root), ..Inventory::default() };
     walk::walk(root, &mut inventory)?;
+    let licences = std::mem::take(&mut inventory.licences);
     for package in inventory.packages.values_mut() {
+        if package.kind == dpkg::KIND && package.licence.is_none() {
+            package.licence = licences.get(&package.name).cloned();
+        }
         package.found.sort();
         package.found.dedup();
     }

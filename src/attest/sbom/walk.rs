@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 
-use super::{FILE_LIMIT, Inventory, LIST_LIMIT, apk, cargo, dpkg, elf, go, npm, python, rpm};
+use super::{FILE_LIMIT, Inventory, LIST_LIMIT, apk, cargo, copyright, dpkg, elf, go, npm, python, rpm};
 use crate::fsutil::{Dir, DirStack, Kind};
 
 /// Reads one kind of file: its path, its text, and where its packages go.
@@ -117,6 +117,7 @@ fn reader_of(path: &str) -> Reader {
         "PKG-INFO" if parent.ends_with(".egg-info") => Reader::Text(python::read),
         _ if name.ends_with(".egg-info") => Reader::Text(python::read),
         "package.json" if is_module(within) => Reader::Text(npm::read),
+        "copyright" if copyright::package_of(path).is_some() => Reader::Text(copyright::read),
         "Cargo.lock" => Reader::Text(cargo::read_lock),
         _ if rpm::is_database(parent, name) => Reader::Database,
         _ => Reader::Program,
