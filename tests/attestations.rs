@@ -327,8 +327,19 @@ fn each_platform_has_statements_of_its_own() {
 fn a_build_that_runs_nothing_says_the_same() {
     let kiln = Kiln::new();
     let context = with_packages();
+    let shown = |name: &str, format: &str| -> Value {
+        let text = kiln.run(["inspect", "--format", format, name]);
+        serde_json::from_str(&text.succeeded().stdout).expect("JSON")
+    };
+    kiln.build(context.path(), &["-t", "plain"]).succeeded();
+    assert_eq!(shown("plain", "{{json .SBOM}}"), Value::Null);
+    let listed = ["-t", "listed", "--sbom", "--provenance", "-o", "type=image,oci-artifact=false"];
+    kiln.build(context.path(), &listed).succeeded();
+    assert_eq!(shown("listed", "{{json .SBOM.SPDX.spdxVersion}}"), "SPDX-2.3");
+    assert!(shown("listed", "{{json .Provenance.SLSA.buildDefinition}}").is_object());
     let built = || {
         kiln.build(context.path(), &["-t", "app", "--sbom", "--provenance"]).succeeded();
+        assert_eq!(shown("app", "{{json .SBOM}}")["SPDX"], shown("listed", "{{json .SBOM}}")["SPDX"]);
         std::fs::read(kiln.store().join("content/index.json")).expect("index.json")
     };
     assert_eq!(built(), built());

@@ -24,9 +24,7 @@ const TOOL: &str = concat!("kiln-", env!("CARGO_PKG_VERSION"));
 /// The image a document is about.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// A name for people.
-    pub name: String,
-    /// The image id: the same for the same image in any compression.
+    /// The image id: the same for the same image in any compression and under any name, and so is the document.
     pub id: Digest,
     /// When the image was made.
     pub created: Timestamp,
@@ -44,7 +42,7 @@ pub fn document(about: &About, inventory: &Inventory) -> Predicate {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": about.name,
+        "name": about.id.to_string(),
         "documentNamespace": format!("https://spdx.org/spdxdocs/{TOOL}-{}", about.id.hex()),
         "creationInfo": { "created": whole_seconds(about.created), "creators": [format!("Tool: {TOOL}")] },
         "packages": packages,
@@ -65,7 +63,7 @@ fn whole_seconds(time: Timestamp) -> String {
 fn image(about: &About) -> Value {
     json!({
         "SPDXID": IMAGE,
-        "name": about.name,
+        "name": "image",
         "versionInfo": about.id.to_string(),
         "downloadLocation": UNKNOWN,
         "filesAnalyzed": false,
@@ -164,7 +162,7 @@ mod tests {
 
     fn made(files: &[(&str, &[u8])]) -> Value {
         let created = Timestamp { seconds: 1_000_000_000, nanoseconds: 5 };
-        let about = About { name: "app".to_owned(), id: Digest::of(b"image"), created };
+        let about = About { id: Digest::of(b"image"), created };
         document(&about, &scanned(files)).value
     }
 
@@ -179,7 +177,7 @@ mod tests {
         assert_eq!(document["creationInfo"]["created"], "2001-09-09T01:46:40Z");
         let names: Vec<_> =
             document["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["app", "debian", "a+b", "p"]);
+        assert_eq!(names, ["image", "debian", "a+b", "p"]);
         let deb = &document["packages"][2];
         assert_eq!(deb["supplier"], "Person: A team (a@x.example)");
         assert_eq!(deb["sourceInfo"], "found by /var/lib/dpkg/status");

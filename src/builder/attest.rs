@@ -9,10 +9,10 @@ use super::provenance::Told;
 use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
-use super::{BuildFailure, BuildRequest, Output};
+use super::{BuildFailure, Output};
 use crate::attest::{self, Predicate, sbom};
 use crate::fsutil::Timestamp;
-use crate::oci::{Reference, parse_rfc3339};
+use crate::oci::parse_rfc3339;
 use crate::ops::Worker;
 use crate::progress::Event;
 
@@ -34,7 +34,7 @@ pub(super) async fn said(
     }
     if request.attestations.sbom {
         for (said, built) in all.iter_mut().zip(built) {
-            said.push(bill_of_materials(request, open, worker, vertices, built).await?);
+            said.push(bill_of_materials(open, worker, vertices, built).await?);
         }
     }
     for (said, built) in all.iter_mut().zip(built) {
@@ -52,7 +52,6 @@ fn is_image(output: &Output) -> bool {
 
 /// Looks for packages in the files of an image.
 async fn bill_of_materials(
-    request: &BuildRequest,
     open: &Open,
     worker: &Arc<Worker>,
     vertices: &Vertices,
@@ -60,7 +59,6 @@ async fn bill_of_materials(
 ) -> Result<Predicate, BuildFailure> {
     let image = &built.image;
     let about = attest::About {
-        name: outputs::names(request).first().map_or_else(|| image.config.digest.to_string(), Reference::familiar),
         id: image.config.digest,
         created: image.created.as_deref().and_then(parse_rfc3339).unwrap_or(Timestamp::from_seconds(0)),
     };

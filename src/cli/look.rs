@@ -35,7 +35,7 @@ pub(super) fn inspect(typed: &InspectArguments) -> Exit {
     let mut exit = Exit::Success;
     let mut found = Vec::new();
     for text in &typed.images {
-        match one(&store, text, platform.as_ref()) {
+        match one(&store, text, platform.as_ref(), &typed.format) {
             Ok(value) => found.push(value),
             Err(error) => exit = report::of_images(&error),
         }
@@ -54,9 +54,16 @@ pub(super) fn inspect(typed: &InspectArguments) -> Exit {
     }
 }
 
-fn one(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Value, ImagesError> {
+/// What is said beside an image is long, so it is shown to those who ask for it.
+fn one(store: &Store, text: &str, platform: Option<&Platform>, format: &str) -> Result<Value, ImagesError> {
     let image = images::find(store, text, platform)?;
-    Ok(images::inspect(&image, &images::names_of(store, &image)?))
+    let mut shown = images::inspect(&image, &images::names_of(store, &image)?);
+    if format.contains(".SBOM") || format.contains(".Provenance") {
+        let (sbom, provenance) = images::statements(store, &image)?;
+        shown["SBOM"] = sbom;
+        shown["Provenance"] = provenance;
+    }
+    Ok(shown)
 }
 
 pub(super) fn platform(typed: Option<&str>) -> Result<Option<Platform>, UsageError> {

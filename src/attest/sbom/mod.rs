@@ -210,7 +210,6 @@ pub(super) mod tests {
             ] {
                 let inventory = scanned(&[(path, text.as_bytes())]);
                 let about = crate::attest::About {
-                    name: "x".to_owned(),
                     id: crate::digest::Digest::of(b""),
                     created: crate::fsutil::Timestamp::from_seconds(0),
                 };
