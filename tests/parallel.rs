@@ -120,11 +120,7 @@ fn pruning_beside_builds_breaks_none() {
             })
             .collect();
         while !builds.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            // A store in use is left alone, and said to be.
-            let pruned = kiln.run(["prune"]);
-            if pruned.code != 0 {
-                pruned.failed_saying(&["in use"]);
-            }
+            kiln.run(["prune"]).succeeded();
         }
     });
 }

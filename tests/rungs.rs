@@ -160,12 +160,14 @@ fn same_everywhere(dockerfile: &str) {
         assert_eq!(output.code, 0, "{rung:?}\n{}", output.both());
         let line = format!("#0 building with {}", rung.said());
         assert!(output.stderr.starts_with(&line), "{rung:?} does not say `{line}`\n{}", output.both());
-        let layers = image::read(&archive).unwrap_or_else(|error| panic!("{rung:?}: {error}")).layers;
-        let (_, wanted) = first.get_or_insert((rung, layers.clone()));
+        let image::Image { layers, digest, .. } =
+            image::read(&archive).unwrap_or_else(|error| panic!("{rung:?}: {error}"));
+        let (manifest, wanted) = first.get_or_insert((digest.clone(), layers.clone()));
         for (place, (layer, wanted)) in layers.iter().zip(wanted.iter()).enumerate() {
             assert!(layer == wanted, "{rung:?}: layer {place} differs: {:?}", differences(layer, wanted));
         }
         assert_eq!(layers.len(), wanted.len(), "{rung:?}");
+        assert_eq!(digest, *manifest, "{rung:?}: the layers are the same, and the manifest is not");
     }
 }
 

@@ -15,7 +15,7 @@
 use std::path::Path;
 
 use super::StoreLock;
-use crate::fsutil::{Owners, write_atomically};
+use crate::fsutil::{Owners, Removal, write_atomically};
 use crate::snapshot::{SnapshotError, Snapshots};
 
 const NOTED: &[u8] = b"noted\n";
@@ -51,7 +51,12 @@ fn forget_other(root: &Path, boot: &[u8], owners: Owners) -> Result<(), OtherOwn
     if known() == current {
         return Ok(());
     }
-    let forgotten = StoreLock::exclusive(root).map_err(|error| crate::diag::chain(&error)).and_then(|_alone| {
+    // A prune that runs has not been here before, so it is waited for.
+    let alone = Removal::begin(root).map_err(|error| error.to_string());
+    let alone = alone.and_then(|removal| {
+        StoreLock::exclusive(root).map(|lock| (removal, lock)).map_err(|error| crate::diag::chain(&error))
+    });
+    let forgotten = alone.and_then(|_alone| {
         if known() != current {
             forget(root).map_err(|error| crate::diag::chain(&error))?;
             // If it cannot be written, the next build forgets again.

@@ -17,22 +17,24 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, StepCounts,
-    assemble, epoch, outputs, platforms,
+    assemble, epoch, outputs, platforms, verify,
 };
 use crate::attest::SLSA;
+use crate::cache::LocalCache;
 use crate::context::Source;
 use crate::diag::Diagnostic;
 use crate::dockerfile::directive::CHECK_OPTIONS;
 use crate::dockerfile::{self, lint};
 use crate::executor::{CancelFlag, Executor};
-use crate::export::{Image, MediaTypes, described};
+use crate::export::{self, Image, MediaTypes, Report, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
-use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Settings, Worker};
+use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Settings, StepResult, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::sandbox::Isolation;
 use crate::sandbox::idmap::Rung;
+use crate::snapshot::Scratch;
 use crate::solver;
 use crate::source::{SourceId, Sources, Span};
 
@@ -128,6 +130,13 @@ impl Merged {
         let places = self.graph.merge(std::mem::take(&mut plan.graph));
         self.parts.push(Part { platform, plan, places });
     }
+}
+
+/// What does the steps a second time.
+struct Again {
+    worker: Arc<Worker>,
+    _forwarding: Forwarding,
+    _cache: Scratch,
 }
 
 struct Build<'a> {
@@ -282,7 +291,11 @@ impl Build<'_> {
         if is_lint_error {
             return Err(super::failure::lint(warnings));
         }
-        let (built, graph, steps) = match self.solve(merged, &worker, loaded, vertices).await {
+        let again = match self.request.verify_reproducible {
+            true => Some(self.worker_again(open, access, loaded, epoch)?),
+            false => None,
+        };
+        let (built, graph, steps) = match self.solve(merged, &worker, again.as_ref(), loaded, vertices).await {
             Ok(solved) => solved,
             Err(mut failure) => {
                 failure.diagnostics.splice(0..0, warnings);
@@ -297,6 +310,10 @@ impl Build<'_> {
             known: &known,
             began: self.began,
             invocation: &super::provenance::invocation(),
+        };
+        let built = match self.request.reproducible {
+            true => self.without_late_times(&worker, vertices, built).await?,
+            false => built,
         };
         let image = self.deliver(open, &worker, vertices, &built, &told).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
@@ -321,7 +338,27 @@ impl Build<'_> {
     ) -> Result<Option<i64>, BuildFailure> {
         let options = self.first_options(loaded)?;
         let named = plan::epoch(file, &options).map_err(|error| super::failure::diagnostics(vec![error]))?;
-        epoch::resolve(self.request, access, named).await
+        let resolved = epoch::resolve(self.request, access, named).await?;
+        // Any other time would come from this machine: that of its files, or of now.
+        Ok(resolved.or(self.request.reproducible.then_some(0)))
+    }
+
+    /// A worker that remembers nothing of earlier builds, and keeps nothing for later ones.
+    fn worker_again(
+        &self,
+        open: &Open,
+        access: &Access,
+        loaded: &Loaded,
+        epoch: Option<i64>,
+    ) -> Result<Again, BuildFailure> {
+        let wrong =
+            |error: &(dyn std::error::Error + 'static)| super::failure::failure(FailureKind::Environment, error);
+        let scratch = open.snapshots.scratch().map_err(|error| wrong(&error))?;
+        let mut worker = self.worker(open, access, loaded, epoch)?;
+        worker.cache = LocalCache::open(scratch.fs()).map_err(|error| wrong(&error))?;
+        let worker = Arc::new(worker);
+        let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
+        Ok(Again { worker, _forwarding, _cache: scratch })
     }
 
     fn worker(
@@ -386,19 +423,64 @@ impl Build<'_> {
         }
     }
 
+    /// Runs the steps of a graph.
+    async fn results(
+        &self,
+        graph: &Arc<StepGraph>,
+        worker: &Arc<Worker>,
+        loaded: &Loaded,
+        vertices: &Vertices,
+    ) -> Result<Vec<Arc<StepResult>>, BuildFailure> {
+        let first = vertices.reserve(graph.steps.len());
+        let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
+        let results = solver::solve(graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
+        results.map_err(|error| super::failure::solve(error, graph, loaded))
+    }
+
+    /// Takes late times out of the layers that were made here.
+    async fn without_late_times(
+        &self,
+        worker: &Arc<Worker>,
+        vertices: &Vertices,
+        built: Vec<Built>,
+    ) -> Result<Vec<Built>, BuildFailure> {
+        let Some(latest) = worker.settings.epoch else { return Ok(built) };
+        let (store, records) = (worker.store.clone(), self.request.store.join("cache/compressed"));
+        let annotations = self.request.annotations.clone();
+        let clamp = async |id| {
+            let report = Report::new(worker.sink.clone(), id, worker.cancel.clone());
+            super::remote::blocking(move || {
+                let clamp = |built: Built| {
+                    let layers = export::clamped(&built.layers, &store, latest, &records, &report)
+                        .map_err(|error| super::failure::failure(FailureKind::Environment, &error))?;
+                    let config = serde_json::from_slice(&built.image.config.bytes)
+                        .map_err(|error| environment("cannot read the config just written", &error))?;
+                    let image = Annotations(&annotations).assemble(config, &layers, MediaTypes::Oci);
+                    Ok(Built { image, layers, ..built })
+                };
+                built.into_iter().map(clamp).collect()
+            })
+            .await
+        };
+        vertices.show("setting times of files".to_owned(), clamp).await
+    }
+
     /// Runs the steps of all platforms, each once, and assembles the image of each platform.
     async fn solve(
         &self,
         merged: Merged,
         worker: &Arc<Worker>,
+        again: Option<&Again>,
         loaded: &Loaded,
         vertices: &Vertices,
     ) -> Result<(Vec<Built>, Arc<StepGraph>, StepCounts), BuildFailure> {
-        let first = vertices.reserve(merged.graph.steps.len());
         let graph = Arc::new(merged.graph);
-        let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
-        let results = solver::solve(&graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
-        let results = results.map_err(|error| super::failure::solve(error, &graph, loaded))?;
+        let results = self.results(&graph, worker, loaded, vertices).await?;
+        if let Some(Again { worker: again, .. }) = again {
+            let second = self.results(&Arc::new(verify::again(&graph)), again, loaded, vertices).await?;
+            let latest = worker.settings.epoch.filter(|_| self.request.reproducible);
+            verify::compare(&graph, &results, &second, &worker.store, latest).await?;
+        }
         let mut steps = StepCounts::default();
         for (step, result) in graph.steps.iter().zip(&results) {
             match (&step.op, result.cached) {

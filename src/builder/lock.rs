@@ -1,11 +1,9 @@
-//! Who may take things out of a store.
+//! Who uses a store.
 //!
 //! ```text
-//! <root>/lock    flock: shared by each build, exclusive for prune
+//! <root>/lock      flock: shared by each build, exclusive for who forgets all that is unpacked (see `boot`)
+//! <root>/leases    what each build uses (see [`Lease`]): a prune leaves it
 //! ```
-//!
-//! Builds add to a store and never remove what another may use, so they share. A prune removes what no tag leads to,
-//! which for a build that runs is everything it has just made: so it waits for none and runs beside none.
 
 use std::fs::File;
 use std::io;
@@ -14,10 +12,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::content::{self, ContentError};
+use crate::fsutil::Lease;
+use crate::snapshot::Snapshots;
+
 /// The lock on a store, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct StoreLock {
     _file: File,
+    lease: Option<Lease>,
 }
 
 /// Why a store could not be locked.
@@ -40,14 +43,30 @@ pub enum LockError {
 }
 
 impl StoreLock {
-    /// Joins the builds of the store at `root`, which is made when it is missing. Waits for a prune to end.
+    /// Joins the builds of the store at `root`, which is made when it is missing. Waits while something is removed.
     pub fn shared(root: &Path) -> Result<Self, LockError> {
-        Self::take(root, FlockOperation::LockShared)
+        let lock = Self::take(root, FlockOperation::LockShared)?;
+        let lease = Lease::take(root).map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+        Ok(Self { lease: Some(lease), ..lock })
     }
 
     /// Keeps builds out of the store at `root`; fails with [`LockError::InUse`] while one runs.
-    pub fn exclusive(root: &Path) -> Result<Self, LockError> {
+    pub(super) fn exclusive(root: &Path) -> Result<Self, LockError> {
         Self::take(root, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Opens the blobs and tags of the store at `root` for this user.
+    pub fn content(&self, root: &Path) -> Result<content::Store, ContentError> {
+        let store = content::Store::open(root)?;
+        Ok(self.lease.clone().map_or(store.clone(), |lease| store.with_lease(lease)))
+    }
+
+    /// Makes the use of snapshots that of this user.
+    pub(super) fn snapshots(&self, snapshots: Snapshots) -> Snapshots {
+        match &self.lease {
+            Some(lease) => snapshots.with_lease(lease.clone()),
+            None => snapshots,
+        }
     }
 
     fn take(root: &Path, operation: FlockOperation) -> Result<Self, LockError> {
@@ -56,7 +75,7 @@ impl StoreLock {
         let options = File::options().create(true).append(true).mode(0o600).open(root.join("lock"));
         let file = options.map_err(failed)?;
         match flock(&file, operation) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { _file: file, lease: None }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::InUse { root: root.to_owned() }),
             Err(errno) => Err(failed(errno.into())),
         }
@@ -68,15 +87,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_share_and_a_prune_is_alone() {
+    fn builds_share_and_who_forgets_is_alone() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
         let builds = [StoreLock::shared(&root).unwrap(), StoreLock::shared(&root).unwrap()];
         assert!(matches!(StoreLock::exclusive(&root), Err(LockError::InUse { .. })));
         drop(builds);
-        let prune = StoreLock::exclusive(&root).unwrap();
+        let alone = StoreLock::exclusive(&root).unwrap();
         assert!(matches!(StoreLock::exclusive(&root), Err(LockError::InUse { .. })));
-        drop(prune);
+        drop(alone);
         StoreLock::shared(&root).unwrap();
     }
 }

@@ -28,6 +28,7 @@ mod remote;
 mod request;
 mod root;
 mod store;
+mod verify;
 mod vertices;
 
 pub use build::build;

@@ -109,6 +109,7 @@ impl BuildFailure {
             FailureKind::Environment => "environment",
             FailureKind::Network => "network",
             FailureKind::Build { .. } => "run-failed",
+            FailureKind::NotReproducible => "not-reproducible",
             FailureKind::Internal => "internal",
             FailureKind::Canceled => "canceled",
         })
@@ -147,6 +148,8 @@ pub enum FailureKind {
         /// The exit code of the command; 128 and the signal's number when a signal ended it.
         exit_code: i32,
     },
+    /// The user's: a step that was done twice made two different layers (`--verify-reproducible`).
+    NotReproducible,
     /// kiln's own: a bug.
     Internal,
     /// Canceled by the user.

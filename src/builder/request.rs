@@ -70,6 +70,11 @@ pub struct BuildRequest {
     pub registry: RegistrySettings,
     /// How many steps may run at once; `None` leaves it to the solver.
     pub jobs: Option<usize>,
+    /// Whether nothing of the image depends on when it is made: without SOURCE_DATE_EPOCH the time is 1970, and no time of a new file
+    /// is later.
+    pub reproducible: bool,
+    /// Whether every step is done twice, and must make the same layer.
+    pub verify_reproducible: bool,
     /// Whether to build, or only to describe.
     pub call: Call,
     /// How stacks of layers become trees; `None` tries what can be had.

@@ -1,7 +1,7 @@
 //! The store of a build: everything below `$KILN_ROOT`, opened.
 //!
 //! ```text
-//! lock          shared flock while a build runs, exclusive while `prune` removes
+//! lock          shared flock while a build runs; leases/ what each uses, which `prune` leaves
 //! content/      blobs and tags (an OCI image layout)
 //! snapshots/    unpacked layers, trees/ whole trees where there is no overlayfs; scratch/ those being made
 //! cache/        step records, stat caches, resolved references, compressed layers
@@ -39,7 +39,7 @@ impl Open {
         let root = &request.store;
         let (lock, snapshots, no_overlay) = open_snapshots(root, request.entered, request.snapshotter)?;
         let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
-        let content = content::Store::open(root).map_err(|error| wrong(&error))?;
+        let content = lock.content(root).map_err(|error| wrong(&error))?;
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
         let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
         let registry = request.registry.client(sink);
@@ -47,7 +47,7 @@ impl Open {
     }
 }
 
-/// Keeps prunes out of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text
+/// Joins the users of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text
 /// says why they are no overlays, if nobody asked for that.
 pub fn open_snapshots(
     root: &Path,
@@ -80,7 +80,7 @@ pub fn open_snapshots(
         },
     };
     let snapshots = Snapshots::open(root, snapshotter, userxattr).map_err(|error| wrong(&error))?;
-    let snapshots = snapshots.with_owners(owners);
+    let snapshots = lock.snapshots(snapshots.with_owners(owners));
     // What cannot be swept now harms nobody; a later build tries again.
     let _ = snapshots.sweep();
     Ok((lock, snapshots, no_overlay))

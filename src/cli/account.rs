@@ -93,7 +93,7 @@ fn log_in(typed: &LoginArguments) -> Result<(), LoginError> {
     let domain = domain(typed.server.as_deref())?;
     let files = registries::files(&environment);
     let path = files.credentials.first().cloned().ok_or(LoginError::NoFile)?;
-    let account = account(typed, &environment)?;
+    let mut account = account(typed, &environment)?;
     let settings = Settings {
         insecure: Insecure::Hosts(typed.insecure.iter().cloned().collect()),
         docker_config: Some(account.at(&domain)),
@@ -103,7 +103,7 @@ fn log_in(typed: &LoginArguments) -> Result<(), LoginError> {
     };
     let client = Client::telling(settings, Arc::new(Silent));
     let kept = waiting(async {
-        client.check_login(&domain).await?;
+        client.check_login(&domain, &mut account).await?;
         Ok(account.keep(&domain, &path).await?)
     })?;
     if kept == Kept::InFile {

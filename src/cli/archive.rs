@@ -3,17 +3,21 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Read, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::environment::Environment;
-use super::image_args::{ImportArguments, LoadArguments, SaveArguments};
+use super::image_args::{ImportArguments, LoadArguments, RegistryArguments, SaveArguments};
 use super::look::platform;
 use super::report::{self, Exit};
 use super::usage::UsageError;
-use super::{names, terminal};
+use super::{names, terminal, transfer};
+use crate::builder::RegistrySettings;
 use crate::content::Store;
+use crate::context::without_credentials;
 use crate::export::{self, ArchiveError};
 use crate::images::{self, ImagesError, Import};
 use crate::oci::Platform;
+use crate::progress::Silent;
 
 /// `kiln save`.
 pub(super) fn save(typed: &SaveArguments) -> Exit {
@@ -92,35 +96,50 @@ fn load_into(store: &Store, input: Option<&Path>) -> Result<Vec<images::Loaded>,
 /// `kiln import`.
 pub(super) fn import(typed: &ImportArguments) -> Exit {
     let prepared = Environment::read().and_then(|environment| {
-        if typed.file.starts_with("http://") || typed.file.starts_with("https://") {
-            let detail = ": fetch the file yourself, as in `curl URL | kiln import -`";
-            return Err(UsageError::NotYet { flag: "an address".to_owned(), detail });
-        }
         let name = names::tags("NAME", typed.name.iter().map(String::as_str))?.pop();
         let from = typed.file.as_str();
+        let is_url = from.starts_with("http://") || from.starts_with("https://");
         let asked = Import {
             name,
             changes: typed.change.clone(),
-            message: typed.message.clone().unwrap_or_else(|| format!("Imported from {from}")),
+            message: typed.message.clone().unwrap_or_else(|| format!("Imported from {}", without_credentials(from))),
             platform: platform(typed.platform.as_deref())?.unwrap_or_else(Platform::host),
             now: environment.now,
         };
-        let file: Box<dyn Read> = match from {
-            "-" => Box::new(io::stdin().lock()),
-            path => Box::new(File::open(environment.absolute(path)).map_err(|source| UsageError::Unreadable {
-                flag: "kiln import",
-                path: path.into(),
-                source,
-            })?),
+        let input = match from {
+            "-" => Input::Read(Box::new(io::stdin().lock())),
+            url if is_url => {
+                Input::Url(url.to_owned(), Box::new(transfer::settings(&RegistryArguments::default(), &environment)))
+            }
+            path => Input::Read(Box::new(
+                File::open(environment.absolute(path)).map_err(|source| UsageError::Unreadable {
+                    flag: "kiln import",
+                    path: path.into(),
+                    source,
+                })?,
+            )),
         };
-        Ok((environment.store(typed.store.store.as_deref())?, asked, file))
+        Ok((environment.store(typed.store.store.as_deref())?, asked, input))
     });
-    let (root, asked, file) = match prepared {
+    let (root, asked, input) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return report::refused(&error),
     };
-    match images::open(&root).and_then(|(store, _lock)| images::import(&store, file, &asked)) {
+    let imported = images::open(&root).and_then(|(store, _lock)| match input {
+        Input::Read(file) => images::import(&store, file, &asked),
+        Input::Url(url, settings) => {
+            let client = settings.client(Arc::new(Silent));
+            transfer::block_on(images::import_url(&store, &client, &url, &asked))
+        }
+    });
+    match imported {
         Ok(id) => report::printed(terminal::print(&format!("{id}\n"))),
         Err(error) => report::of_images(&error),
     }
+}
+
+/// What is imported.
+enum Input {
+    Read(Box<dyn Read>),
+    Url(String, Box<RegistrySettings>),
 }

@@ -14,6 +14,7 @@ use super::image_args::{
     LoadArguments, PruneArguments, PullArguments, PushArguments, RemoveArguments, RunArguments, SaveArguments,
     TagArguments,
 };
+use super::manifest::{ImagetoolsVerb, ManifestVerb};
 use super::sign::{KeyPairArguments, SignArguments, VerifyArguments};
 
 /// The table of [`super::report::Exit`], for those who write scripts.
@@ -25,6 +26,7 @@ Exit codes:
     3  this machine lacks something, or a file cannot be written
     4  a registry or another server did not answer as it should; try again
     5  a bug
+    6  a step made two different layers (--verify-reproducible)
   130  canceled";
 
 /// Builds OCI images from Dockerfiles: no daemon, no root.
@@ -70,6 +72,12 @@ pub(super) enum Verb {
     Load(LoadArguments),
     /// Make an image of the files of a tar
     Import(ImportArguments),
+    /// Make, change, look at and send indexes of images
+    #[command(subcommand)]
+    Manifest(ManifestVerb),
+    /// The same as `docker buildx imagetools`: indexes that are in registries only
+    #[command(subcommand)]
+    Imagetools(ImagetoolsVerb),
     /// Give an image another name
     Tag(TagArguments),
     /// Remove images
@@ -149,6 +157,18 @@ pub(super) struct BuildArguments {
     /// What is said of the image beside it.
     #[command(flatten)]
     pub(super) attestations: AttestationArguments,
+
+    /// Make an image that does not depend on when it is built: times of new files and of the config are SOURCE_DATE_EPOCH
+    /// at the latest, or else 1970
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    #[arg(help_heading = "Result")]
+    pub(super) reproducible: bool,
+    /// Do every step again, without the cache, and fail if a layer is another one the second time
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    #[arg(help_heading = "Result")]
+    pub(super) verify_reproducible: bool,
 
     /// Run every step, whatever the cache holds
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]

@@ -147,8 +147,8 @@ pub(super) struct LoadArguments {
 /// `kiln import`.
 #[derive(Args, Debug)]
 pub(super) struct ImportArguments {
-    /// A tar, compressed or not; `-` for standard input
-    #[arg(value_name = "FILE | -")]
+    /// A tar, compressed or not: a file, a URL, or `-` for standard input
+    #[arg(value_name = "FILE | URL | -")]
     pub(super) file: String,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG]")]

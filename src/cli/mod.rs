@@ -27,6 +27,7 @@ mod images;
 mod interrupt;
 mod limits;
 mod look;
+mod manifest;
 mod metadata;
 mod name;
 mod names;
@@ -92,6 +93,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Sign(typed) => sign::sign(&typed),
         Verb::Verify(typed) => sign::verify(&typed),
         Verb::GenerateKeyPair(typed) => sign::generate_key_pair(&typed),
+        Verb::Manifest(manifest::ManifestVerb::Rm(typed)) => with_files_of_others(|| manifest::remove(&typed)),
+        Verb::Manifest(typed) => manifest::run(&typed),
+        Verb::Imagetools(typed) => manifest::imagetools(&typed),
         Verb::Rmi(typed) => with_files_of_others(|| name::remove(&typed)),
         Verb::Login(typed) => account::login(&typed),
         Verb::Logout(typed) => account::logout(&typed),

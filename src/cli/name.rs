@@ -55,7 +55,7 @@ pub(super) fn remove(typed: &RemoveArguments) -> Exit {
         }
     }
     if is_in_use {
-        terminal::print_error("NOTE: the store is in use: what the names led to stays until `kiln prune`\n");
+        terminal::print_error("NOTE: builds use some of what the names led to: it stays until `kiln prune`\n");
     }
     exit
 }

@@ -27,6 +27,8 @@ pub(super) enum Exit {
     Network,
     /// A bug of kiln.
     Internal,
+    /// A build that was asked to be reproducible is not.
+    NotReproducible,
     /// Canceled: what a shell says of an interrupted command.
     Canceled,
 }
@@ -41,6 +43,7 @@ impl Exit {
             Self::Environment => 3,
             Self::Network => 4,
             Self::Internal => 5,
+            Self::NotReproducible => 6,
             Self::Canceled => 130,
         }
     }
@@ -51,6 +54,7 @@ impl Exit {
             FailureKind::User | FailureKind::Build { .. } => Self::Failed,
             FailureKind::Environment => Self::Environment,
             FailureKind::Network => Self::Network,
+            FailureKind::NotReproducible => Self::NotReproducible,
             FailureKind::Internal => Self::Internal,
             FailureKind::Canceled => Self::Canceled,
         }
@@ -285,6 +289,7 @@ ERROR: failed to build: failed to solve: process `/bin/sh -c make all` did not c
             (FailureKind::Environment, 3),
             (FailureKind::Network, 4),
             (FailureKind::Internal, 5),
+            (FailureKind::NotReproducible, 6),
             (FailureKind::Canceled, 130),
         ];
         for (kind, code) in kinds {

@@ -62,6 +62,8 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
             proxies: registries::proxies(environment),
         },
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
+        reproducible: typed.reproducible,
+        verify_reproducible: typed.verify_reproducible,
         call,
         snapshotter: snapshotter(typed.snapshotter.as_deref())?,
         entered: Entered::default(),

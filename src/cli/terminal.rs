@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-/// Prints `text` on standard output. A reader that went away is no error: it has seen what it wanted.
-pub(super) fn print(text: &str) -> io::Result<()> {
+/// Prints `text`, or bytes, on standard output. A reader that went away is no error: it has seen what it wanted.
+pub(super) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::ContentError;
 use crate::digest::{Digest, HashingWriter};
-use crate::fsutil::{Dir, random_name};
+use crate::fsutil::{Dir, Lease, random_name};
 
 const PREFIX: &str = "ingest-";
 /// Large enough to keep hashing and writing out of small steps.
@@ -27,6 +27,7 @@ pub struct Ingest {
     writer: BufWriter<HashingWriter<File>>,
     length: u64,
     has_failed: bool,
+    lease: Option<Lease>,
 }
 
 impl Ingest {
@@ -36,9 +37,14 @@ impl Ingest {
             let file = File::create_new(&path).map_err(ContentError::io("create", &path))?;
             if owns(&file).map_err(ContentError::io("lock", &path))? {
                 let writer = BufWriter::with_capacity(BUFFER, HashingWriter::new(file));
-                return Ok(Self { path, blobs: blobs.to_owned(), writer, length: 0, has_failed: false });
+                return Ok(Self { path, blobs: blobs.to_owned(), writer, length: 0, has_failed: false, lease: None });
             }
         }
+    }
+
+    pub(super) fn with_lease(mut self, lease: Option<Lease>) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// Returns how many bytes were written so far.
@@ -59,6 +65,7 @@ impl Ingest {
         if let Some(expected) = expected.filter(|expected| **expected != actual) {
             return Err(ContentError::WrongDigest { expected: *expected, actual, length });
         }
+        super::hold(self.lease.as_ref(), &actual, &self.blobs)?;
         let target = self.blobs.join(actual.hex());
         std::fs::rename(&self.path, &target).map_err(ContentError::io("create", &target))?;
         self.path.clear();

@@ -17,7 +17,7 @@
 //! There is no trait: this is the one store there is.
 //!
 //! Any number of processes and threads share a store. Reading takes no lock. Two writers of one blob both
-//! succeed; changes of tags wait for each other. A process killed at any moment leaves at most an unfinished ingest,
+//! succeed, and what a store [with a lease](Store::with_lease) looked for or wrote is not removed beside it; changes of tags wait for each other. A process killed at any moment leaves at most an unfinished ingest,
 //! which the next [`Store::open`] removes. Blobs are not synced one by one: whoever reads one verifies it, so that a power
 //! loss costs a blob but not the truth. [`Store::set_tag`] syncs what the tag refers to before the tag is written.
 //!
@@ -39,7 +39,7 @@ pub use error::{ContentError, damaged_blob};
 pub use ingest::Ingest;
 
 use crate::digest::Digest;
-use crate::fsutil::{Dir, write_atomically};
+use crate::fsutil::{Dir, Lease, write_atomically};
 
 /// The header of an image layout (image-spec, image-layout.md).
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -51,6 +51,7 @@ pub struct Store {
     blobs: PathBuf,
     temporary: PathBuf,
     lock: PathBuf,
+    lease: Option<Lease>,
 }
 
 impl Store {
@@ -63,6 +64,7 @@ impl Store {
             temporary: root.join("tmp"),
             lock: root.join("content.lock"),
             layout,
+            lease: None,
         };
         let private = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         private.map_err(ContentError::io("create the store", root))?;
@@ -78,6 +80,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Says whose use of blobs this is: one that was asked for, or was written, is not removed beside them.
+    #[must_use]
+    pub fn with_lease(self, lease: Lease) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
+    /// The name that a blob has in a [`Lease`].
+    pub fn name_in_lease(digest: &Digest) -> String {
+        format!("blob {}", digest.hex())
+    }
+
+    fn hold(&self, digest: &Digest) -> Result<(), ContentError> {
+        hold(self.lease.as_ref(), digest, &self.blobs)
+    }
+
     /// Returns the directory that is an OCI image layout.
     pub fn layout(&self) -> &Path {
         &self.layout
@@ -91,6 +108,7 @@ impl Store {
     /// Returns the length of the blob in bytes; `None` when it is not here.
     pub fn length_of(&self, digest: &Digest) -> Result<Option<u64>, ContentError> {
         let path = self.path_of(digest);
+        self.hold(digest)?;
         match std::fs::metadata(&path) {
             Ok(metadata) => Ok(Some(metadata.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -106,6 +124,7 @@ impl Store {
     /// Opens the blob as a plain file; for blobs that were verified a moment ago.
     pub fn open_unverified(&self, digest: &Digest) -> Result<File, ContentError> {
         let path = self.path_of(digest);
+        self.hold(digest)?;
         match File::open(&path) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ContentError::Missing { digest: *digest }),
@@ -126,7 +145,7 @@ impl Store {
 
     /// Begins a blob whose digest is known at its end.
     pub fn ingest(&self) -> Result<Ingest, ContentError> {
-        Ingest::new(&self.temporary, &self.blobs)
+        Ok(Ingest::new(&self.temporary, &self.blobs)?.with_lease(self.lease.clone()))
     }
 
     /// Stores small bytes; when they are here already, nothing changes.
@@ -164,6 +183,16 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContentError::io("remove", &path)(error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Notes in a lease that a blob is in use.
+fn hold(lease: Option<&Lease>, digest: &Digest, blobs: &Path) -> Result<(), ContentError> {
+    match lease {
+        Some(lease) => {
+            lease.hold(&Store::name_in_lease(digest)).map_err(ContentError::io("note what is used of", blobs))
+        }
+        None => Ok(()),
     }
 }
 

@@ -87,8 +87,22 @@ impl Store {
     }
 
     /// Returns what the image reference `name` means; `None` when there is no such tag. A name that another tool wrote into
-    /// the layout is found as it stands.
+    /// the layout is found as it stands. For a store with a lease, all that the tag leads to is in use from now on.
     pub fn resolve_tag(&self, name: &str) -> Result<Option<Descriptor>, ContentError> {
+        let mut found = self.find_tag(name)?;
+        while let (Some(_), Some(descriptor)) = (&self.lease, &found) {
+            let _ = self.reachable(descriptor);
+            // A tag that is gone may have gone before its blobs were in use.
+            let again = self.find_tag(name)?;
+            if again == found {
+                break;
+            }
+            found = again;
+        }
+        Ok(found)
+    }
+
+    fn find_tag(&self, name: &str) -> Result<Option<Descriptor>, ContentError> {
         let familiar = tagged(name).map(|tagged| tagged.familiar());
         let index = self.read_index()?;
         let find = |wanted: &str| index.manifests().iter().find(|manifest| ref_name(manifest) == Some(wanted)).cloned();

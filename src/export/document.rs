@@ -18,7 +18,7 @@ pub struct Document {
 
 impl Document {
     /// Writes `value` with [`oci::to_json`]: equal values give equal bytes.
-    pub(super) fn of(media_type: &str, value: &impl Serialize) -> Self {
+    pub fn of(media_type: &str, value: &impl Serialize) -> Self {
         let bytes = oci::to_json(value);
         let digest = Digest::of(&bytes);
         Self { descriptor: oci::descriptor(media_type, &digest, bytes.len() as u64), digest, bytes }

@@ -11,6 +11,7 @@
 
 mod create;
 mod dir;
+mod lease;
 mod metadata;
 mod noted;
 mod owners;
@@ -21,6 +22,7 @@ mod xattr;
 
 pub use create::{set_mode, set_mtime};
 pub use dir::{Dir, Entry};
+pub use lease::{Lease, Removal};
 pub use metadata::{Kind, Metadata, Timestamp};
 pub use owners::{Note, OVERRIDE, Owners};
 pub use stack::DirStack;

@@ -73,9 +73,52 @@ pub enum ImagesError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An index was asked for.
+    #[error("`{name}` is an image, and no index that the store has a name for")]
+    NotAnIndex {
+        /// What was asked for.
+        name: String,
+    },
+    /// A new index has the name of something that is there.
+    #[error("refusing to make `{name}` anew: the name is taken")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// An index does not list this.
+    #[error("`{entry}` is not listed in `{list}`")]
+    NoEntry {
+        /// The index.
+        list: String,
+        /// What was asked for.
+        entry: String,
+    },
+    /// Nothing is left that an index could list.
+    #[error("an index of nothing: no source has an image for the platforms asked for")]
+    NoEntries,
+    /// Indexes of images only are taken apart.
+    #[error("{digest} is an index in an index")]
+    NestedIndex {
+        /// The inner one.
+        digest: Digest,
+    },
+    /// A descriptor cannot be used.
+    #[error("cannot use the descriptor: {problem}")]
+    Descriptor {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A registry did not give or take what it should.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A file of a server could not be fetched.
+    #[error("cannot fetch `{url}`: {source}")]
+    Download {
+        /// Where it is, without a password.
+        url: String,
+        /// Why not.
+        source: crate::registry::DownloadError,
+    },
     /// An image could not be sent.
     #[error(transparent)]
     Push(#[from] PushError),
@@ -164,12 +207,19 @@ impl ImagesError {
             | Self::Nothing { .. }
             | Self::Archive { .. }
             | Self::Change { .. }
+            | Self::NotAnIndex { .. }
+            | Self::NameTaken { .. }
+            | Self::NoEntry { .. }
+            | Self::NoEntries
+            | Self::NestedIndex { .. }
+            | Self::Descriptor { .. }
             | Self::NoCommand
             | Self::NotThere { .. }
             | Self::NotSigned { .. }
             | Self::User(_)
             | Self::Exec(ExecError::Command { .. } | ExecError::Foreign { .. })
             | Self::Content(ContentError::Name(_) | ContentError::NameHasDigest { .. }) => FailureKind::User,
+            Self::Download { .. } => FailureKind::Network,
             Self::Unpacked(failure) => failure.kind,
             Self::Registry(error) | Self::Push(PushError::Registry(error)) => kind_of_registry(error),
             _ => FailureKind::Environment,
@@ -188,6 +238,11 @@ impl ImagesError {
             Self::SeveralNames { .. } => "image-in-use",
             Self::Archive { .. } => "archive",
             Self::NotSigned { .. } => "not-signed",
+            Self::NotAnIndex { .. } | Self::NestedIndex { .. } => "not-an-index",
+            Self::NameTaken { .. } => "name-taken",
+            Self::NoEntry { .. } | Self::NoEntries => "no-entry",
+            Self::Descriptor { .. } => "descriptor",
+            Self::Download { .. } => "network",
             Self::Registry(_) | Self::Push(PushError::Registry(_)) => "registry",
             error if error.kind() == FailureKind::User => "image",
             _ => "environment",
@@ -204,6 +259,12 @@ impl ImagesError {
             Self::Unpacked(failure) => failure.help.clone(),
             Self::Exec(error) => error.help(),
             Self::Registry(error) | Self::Push(PushError::Registry(error)) => error.help().into_iter().collect(),
+            Self::NotAnIndex { .. } => vec!["`kiln manifest create` makes an index of images".to_owned()],
+            Self::NameTaken { name } => {
+                vec![format!("`--amend` adds to an index, `kiln manifest rm {name}` removes it")]
+            }
+            Self::NoEntry { list, .. } => vec![format!("`kiln manifest inspect {list}` shows what is listed")],
+            Self::NestedIndex { .. } => vec!["name the images that it lists, or it alone".to_owned()],
             Self::Ambiguous { .. } => vec!["give more of its digits".to_owned()],
             Self::SeveralNames { .. } => vec!["give one of its names, or `-f` to remove them all".to_owned()],
             _ => Vec::new(),

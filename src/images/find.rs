@@ -10,6 +10,8 @@ use crate::oci::{Descriptor, Platform, Reference, digest_of};
 /// id may be cut short; so may the digest of a manifest.
 pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Image, ImagesError> {
     let (name, descriptor) = target(store, text)?;
+    // Whoever found an image in a store with a lease has all of it, as far as it is there and can be read.
+    let _ = store.reachable(&descriptor);
     Image::read(store, name, &descriptor, platform)
 }
 

@@ -4,12 +4,13 @@ use std::io::{self, Read, Write};
 
 use super::ImagesError;
 use crate::content::{ContentError, Store};
-use crate::context::decompressed;
+use crate::context::{decompressed, without_credentials};
 use crate::digest::{DiffId, Digest};
 use crate::dockerfile::{InstructionKind, parse};
 use crate::fsutil::Timestamp;
 use crate::oci::{self, History, ImageConfig, Platform, Reference, RootFs, descriptor, media_type, rfc3339, to_json};
 use crate::plan::{Options, Planned, plan};
+use crate::registry::{Client, DownloadRequest};
 use crate::source::{SourceFile, Sources};
 
 /// What an imported image shall say.
@@ -48,6 +49,17 @@ pub fn import(store: &Store, input: impl Read, asked: &Import) -> Result<Digest,
         None => store.set_nameless(target)?,
     }
     Ok(id)
+}
+
+/// Fetches the file at `url`, and makes an image of it.
+pub async fn import_url(store: &Store, client: &Client, url: &str, asked: &Import) -> Result<Digest, ImagesError> {
+    // It is gone when this is dropped: what stays is the layer.
+    let mut fetched = store.ingest()?;
+    let failed = |source| ImagesError::Download { url: without_credentials(url), source };
+    let request = DownloadRequest { url, ..DownloadRequest::default() };
+    client.download(request, &mut |bytes, _| fetched.write_all(bytes)).await.map_err(failed)?;
+    fetched.flush()?;
+    import(store, std::fs::File::open(fetched.path())?, asked)
 }
 
 /// Keeps the tar as a layer, and reads it to its end: what is no tar is no layer.
@@ -111,8 +123,12 @@ fn changed(changes: &[String], platform: &Platform) -> Result<ImageConfig, Image
     let planned = planned.map_err(|all| wrong(all.first().map(|first| first.message.clone()).unwrap_or_default()))?;
     let Planned::Ready(plan) = planned else { return Err(wrong("an image is named".to_owned())) };
     let mut config = plan.config;
+    let sets_path = |instruction: &crate::dockerfile::Instruction| match &instruction.kind {
+        InstructionKind::Env(all) => all.pairs.iter().any(|pair| pair.key.text == "PATH"),
+        _ => false,
+    };
     // A build adds one to `scratch`; docker's import does not.
-    if !changes.iter().any(|change| change.contains("PATH")) {
+    if !parsed.file.instructions.iter().any(sets_path) {
         config.config.env.retain(|variable| !variable.starts_with("PATH="));
     }
     Ok(config)

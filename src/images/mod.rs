@@ -11,6 +11,7 @@
 //! | `save`, `load`, `import`       | `save`, `load`, ..   | nothing                         |
 //! | `pull`, `push`                 | `transfer`           | nothing                         |
 //! | `sign`, `verify`               | `sign`               | nothing; not even looks at it   |
+//! | `manifest`, `imagetools`       | `manifest`           | nothing                         |
 //! | `du`                           | `usage`              | nothing                         |
 //! | `prune`                        | `prune`              | what no name leads to, or more  |
 //!
@@ -18,7 +19,7 @@
 //! bytes that have their digests; nothing here writes one anew.
 //!
 //! Not here: how images come to be (`builder`), what an archive looks like that is written (`export`), HTTP (`registry`).
-//! Called by `cli`. All of it blocks. What removes takes the store's lock alone ([`crate::builder::StoreLock`]) and never waits for a
+//! Called by `cli`. All of it blocks. What removes leaves what others use ([`crate::fsutil::Lease`]), and never waits for a
 //! build.
 
 mod copy;
@@ -29,6 +30,7 @@ mod image;
 mod import;
 mod inspect;
 mod load;
+pub mod manifest;
 mod needed;
 mod prune;
 mod remove;
@@ -46,7 +48,7 @@ pub use diff::{Difference, diff};
 pub use error::ImagesError;
 pub use find::{find, names_of};
 pub use image::{Image, Listed, list};
-pub use import::{Import, import};
+pub use import::{Import, import, import_url};
 pub use inspect::{HistoryEntry, history, inspect};
 pub use load::{Loaded, load, load_directory, open_archive};
 pub use prune::{PruneError, PruneRequest, Pruned, prune};
@@ -55,7 +57,7 @@ pub use run::{RunRequest, Volume, run};
 pub use save::{save, to_save};
 pub use sign::{SignRequest, Verified, sign, verify};
 pub use statements::statements;
-pub use transfer::{Pulled, Sent, Wanted, pull, push};
+pub use transfer::{Pulled, Sent, Wanted, pull, push, push_set};
 pub use unpacked::Unpacked;
 pub use usage::{Thing, ThingKind, usage};
 
@@ -65,10 +67,10 @@ use crate::builder::StoreLock;
 use crate::content::Store;
 use crate::oci::Descriptor;
 
-/// Opens the store at `root` to add to it, or to read much of it: while the lock is held, nothing is removed.
+/// Opens the store at `root` to add to it, or to read much of it: while the lock is held, nothing is removed of what was found in it.
 pub fn open(root: &Path) -> Result<(Store, StoreLock), ImagesError> {
     let lock = StoreLock::shared(root)?;
-    Ok((Store::open(root)?, lock))
+    Ok((lock.content(root)?, lock))
 }
 
 /// Marks in the store's list an image that came from elsewhere: it goes out as it came, even if a layer of it is a plain tar.

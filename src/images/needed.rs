@@ -6,6 +6,7 @@ use super::image::DOCUMENT_LIMIT;
 use crate::content::{ContentError, Store};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::oci::{Descriptor, ImageConfig};
+use crate::snapshot::Snapshots;
 
 /// Everything that some images lead to.
 #[derive(Debug, Default)]
@@ -34,6 +35,23 @@ impl Needed {
         // The uncompressed blob of a layer belongs to the image even where its manifest names a compressed one.
         needed.blobs.extend(needed.layers.iter().map(|layer| layer.0));
         Ok(needed)
+    }
+
+    /// Adds what is in use: by the names that things have in leases.
+    pub(super) fn and_used(mut self, names: &BTreeSet<String>) -> Self {
+        for name in names {
+            let Some((kind, digest)) = name.split_once(' ') else { continue };
+            let Ok(digest) = Digest::from_hex(digest) else { continue };
+            if *name == Store::name_in_lease(&digest) {
+                self.blobs.insert(digest);
+                self.layers.insert(DiffId(digest));
+            } else if *name == Snapshots::name_in_lease(ChainId(digest)) {
+                self.chains.insert(ChainId(digest));
+            } else {
+                debug_assert!(false, "{kind} is no kind of thing");
+            }
+        }
+        self
     }
 
     /// Takes the layers that a config lists; what is no config lists none.

@@ -5,19 +5,20 @@
 //! first, images last.
 //!
 //! Order is safety: names go before what they lead to (tags, then step records, then snapshots, then blobs), so that
-//! a prune that is killed leaves a store that is merely larger than it could be. It is alone with the store
-//! ([`StoreLock`]): beside a build or a run it is refused, so that nothing in use can go.
+//! a prune that is killed leaves a store that is merely larger than it could be. What others use stays, and what was made by
+//! those that still run ([`Removal`]); they wait before they use something else, until the prune is done.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::image::Image;
 use super::needed::Needed;
 use super::usage::{self, Thing, ThingKind, things};
-use crate::builder::{LockError, StoreLock};
 use crate::content::{ContentError, Store};
 use crate::digest::ChainId;
-use crate::fsutil::Dir;
+use crate::fsutil::{Dir, Removal};
 use crate::oci::{Descriptor, digest_of};
 use crate::snapshot::{SnapshotError, Snapshots};
 
@@ -51,16 +52,13 @@ pub struct Pruned {
     pub blobs: usize,
     /// Cache mounts; none unless images were asked for.
     pub cache_mounts: usize,
-    /// Bytes of the disk that are free now.
+    /// Bytes of the disk that are free now. Beside builds, which take room meanwhile, the sum of what the things took.
     pub bytes: u64,
 }
 
 /// Why a prune stopped. What it took away until then stays away, and does no harm.
 #[derive(Debug, thiserror::Error)]
 pub enum PruneError {
-    /// Builds are running, or the store cannot be locked.
-    #[error(transparent)]
-    Lock(#[from] LockError),
     /// Tags or blobs.
     #[error("cannot prune images")]
     Content(#[from] ContentError),
@@ -77,18 +75,20 @@ pub enum PruneError {
     },
 }
 
-/// Removes from the store at `root` what `request` asks for. Fails when a build uses the store. A store that is not there is pruned
-/// already. The process must have entered its namespaces.
+/// Removes from the store at `root` what `request` asks for and nobody uses. A store that is not there is pruned already. The process
+/// must have entered its namespaces.
 pub fn prune(root: &Path, request: &PruneRequest) -> Result<Pruned, PruneError> {
     if !root.exists() {
         return Ok(Pruned::default());
     }
-    let _alone = StoreLock::exclusive(root)?;
-    let mut prune = Prune::open(root, request)?;
+    let removal = Removal::begin(root).map_err(|source| failed(root, source))?;
+    let mut prune = Prune::open(root, request, removal)?;
     let before = prune.size()?;
     prune.run(before)?;
-    let after = prune.size()?;
-    Ok(Pruned { bytes: before.saturating_sub(after), ..prune.pruned })
+    if prune.removal.is_alone() {
+        prune.pruned.bytes = before.saturating_sub(prune.size()?);
+    }
+    Ok(prune.pruned)
 }
 
 struct Prune<'a> {
@@ -96,16 +96,17 @@ struct Prune<'a> {
     request: &'a PruneRequest,
     store: Store,
     snapshots: Vec<Snapshots>,
+    removal: Removal,
     pruned: Pruned,
 }
 
 impl<'a> Prune<'a> {
-    fn open(root: &'a Path, request: &'a PruneRequest) -> Result<Self, PruneError> {
+    fn open(root: &'a Path, request: &'a PruneRequest, removal: Removal) -> Result<Self, PruneError> {
         let (store, snapshots) = (Store::open(root)?, Snapshots::of_all_kinds(root)?);
         for snapshots in &snapshots {
             snapshots.sweep()?;
         }
-        Ok(Self { root, request, store, snapshots, pruned: Pruned::default() })
+        Ok(Self { root, request, store, snapshots, removal, pruned: Pruned::default() })
     }
 
     fn run(&mut self, size: u64) -> Result<(), PruneError> {
@@ -178,7 +179,7 @@ impl<'a> Prune<'a> {
     /// Takes away what no image that is left needs, as far as the filters and the cap let it. `gone` are the images that went.
     fn sweep(&mut self, gone: &[Descriptor]) -> Result<(), PruneError> {
         let left: Vec<Descriptor> = self.store.images()?.into_iter().map(|(_, descriptor)| descriptor).collect();
-        let needed = Needed::of(&self.store, &left)?;
+        let needed = Needed::of(&self.store, &left)?.and_used(self.removal.names());
         let mut all = things(self.root, &needed).map_err(|source| failed(self.root, source))?;
         all.retain(|thing| thing.reclaimable && self.request.before.is_none_or(|before| thing.used < before));
         if !self.request.labels.is_empty() {
@@ -201,6 +202,7 @@ impl<'a> Prune<'a> {
                 break;
             }
             self.remove(thing)?;
+            self.pruned.bytes += thing.bytes;
             size = size.saturating_sub(thing.bytes);
         }
         self.store.forget_lone_referrers()?;
@@ -242,19 +244,29 @@ impl<'a> Prune<'a> {
             if self.request.keep.is_some_and(|keep| size <= keep) {
                 break;
             }
-            if matches!(thing.kind, ThingKind::CacheMount | ThingKind::Note) {
+            let is_removed = match thing.kind {
+                ThingKind::CacheMount => self.remove_cache_mount(&thing.path)?,
+                ThingKind::Note => self.remove_path(&thing.path).map(|()| true)?,
+                _ => false,
+            };
+            if is_removed {
+                self.pruned.bytes += thing.bytes;
                 size = size.saturating_sub(thing.bytes);
-            }
-            match thing.kind {
-                ThingKind::CacheMount => {
-                    self.remove_path(&thing.path)?;
-                    self.pruned.cache_mounts += 1;
-                }
-                ThingKind::Note => self.remove_path(&thing.path)?,
-                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Removes a cache mount that no step has at this moment; says whether it did.
+    fn remove_cache_mount(&mut self, path: &Path) -> Result<bool, PruneError> {
+        let whole = self.root.join(path);
+        let lock = Dir::open(&whole).map_err(|source| failed(&whole, source))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(false);
+        }
+        self.remove_path(path)?;
+        self.pruned.cache_mounts += 1;
+        Ok(true)
     }
 
     fn remove_path(&self, path: &Path) -> Result<(), PruneError> {
@@ -285,6 +297,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::builder::StoreLock;
     use crate::cache::LocalCache;
     use crate::cache::{KeyHasher, KeySink, Record};
     use crate::digest::DiffId;
@@ -359,10 +372,24 @@ mod tests {
     }
 
     #[test]
-    fn a_running_build_is_left_alone() {
+    fn what_a_running_build_uses_stays() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
-        let _build = StoreLock::shared(&root).unwrap();
-        assert!(matches!(prune(&root, &all()), Err(PruneError::Lock(LockError::InUse { .. }))));
+        let layers = store(&root);
+        let build = StoreLock::shared(&root).unwrap();
+        let used = build.content(&root).unwrap();
+        assert_eq!(used.length_of(&layers[2].0).unwrap(), Some(4));
+        let made = used.put(b"made").unwrap();
+        let mount = Dir::open(&root.join("mounts/id")).unwrap();
+        flock(&mount, FlockOperation::LockShared).unwrap();
+        let pruned = prune(&root, &all()).unwrap();
+        assert_eq!((pruned.tags, pruned.records, pruned.snapshots, pruned.cache_mounts), (1, 3, 4, 0));
+        assert!(pruned.bytes > 0);
+        let left: Vec<_> = used.blobs().unwrap().into_iter().map(|(digest, _)| digest).collect();
+        assert!(left.len() == 2 && left.contains(&layers[2].0) && left.contains(&made), "{left:?}");
+        assert_eq!(used.length_of(&layers[3].0).unwrap(), None);
+        drop((build, used, mount));
+        let pruned = prune(&root, &all()).unwrap();
+        assert_eq!((pruned.records, pruned.blobs, pruned.cache_mounts), (1, 2, 1));
     }
 }

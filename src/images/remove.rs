@@ -4,14 +4,16 @@
 //! a registry answered with, are what the next build begins from. `prune` takes those. So does a blob stay that another
 //! image leads to.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::needed::Needed;
 use super::{Image, ImagesError, find, names_of};
-use crate::builder::{LockError, StoreLock, remembered};
+use crate::builder::{LockError, remembered};
 use crate::cache::LocalCache;
 use crate::content::Store;
 use crate::digest::{ChainId, DiffId, Digest};
+use crate::fsutil::Removal;
 use crate::oci::Reference;
 use crate::snapshot::Snapshots;
 
@@ -22,7 +24,7 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// The image id, then the layers, top first.
     pub deleted: Vec<Digest>,
-    /// Builds are running: the content stays until a prune.
+    /// Builds use some of the content: that stays until a prune.
     pub is_in_use: bool,
 }
 
@@ -43,12 +45,7 @@ pub fn remove(root: &Path, text: &str, force: bool) -> Result<Removed, ImagesErr
     if !is_by_name && !force && repositories(&names) > 1 {
         return Err(ImagesError::SeveralNames { id: text.to_owned(), names });
     }
-    // Beside builds a name may go, but what it leads to may be what they work with.
-    let alone = match StoreLock::exclusive(root) {
-        Ok(lock) => Some(lock),
-        Err(LockError::InUse { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let removal = Removal::begin(root).map_err(|source| LockError::Io { root: root.to_owned(), source })?;
     for name in going {
         if store.remove_tag(&name)? {
             removed.untagged.push(name);
@@ -56,10 +53,7 @@ pub fn remove(root: &Path, text: &str, force: bool) -> Result<Removed, ImagesErr
     }
     store.remove_nameless(&image.digest)?;
     if names_of(&store, &image)?.is_empty() {
-        match alone {
-            Some(_alone) => removed.deleted = delete(root, &store, &image)?,
-            None => removed.is_in_use = true,
-        }
+        (removed.deleted, removed.is_in_use) = delete(root, &store, &image, removal.names())?;
     }
     Ok(removed)
 }
@@ -72,15 +66,23 @@ fn repositories(names: &[String]) -> usize {
     all.len()
 }
 
-/// Takes away what only this image led to: unpacked layers first, and blobs before the documents that name them.
-fn delete(root: &Path, store: &Store, image: &Image) -> Result<Vec<Digest>, ImagesError> {
+/// Takes away what only this image led to: unpacked layers first, and blobs before the documents that name them. Says whether
+/// some of it is in use and stays.
+fn delete(
+    root: &Path,
+    store: &Store,
+    image: &Image,
+    used: &BTreeSet<String>,
+) -> Result<(Vec<Digest>, bool), ImagesError> {
     let mut others: Vec<_> = store.images()?.into_iter().map(|(_, descriptor)| descriptor).collect();
     others.extend(remembered(root));
     let mut kept = Needed::of(store, &others)?;
     kept.blobs.extend(LocalCache::open(root)?.all()?.iter().map(|record| record.diff_id.0));
     let mut own = store.reachable(&image.target)?;
     own.extend(image.config.rootfs.diff_ids.iter().map(|layer| layer.0));
-    let going: Vec<Digest> = own.into_iter().filter(|digest| !kept.blobs.contains(digest)).collect();
+    own.retain(|digest| !kept.blobs.contains(digest));
+    let kept = kept.and_used(used);
+    let (staying, going): (Vec<Digest>, Vec<Digest>) = own.into_iter().partition(|digest| kept.blobs.contains(digest));
     let layers = image.layers();
     let goes = |layer: &&crate::oci::Layer| {
         going.contains(&layer.diff_id.0) || layer.digest().is_ok_and(|digest| going.contains(&digest))
@@ -103,12 +105,13 @@ fn delete(root: &Path, store: &Store, image: &Image) -> Result<Vec<Digest>, Imag
     store.forget_lone_referrers()?;
     let mut deleted: Vec<Digest> = going.iter().filter(|digest| **digest == image.id).copied().collect();
     deleted.extend(layers.iter().rev().filter(goes).map(|layer| layer.diff_id.0));
-    Ok(deleted)
+    Ok((deleted, !staying.is_empty()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::StoreLock;
     use crate::images::image::tests::with_image;
 
     #[test]
@@ -122,7 +125,9 @@ mod tests {
         let removed = remove(&root, "a", false).unwrap();
         assert_eq!((removed.untagged, removed.deleted), (vec!["a:latest".to_owned()], vec![]));
         let build = StoreLock::shared(&root).unwrap();
-        assert!(remove(&root, &other.hex()[..12], false).unwrap().is_in_use);
+        assert!(build.content(&root).unwrap().length_of(&other).unwrap().is_some());
+        let removed = remove(&root, &other.hex()[..12], false).unwrap();
+        assert!(removed.is_in_use && removed.deleted.is_empty());
         assert!(store.length_of(&other).unwrap().is_some());
         drop(build);
         with_image(&root, Some("b"), "2020-01-01T00:00:00Z", &[b"shared"]);

@@ -1,6 +1,7 @@
 //! An image of the store as what exporters write: its documents as the bytes that they are.
 
 use super::image::DOCUMENT_LIMIT;
+use super::manifest::origin::{Origins, origins};
 use super::transfer::index_of;
 use super::{Image, ImagesError};
 use crate::content::Store;
@@ -14,12 +15,16 @@ use crate::oci::{
 /// The longest statement about an image, in bytes: one may list every package of it.
 const STATEMENT_LIMIT: u64 = 256 << 20;
 
-/// Whether everything that an index lists is here.
+/// Whether everything that an index lists is here, or is known to be elsewhere.
 pub(super) fn is_whole(store: &Store, target: &Descriptor) -> Result<bool, ImagesError> {
+    let origins = origins(target);
     for child in index_of(store, target)?.manifests() {
         let Ok(digest) = digest_of(child) else { return Ok(false) };
         if store.length_of(&digest)?.is_none() {
             return Ok(false);
+        }
+        if origins.contains_key(&digest) {
+            continue;
         }
         let manifest: Manifest = parsed(&document(store, child)?)?;
         for blob in std::iter::once(manifest.config()).chain(manifest.layers()) {
@@ -35,21 +40,25 @@ pub(super) fn is_whole(store: &Store, target: &Descriptor) -> Result<bool, Image
     Ok(true)
 }
 
-/// Returns what `image` leads to; `alone` leaves the index out.
+/// Returns what `image` leads to; `alone` leaves the index out. Layers that an index remembers to be elsewhere say so.
 pub(super) fn set_of(store: &Store, image: &Image, alone: bool) -> Result<ImageSet, ImagesError> {
+    let origins = origins(&image.target);
+    let one = |of: &Descriptor| one(store, of, &origins);
     if alone || !media_type::is_index(image.target.media_type().as_ref()) {
         let length = store.length_of(&image.manifest_digest)?.unwrap_or_default();
         let kind = image.manifest.media_type().as_ref().map_or(media_type::OCI_MANIFEST, |kind| kind.as_ref());
-        let mut set = ImageSet::single(one(store, &descriptor(kind, &image.manifest_digest, length))?);
+        let mut set = ImageSet::single(one(&descriptor(kind, &image.manifest_digest, length))?);
         set.attestations = referrers(store, &set.images)?;
         return Ok(set);
     }
     let index = index_of(store, &image.target)?;
     let (mut images, mut listed) = (Vec::new(), Vec::new());
     for child in index.manifests() {
-        match subject_of(child) {
+        // What was left elsewhere is moved as the image that it looks like.
+        let is_elsewhere = digest_of(child).is_ok_and(|digest| origins.contains_key(&digest));
+        match subject_of(child).filter(|_| !is_elsewhere) {
             Some(subject) => listed.push(attestation(store, subject, child, true)?),
-            None => images.push(one(store, child)?),
+            None => images.push(one(child)?),
         }
     }
     let mut attestations = referrers(store, &images)?;
@@ -81,8 +90,9 @@ fn attestation(store: &Store, subject: Digest, entry: &Descriptor, in_index: boo
     })
 }
 
-fn one(store: &Store, of: &Descriptor) -> Result<export::Image, ImagesError> {
+fn one(store: &Store, of: &Descriptor, origins: &Origins) -> Result<export::Image, ImagesError> {
     let manifest = document(store, of)?;
+    let origin = origins.get(&manifest.digest);
     let read: Manifest = parsed(&manifest)?;
     let config = document(store, read.config())?;
     // What an attestation calls its config need not be one of an image.
@@ -91,7 +101,7 @@ fn one(store: &Store, of: &Descriptor) -> Result<export::Image, ImagesError> {
     for (at, layer) in read.layers().iter().enumerate() {
         let own = digest_of(layer).map_err(|error| ImagesError::archive(error.to_string()))?;
         let diff_id = said.rootfs.diff_ids.get(at).copied().unwrap_or(DiffId(own));
-        layers.push(Layer { diff_id, descriptor: layer.clone(), origin: None });
+        layers.push(Layer { diff_id, descriptor: layer.clone(), origin: origin.cloned() });
     }
     let platform = Platform::new(&said.os, &said.architecture, said.variant.as_deref());
     Ok(export::Image { platform, created: said.created, config, manifest, layers })

@@ -45,10 +45,8 @@ pub async fn pull(
     wanted: &Wanted,
     sink: &SharedSink,
 ) -> Result<Pulled, ImagesError> {
-    let show = Vertex::start(sink, 0, format!("pulling {}", reference.complete()));
-    let pulled = pull_all(store, client, reference, wanted, &show).await;
-    show.end(&pulled);
-    pulled
+    let name = format!("pulling {}", reference.complete());
+    shown(sink, name, async |report| pull_all(store, client, reference, wanted, report).await).await
 }
 
 async fn pull_all(
@@ -56,7 +54,7 @@ async fn pull_all(
     client: &Client,
     reference: &Reference,
     wanted: &Wanted,
-    show: &Vertex,
+    report: &Report,
 ) -> Result<Pulled, ImagesError> {
     let platform = match wanted {
         Wanted::Platform(platform) => platform.clone(),
@@ -68,7 +66,7 @@ async fn pull_all(
     };
     let mut target = resolved.descriptor.clone();
     let index = resolved.index.clone().zip(resolved.index_bytes.clone());
-    fetch(store, client, reference, resolved, show).await?;
+    fetch(store, client, reference, resolved, report).await?;
     if let Some((listed, bytes)) = index {
         let index: Index = serde_json::from_slice(&bytes)
             .map_err(|source| ImagesError::Parse { digest: crate::digest::Digest::of(&bytes), source })?;
@@ -77,7 +75,7 @@ async fn pull_all(
                 let digest = digest_of(child).map_err(|error| ImagesError::archive(error.to_string()))?;
                 let platform = child.platform().as_ref().map_or_else(Platform::host, Platform::of);
                 let resolved = client.resolve(&reference.with_digest(digest), &platform).await?;
-                fetch(store, client, reference, resolved, show).await?;
+                fetch(store, client, reference, resolved, report).await?;
             }
         }
         // A name that leads to an index leads to its images, unless there is another index between.
@@ -109,7 +107,7 @@ async fn fetch(
     client: &Client,
     reference: &Reference,
     resolved: Resolved,
-    show: &Vertex,
+    report: &Report,
 ) -> Result<(), ImagesError> {
     let mut tasks = JoinSet::new();
     for layer in resolved.manifest.layers() {
@@ -117,7 +115,7 @@ async fn fetch(
             continue;
         }
         let (client, store, reference, layer) = (client.clone(), store.clone(), reference.clone(), layer.clone());
-        let report = show.report.clone();
+        let report = report.clone();
         tasks.spawn(async move {
             let (part, size) = (layer.digest().to_string(), layer.size());
             let progress = |here| report.status(&part, here, size, false);
@@ -156,34 +154,42 @@ pub async fn push(
     platform: Option<&Platform>,
     sink: &SharedSink,
 ) -> Result<Sent, ImagesError> {
-    let show = Vertex::start(sink, 0, format!("pushing {}", name.complete()));
-    let sent = push_all(root, store, client, image, name, platform, &show).await;
-    show.end(&sent);
-    sent
+    shown(sink, format!("pushing {}", name.complete()), async |report| {
+        let is_index = media_type::is_index(image.target.media_type().as_ref());
+        let is_partial = is_index && !is_whole(store, &image.target)?;
+        let set = set_of(store, image, platform.is_some() || is_partial)?;
+        let set = if super::is_received(&image.target) { set } else { compressed(root, store, set, report).await? };
+        export::push(&set, &[name.with_tag(name.tag_or_latest())?], false, client, store, report).await?;
+        let only = (is_partial && platform.is_none()).then(|| image.platform());
+        Ok(Sent { target: set.root().clone(), only })
+    })
+    .await
 }
 
-async fn push_all(
-    root: &Path,
+/// Sends a set as it is to the registries of `names`, and lets them mean it there.
+pub async fn push_set(
     store: &Store,
     client: &Client,
-    image: &Image,
-    name: &Reference,
-    platform: Option<&Platform>,
-    show: &Vertex,
-) -> Result<Sent, ImagesError> {
-    let is_index = media_type::is_index(image.target.media_type().as_ref());
-    let is_partial = is_index && !is_whole(store, &image.target)?;
-    let alone = platform.is_some() || is_partial;
-    let set = set_of(store, image, alone)?;
-    let set = if super::is_received(&image.target) { set } else { compressed(root, store, set, &show.report).await? };
-    let names = [name.with_tag(name.tag_or_latest())?];
-    export::push(&set, &names, false, client, store, &show.report).await?;
-    let only = (is_partial && platform.is_none()).then(|| image.platform());
-    Ok(Sent { target: set.root().clone(), only })
+    set: &ImageSet,
+    names: &[Reference],
+    sink: &SharedSink,
+) -> Result<(), ImagesError> {
+    let names: Vec<Reference> =
+        names.iter().map(|name| name.with_tag(name.tag_or_latest())).collect::<Result<_, _>>()?;
+    let all = names.iter().map(Reference::complete).collect::<Vec<_>>().join(", ");
+    shown(sink, format!("pushing {all}"), async |report| {
+        Ok(export::push(set, &names, false, client, store, report).await?)
+    })
+    .await
 }
 
 /// The set as `build --push` would send it.
-async fn compressed(root: &Path, store: &Store, set: ImageSet, report: &Report) -> Result<ImageSet, ImagesError> {
+pub(super) async fn compressed(
+    root: &Path,
+    store: &Store,
+    set: ImageSet,
+    report: &Report,
+) -> Result<ImageSet, ImagesError> {
     let (store, report, records) = (store.clone(), report.clone(), root.join("cache/compressed"));
     let compress = move || {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -196,28 +202,22 @@ async fn compressed(root: &Path, store: &Store, set: ImageSet, report: &Report) 
     done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// What users see of one transfer.
-struct Vertex {
-    sink: SharedSink,
-    id: VertexId,
-    report: Report,
-}
-
-impl Vertex {
-    fn start(sink: &SharedSink, id: u32, name: String) -> Self {
-        let id = VertexId(id);
-        sink.event(Event::Added { id, name, inputs: Vec::new() });
-        sink.event(Event::Started(id));
-        Self { sink: sink.clone(), id, report: Report::of(sink.clone(), id) }
-    }
-
-    fn end<T>(&self, ended: &Result<T, ImagesError>) {
-        let outcome = match ended {
-            Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Failed(error.to_string()),
-        };
-        self.sink.event(Event::Ended { id: self.id, outcome });
-    }
+/// Does a transfer that users see under `name`.
+async fn shown<T>(
+    sink: &SharedSink,
+    name: String,
+    transfer: impl AsyncFnOnce(&Report) -> Result<T, ImagesError>,
+) -> Result<T, ImagesError> {
+    let id = VertexId(0);
+    sink.event(Event::Added { id, name, inputs: Vec::new() });
+    sink.event(Event::Started(id));
+    let ended = transfer(&Report::of(sink.clone(), id)).await;
+    let outcome = match &ended {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(error.to_string()),
+    };
+    sink.event(Event::Ended { id, outcome });
+    ended
 }
 
 /// The index that `descriptor` names.

@@ -11,7 +11,7 @@ use crate::ops;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshots;
 
-/// A store whose layers may be looked into. While this is held nothing is removed.
+/// A store whose layers may be looked into. While this is held nothing is removed of what was found in it.
 #[derive(Debug)]
 pub struct Unpacked {
     /// Blobs and names.
@@ -27,7 +27,7 @@ impl Unpacked {
     pub fn open(root: &Path, entered: Entered) -> Result<Self, ImagesError> {
         let (lock, snapshots, _) =
             open_snapshots(root, entered, None).map_err(|failure| ImagesError::Unpacked(Box::new(failure)))?;
-        Ok(Self { store: Store::open(root)?, snapshots, entered, _lock: lock })
+        Ok(Self { store: lock.content(root)?, snapshots, entered, _lock: lock })
     }
 
     /// Unpacks what is not yet; returns the stack.

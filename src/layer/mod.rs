@@ -25,6 +25,7 @@
 //! other process writes them meanwhile. Everything blocks.
 
 mod apply;
+mod compare;
 mod decode;
 mod deflate;
 mod diff;
@@ -50,6 +51,7 @@ mod xattr;
 pub mod zstd;
 
 pub use apply::{ApplyOptions, ApplySummary, apply, copy_tree, merge};
+pub use compare::{Part, Parting, parting};
 pub use decode::{Decoder, compression_of, decoder};
 pub use diff::{DiffOptions, DiffSummary, diff, diff_trees, write_tree, write_tree_at, write_trees};
 pub use duplicate::{link_tree, private_copy};

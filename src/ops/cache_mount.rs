@@ -135,9 +135,19 @@ fn try_take(base: &Path, operation: FlockOperation) -> Result<Option<CacheMount>
     let lock = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| OpError::io(doing())(error.into()))?;
     match flock(&lock, operation) {
+        // A prune may have removed it before it was locked.
+        Ok(()) if !is_at(&lock, base) => Ok(None),
         Ok(()) => Ok(Some(CacheMount { path: base.join("fs"), _lock: Arc::new(lock) })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(OpError::io(doing())(error.into())),
+    }
+}
+
+/// Whether an open directory is the one at `path`.
+fn is_at(directory: &OwnedFd, path: &Path) -> bool {
+    match (rustix::fs::fstat(directory), rustix::fs::stat(path)) {
+        (Ok(open), Ok(named)) => (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino),
+        _ => false,
     }
 }
 

@@ -27,6 +27,8 @@ use crate::oci::Reference;
 pub struct Account {
     user: String,
     password: Secret,
+    /// What a token server gave in place of the password.
+    identity: Option<Secret>,
 }
 
 /// Where credentials were left.
@@ -60,7 +62,7 @@ pub enum AccountError {
 impl Account {
     /// Makes one.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
-        Self { user: user.into(), password: Secret::new(password) }
+        Self { user: user.into(), password: Secret::new(password), identity: None }
     }
 
     /// Returns a configuration in which this is the account for a registry.
@@ -75,13 +77,21 @@ impl Account {
         let config = parsed(&file, path)?;
         let (entry, kept) = match config.helper(domain) {
             Some((name, server)) => {
-                let stored = helper::store(name, &server, &self.user, &self.password).await;
+                let (user, secret) = match &self.identity {
+                    Some(token) => (helper::TOKEN_USER, token),
+                    None => (self.user.as_str(), &self.password),
+                };
+                let stored = helper::store(name, &server, user, secret).await;
                 stored.map_err(|cause| AccountError::Helper(Box::new(cause)))?;
                 (json!({}), Kept::By(format!("docker-credential-{name}")))
             }
             None => {
-                let text = format!("{}:{}", self.user, self.password.expose());
-                (json!({ "auth": base64::engine::general_purpose::STANDARD.encode(text) }), Kept::InFile)
+                let auth = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+                let entry = match &self.identity {
+                    Some(token) => json!({ "auth": auth(format!("{}:", self.user)), "identitytoken": token.expose() }),
+                    None => json!({ "auth": auth(format!("{}:{}", self.user, self.password.expose())) }),
+                };
+                (entry, Kept::InFile)
             }
         };
         forget_in(&mut file, domain);
@@ -109,15 +119,19 @@ pub async fn forget(domain: &str, path: &Path) -> Result<bool, AccountError> {
 }
 
 impl Client {
-    /// Asks a registry whether it takes the credentials that this client has for it.
-    pub async fn check_login(&self, domain: &str) -> Result<(), RegistryError> {
+    /// Asks a registry whether it takes the account that this client has for it. If its token server has a token that stands for
+    /// the password, the account has it from now on, and that is what is kept.
+    pub async fn check_login(&self, domain: &str, account: &mut Account) -> Result<(), RegistryError> {
         let reference = Reference { domain: domain.to_owned(), path: String::new(), tag: None, digest: None };
         let failed = |registry: &str, cause| RegistryError::new("log in to", domain.to_owned(), registry, cause);
         let route = self.0.route(&reference, Need::Push).map_err(|cause| failed(domain, cause))?;
         // The address without a repository is there for this (distribution-spec, "Determining Support").
         let whole = Repository { path: String::new(), scope: Scope::default(), ..route.origin };
+        whole.host.begin_login();
         let answer = self.0.patiently(&whole, |client, base| client.get(base)).await;
-        answer.map(|_| ()).map_err(|cause| failed(whole.address(), cause))
+        answer.map_err(|cause| failed(whole.address(), cause))?;
+        account.identity = whole.host.identity().await;
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use super::secret::{Credentials, Secret};
 /// A helper may ask the user to unlock a key ring, but not forever.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The user name that marks a refresh token.
-const TOKEN_USER: &str = "<token>";
+pub(super) const TOKEN_USER: &str = "<token>";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -48,6 +49,8 @@ pub(super) struct Host {
     helpers: Mutex<BTreeMap<usize, Option<Credentials>>>,
     /// Held while a token is fetched, so that requests at once fetch one.
     login: Mutex<Login>,
+    /// Whether a token is wanted that stands for the password.
+    is_login: AtomicBool,
 }
 
 /// How the registry wants to be asked, and tokens it takes.
@@ -55,6 +58,8 @@ pub(super) struct Host {
 struct Login {
     challenge: Option<Challenge>,
     tokens: Vec<Token>,
+    /// What stands for the password, or for the token that was exchanged for it.
+    refresh: Option<Secret>,
 }
 
 struct Token {
@@ -72,7 +77,18 @@ impl Host {
             transport,
             helpers: Mutex::default(),
             login: Mutex::new(Login::default()),
+            is_login: AtomicBool::new(false),
         }
+    }
+
+    /// Asks for a token that stands for the password wherever the password is sent from now on.
+    pub(super) fn begin_login(&self) {
+        self.is_login.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the token that stands for the password, if there is one.
+    pub(super) async fn identity(&self) -> Option<Secret> {
+        self.login.lock().await.refresh.clone()
     }
 
     /// Returns the header for a request that needs `scope` on the repository `path`; `None` when none is wanted as far as
@@ -125,11 +141,19 @@ impl Host {
             (Challenge::Basic, Some(Credentials::Password { user, password })) => basic(user, password).map(Some),
             (Challenge::Basic, _) => Ok(None),
             (Challenge::Bearer { realm, service, .. }, _) => {
-                let request =
-                    token::Request { realm, service: service.as_deref(), scope, credentials: credentials.as_ref() };
-                let (text, lifetime) = token::fetch(inner, self, &request).await?;
-                let header = header("Bearer", text.expose())?;
-                let expires = Instant::now() + lifetime;
+                // A server may give a new one for each that it exchanges.
+                let renewed = login.refresh.clone().map(Credentials::Identity);
+                let request = token::Request {
+                    realm,
+                    service: service.as_deref(),
+                    scope,
+                    credentials: renewed.as_ref().or(credentials.as_ref()),
+                    is_offline: self.is_login.load(Ordering::Relaxed),
+                };
+                let fetched = token::fetch(inner, self, &request).await?;
+                let header = header("Bearer", fetched.token.expose())?;
+                let expires = Instant::now() + fetched.lifetime;
+                login.refresh = fetched.refresh.or(login.refresh.take());
                 login.keep(Token { scope: scope.clone(), header: header.clone(), expires });
                 Ok(Some(header))
             }

@@ -26,6 +26,17 @@ pub(super) struct Request<'a> {
     pub(super) service: Option<&'a str>,
     pub(super) scope: &'a Scope,
     pub(super) credentials: Option<&'a Credentials>,
+    /// Whether a token is asked for, too, that stands for the password from now on.
+    pub(super) is_offline: bool,
+}
+
+/// What a token server gave.
+pub(super) struct Fetched {
+    pub(super) token: Secret,
+    /// How long it may be used.
+    pub(super) lifetime: Duration,
+    /// What takes the place of the password, or of the token that was exchanged.
+    pub(super) refresh: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -33,10 +44,11 @@ struct Answer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
+    refresh_token: Option<String>,
 }
 
-/// Fetches a token; returns it with the time it may be used.
-pub(super) async fn fetch(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<(Secret, Duration), Cause> {
+/// Fetches a token.
+pub(super) async fn fetch(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<Fetched, Cause> {
     let malformed = |detail: String| Cause::Malformed { what: "answer of the token server", detail };
     let mut attempts = inner.attempts(host);
     let text = loop {
@@ -50,7 +62,8 @@ pub(super) async fn fetch(inner: &Inner, host: &Host, request: &Request<'_>) -> 
     let token = token.ok_or_else(|| malformed("it has no token".to_owned()))?;
     let lifetime = answer.expires_in.unwrap_or(DEFAULT_LIFETIME);
     let usable = lifetime.saturating_sub(MARGIN).max(lifetime / 2);
-    Ok((Secret::new(token), Duration::from_secs(usable)))
+    let refresh = answer.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
+    Ok(Fetched { token: Secret::new(token), lifetime: Duration::from_secs(usable), refresh })
 }
 
 async fn ask(inner: &Inner, host: &Host, request: &Request<'_>) -> Result<Vec<u8>, Cause> {
@@ -98,6 +111,9 @@ fn with_query(mut realm: Url, request: &Request<'_>) -> Url {
         }
         if let Some(Credentials::Password { user, .. }) = request.credentials {
             query.append_pair("account", user);
+            if request.is_offline {
+                query.append_pair("client_id", env!("CARGO_PKG_NAME")).append_pair("offline_token", "true");
+            }
         }
     }
     realm

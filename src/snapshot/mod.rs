@@ -40,7 +40,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
-use crate::fsutil::{Dir, Entry, Owners, set_mode, set_mtime};
+use crate::fsutil::{Dir, Entry, Lease, Owners, set_mode, set_mtime};
 use crate::layer::{self, DiffSummary, LayerError, Original};
 
 pub use choice::refusal;
@@ -104,6 +104,7 @@ pub struct Snapshots {
     snapshotter: Snapshotter,
     userxattr: bool,
     owners: Owners,
+    lease: Option<Lease>,
 }
 
 /// A tree that a step may write, on top of a stack.
@@ -137,7 +138,7 @@ impl Snapshots {
             Snapshotter::Copy => root.join("trees"),
         };
         let owners = Owners::Real;
-        let snapshots = Self { finished, scratch: root.join("scratch"), snapshotter, userxattr, owners };
+        let snapshots = Self { finished, scratch: root.join("scratch"), snapshotter, userxattr, owners, lease: None };
         std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
         // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
         let empty = snapshots.finished.join("empty");
@@ -173,6 +174,21 @@ impl Snapshots {
         Self { owners, ..self }
     }
 
+    /// Says whose use of snapshots this is: one that was found, or was committed, is not removed beside them.
+    #[must_use]
+    pub fn with_lease(self, lease: Lease) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
+    /// The name that a snapshot has in a [`Lease`].
+    pub fn name_in_lease(chain: ChainId) -> String {
+        format!("chain {}", chain.0.hex())
+    }
+
+    fn hold(&self, chain: ChainId) -> io::Result<()> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.hold(&Self::name_in_lease(chain)))
+    }
+
     /// Returns how they keep the owners of files.
     pub fn owners(&self) -> Owners {
         self.owners
@@ -185,8 +201,10 @@ impl Snapshots {
 
     /// Returns the directory of the snapshot on top of `chain` (bottom first), if it is there.
     pub fn find(&self, chain: &[DiffId]) -> Option<PathBuf> {
-        let path = self.path_of(ChainId::of(chain)?);
-        path.is_dir().then_some(path)
+        let id = ChainId::of(chain)?;
+        let path = self.path_of(id);
+        // What cannot be held is not there: whoever makes it anew hears why.
+        (self.hold(id).is_ok() && path.is_dir()).then_some(path)
     }
 
     /// Returns the directories that, one over the other (bottom first), are the tree of `chain`: overlay lower directories,
@@ -316,6 +334,7 @@ impl Snapshots {
     pub fn commit(&self, scratch: Scratch, chain: &[DiffId]) -> Result<(), SnapshotError> {
         let Some(id) = ChainId::of(chain) else { return Ok(()) };
         let path = self.path_of(id);
+        self.hold(id).map_err(SnapshotError::io("note the use of", &path))?;
         match std::fs::rename(scratch.fs(), &path) {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),

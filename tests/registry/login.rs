@@ -9,6 +9,7 @@ use kiln::registry::{Account, Cause, Client, Settings};
 use super::config::Files;
 use super::settings;
 use super::tls::{Secured, make_certificate, name_of_this_machine};
+use crate::support::http::{HttpServer, Response};
 use crate::support::skip;
 
 /// `me:s3cr3t`, as htpasswd writes it.
@@ -25,9 +26,9 @@ fn guarded(name: &str) -> (Secured, Files) {
 }
 
 async fn try_login(settings: Settings, domain: &str, password: &str) -> Result<(), Cause> {
-    let docker_config = Some(Account::new("me", password).at(domain));
-    let client = Client::new(Settings { docker_config, ..settings });
-    client.check_login(domain).await.map_err(|error| *error.cause)
+    let mut account = Account::new("me", password);
+    let client = Client::new(Settings { docker_config: Some(account.at(domain)), ..settings });
+    client.check_login(domain, &mut account).await.map_err(|error| *error.cause)
 }
 
 #[tokio::test]
@@ -146,6 +147,56 @@ fn a_helper_keeps_the_password_out_of_the_file() {
     let notes = std::fs::read_to_string(home.join("notes")).unwrap();
     let stored = format!(r#"store {{"ServerURL":"{domain}","Username":"me","Secret":"s3cr3t"}}"#);
     assert_eq!(notes, format!("{stored}\nerase {domain}\n"));
+}
+
+/// A registry whose token server has tokens that stand for the password, and gives a new one for each that it exchanges.
+fn with_identity_tokens() -> (HttpServer, HttpServer) {
+    let tokens = HttpServer::start(|request| {
+        let form = String::from_utf8_lossy(&request.body).into_owned();
+        match (request.header("authorization"), request.method.as_str()) {
+            (Some("Basic bWU6czNjcjN0"), "GET") if request.target.contains("offline_token=true") => {
+                Response::of(r#"{"token":"t0k3n","refresh_token":"r3fr3sh"}"#)
+            }
+            (None, "POST") if form.contains("grant_type=refresh_token&") && form.contains("refresh_token=r3fr3sh") => {
+                Response::of(r#"{"access_token":"t0k3n","refresh_token":"r3fr3sh-2"}"#)
+            }
+            _ => Response::status(401),
+        }
+    });
+    let challenge = format!(r#"Bearer realm="{}/token",service="reg""#, tokens.url());
+    let registry = HttpServer::start(move |request| match request.header("authorization") {
+        Some("Bearer t0k3n") => Response::of("{}"),
+        _ => Response::status(401).with("WWW-Authenticate", &challenge),
+    });
+    (registry, tokens)
+}
+
+#[test]
+fn a_token_that_stands_for_the_password_is_kept_in_its_place() {
+    let (registry, tokens) = with_identity_tokens();
+    let (files, domain) = (Files::new(), registry.host());
+    let (home, domain) = (files.path("home"), domain.as_str());
+    let done = kiln(&home, &["login", "-u", "me", "--password-stdin", domain], "s3cr3t");
+    assert!(done.status.success(), "{}", said(&done));
+    // `bWU6` is the user without a password, as docker leaves it.
+    assert_eq!(config(&home)["auths"][domain], serde_json::json!({"auth": "bWU6", "identitytoken": "r3fr3sh"}));
+    // With it other commands are let in.
+    let pulled = kiln(&home, &["pull", "-q", &format!("{domain}/a:1")], "");
+    assert!(said(&pulled).contains("manifest"), "{}", said(&pulled));
+    let asked = tokens.requests().into_iter().map(|(request, status)| (request.method, status));
+    assert_eq!(asked.collect::<Vec<_>>(), [("GET".to_owned(), 200), ("POST".to_owned(), 200)]);
+    assert!(!said(&pulled).contains("denied"), "{}", said(&pulled));
+
+    files.write("home/bin/docker-credential-notes", "#!/bin/sh\necho \"$1 $(cat)\" >> $HOME/notes\n");
+    let helper = home.join("bin/docker-credential-notes");
+    std::fs::set_permissions(helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    files.write("home/.docker/config.json", r#"{"credsStore":"notes"}"#);
+    assert!(kiln(&home, &["login", "-u", "me", "--password-stdin", domain], "s3cr3t").status.success());
+    let notes = std::fs::read_to_string(home.join("notes")).unwrap();
+    assert_eq!(
+        notes,
+        format!("store {{\"ServerURL\":\"{domain}\",\"Username\":\"<token>\",\"Secret\":\"r3fr3sh\"}}\n")
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn package_of(name: &str) -> &str {
     match name {
         "find" => "findutils",
         "go" => "golang-go",
+        "mkfs.ext4" => "e2fsprogs",
         "newuidmap" => "uidmap",
         "pasta" => "passt",
         "prlimit" | "setpriv" | "unshare" | "mount" | "umount" => "util-linux",

@@ -1,4 +1,4 @@
-//! containers' `registries.conf`, version 2 (containers-registries.conf(5)).
+//! containers' `registries.conf`, version 2 and the older version 1 (containers-registries.conf(5)).
 //!
 //! What has to do with names that say no registry (`unqualified-search-registries`, `[aliases]`, `short-name-mode`) has no meaning
 //! here: such names are docker's. Credential helpers come from `auth.json`.
@@ -60,7 +60,22 @@ struct File {
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
     /// Version 1.
-    registries: Option<Spanned<toml::Value>>,
+    registries: Option<Spanned<Old>>,
+}
+
+/// `[registries.*]` of version 1. Where names without a registry are looked for has no meaning here.
+#[derive(Deserialize)]
+struct Old {
+    #[serde(default)]
+    insecure: OldList,
+    #[serde(default)]
+    block: OldList,
+}
+
+#[derive(Deserialize, Default)]
+struct OldList {
+    #[serde(default)]
+    registries: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -112,15 +127,23 @@ impl Registries {
     fn add(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
         let file: File = parse_toml(text, path)?;
         if let Some(old) = file.registries {
-            let detail = "this is version 1 of the format: write a `[[registry]]` for each registry";
-            return Err(at_line(text, old.span().start, path, detail));
+            if !file.registry.is_empty() {
+                let detail = "`[registries]` (version 1 of the format) and `[[registry]]` (version 2) cannot be mixed";
+                return Err(at_line(text, old.span().start, path, detail));
+            }
+            for registry in of_version_one(old.into_inner(), text, path)? {
+                self.put(registry);
+            }
         }
         for table in file.registry {
-            let registry = registry(table, text, path)?;
-            self.0.retain(|earlier| earlier.prefix != registry.prefix);
-            self.0.push(registry);
+            self.put(registry(table, text, path)?);
         }
         Ok(())
+    }
+
+    fn put(&mut self, registry: Registry) {
+        self.0.retain(|earlier| earlier.prefix != registry.prefix);
+        self.0.push(registry);
     }
 
     /// Returns what is written about a repository: the table with the longest prefix.
@@ -134,6 +157,32 @@ impl Registries {
     pub(in super::super) fn is_insecure(&self, host: &str) -> bool {
         self.of(host, "").is_some_and(|registry| registry.is_insecure && registry.location_of(host, "").host == host)
     }
+}
+
+fn of_version_one(old: Old, text: &str, path: &Path) -> Result<Vec<Registry>, ConfigError> {
+    let mut all: Vec<Registry> = Vec::new();
+    let insecure = old.insecure.registries.into_iter().map(|name| (name, true, false));
+    for (name, is_insecure, is_blocked) in
+        insecure.chain(old.block.registries.into_iter().map(|name| (name, false, true)))
+    {
+        check(&name, false).map_err(|detail| at_line(text, name.span().start, path, detail))?;
+        let prefix = name.get_ref().trim_end_matches('/').to_owned();
+        match all.iter_mut().find(|known| known.prefix == prefix) {
+            Some(known) => {
+                known.is_insecure |= is_insecure;
+                known.is_blocked |= is_blocked;
+            }
+            None => all.push(Registry {
+                location: prefix.clone(),
+                prefix,
+                is_insecure,
+                is_blocked,
+                mirrors: Vec::new(),
+                path: path.to_owned(),
+            }),
+        }
+    }
+    Ok(all)
 }
 
 fn registry(table: Spanned<Table>, text: &str, path: &Path) -> Result<Registry, ConfigError> {
@@ -291,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn version_one_says_what_is_insecure_and_what_is_blocked() {
+        let all = registries(
+            "[registries.search]\nregistries = ['docker.io']\n[registries.insecure]\nregistries = ['a.example:5000', 'b.example']\n\
+             [registries.block]\nregistries = ['b.example', 'c.example']\n",
+        );
+        let said = |host: &str| all.of(host, "x").map(|registry| (registry.is_insecure, registry.is_blocked));
+        assert_eq!(said("a.example:5000"), Some((true, false)));
+        assert_eq!((said("b.example"), said("c.example")), (Some((true, true)), Some((false, true))));
+        assert_eq!(said("docker.io"), None);
+        assert!(all.is_insecure("a.example:5000"));
+    }
+
+    #[test]
     fn mistakes_have_a_line() {
         let wrong = |text: &str| Registries::default().add(text, Path::new("r.conf")).unwrap_err().to_string();
         assert!(wrong("a = 1\n[[registry]\n").starts_with("r.conf:2: "), "{}", wrong("a = 1\n[[registry]\n"));
@@ -301,7 +363,9 @@ mod tests {
         );
         assert!(wrong("[[registry]]\nlocation = 'https://a'").starts_with("r.conf:2: expected HOST[:PORT]"));
         assert!(wrong("[[registry]]\nprefix = 'a/b:c'").contains("with a tag"));
-        assert!(wrong("[registries.search]\nregistries = []").contains("version 1"));
+        let mixed = wrong("[registries.search]\nregistries = []\n[[registry]]\nlocation='a'");
+        assert!(mixed.contains("cannot be mixed"), "{mixed}");
+        assert!(wrong("[registries.insecure]\nregistries = ['http://a']").starts_with("r.conf:2: expected HOST"));
         let mirror = wrong("[[registry]]\nlocation='a'\n[[registry.mirror]]\ninsecure=true");
         assert_eq!(mirror, "r.conf:3: a `[[registry.mirror]]` needs a `location`");
     }
