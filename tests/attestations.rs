@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::bases::Base;
-use support::http::{HttpServer, Response};
+use support::http::{self, HttpServer, Response};
 use support::kiln::Kiln;
 use support::registry::{self, Registry};
+use support::repository::Repository;
 use support::user::User;
 use support::{python, tool, write};
 use tempfile::TempDir;
@@ -192,19 +193,55 @@ fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
     published_statement(&programs, &kiln.out(), &max);
 }
 
+/// A step of a trigger stands in no line of the Dockerfile.
 #[test]
-fn a_repository_and_a_download_are_told_by_digest() {
-    let kiln = Kiln::new();
-    let context = support::scratch();
-    let server = HttpServer::start(|_| Response::of("bytes"));
-    let url = server.url();
-    write(context.path(), "Dockerfile", format!("FROM scratch\nADD {url}/file /\n"));
-    kiln.build(context.path(), &["--provenance", "-o", &layout(&kiln)]).succeeded();
+fn triggers_are_steps_without_a_place() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    write(context.path(), "Dockerfile", "FROM scratch\nONBUILD COPY Dockerfile /from-the-base\n");
+    kiln.build(context.path(), &["-t", "base"]).succeeded();
+    write(context.path(), "Dockerfile", "FROM base\nCOPY Dockerfile \\\n  /own\n");
+    kiln.build(context.path(), &["--provenance=mode=max", "-o", &layout(&kiln)]).succeeded();
     let [statement] = Layout(kiln.out().join("layout")).statements().try_into().expect("one statement");
-    let dependency = &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0];
-    assert_eq!(dependency["uri"], format!("{url}/file"));
-    let digest = kiln::digest::Digest::of(b"bytes").hex();
-    assert_eq!(dependency["digest"]["sha256"], digest);
+    let predicate = &statement["predicate"];
+    let steps = &predicate["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"];
+    let copies = |at: usize| steps[at]["op"]["Op"]["file"]["actions"][0]["Action"]["copy"]["dest"].clone();
+    assert_eq!([copies(1), copies(2)], ["/from-the-base", "/own"]);
+    let places = &predicate["runDetails"]["metadata"]["buildkit_metadata"]["source"]["locations"];
+    assert!(places.get("step1").is_none(), "{places}");
+    let range = json!({ "start": { "line": 2 }, "end": { "line": 3 } });
+    assert_eq!(places["step2"]["locations"][0]["ranges"][0], range);
+}
+
+#[test]
+fn a_repository_and_downloads_are_told_by_digest() {
+    let (kiln, root) = (Kiln::new(), support::scratch());
+    let repository = Repository::new(root.path(), "app");
+    let served = root.path().to_owned();
+    let server = HttpServer::start(move |request| match request.target.starts_with("/app.git") {
+        true => http::repositories(&served, request),
+        false => Response::of("bytes"),
+    });
+    let (url, digest) = (server.url(), kiln::digest::Digest::of(b"bytes").hex());
+    let dockerfile = format!("FROM scratch\nADD {url}/file /\nADD --checksum=sha256:{digest} {url}/pinned /\n");
+    let commit = repository.commit(&[("Dockerfile", &dockerfile)]);
+    repository.publish();
+    let context = format!("{url}/app.git#main");
+    let build = ["build", "--provenance", "-o", &layout(&kiln), &context];
+    for _ in ["at first", "from the cache"] {
+        kiln.run(build).succeeded();
+        let [statement] = Layout(kiln.out().join("layout")).statements().try_into().expect("one statement");
+        std::fs::remove_dir_all(kiln.out().join("layout")).expect("the layout");
+        let predicate = &statement["predicate"];
+        let source = json!({ "uri": context, "digest": { "sha1": commit }, "path": "Dockerfile" });
+        assert_eq!(predicate["buildDefinition"]["externalParameters"]["configSource"], source);
+        let file = |name: &str| json!({ "uri": format!("{url}/{name}"), "digest": { "sha256": digest } });
+        let repository = json!({ "uri": context, "digest": { "sha1": commit } });
+        let all = json!([repository, file("file"), file("pinned")]);
+        assert_eq!(predicate["buildDefinition"]["resolvedDependencies"], all);
+        let completeness = json!({ "request": false, "resolvedDependencies": true });
+        assert_eq!(predicate["runDetails"]["metadata"]["buildkit_completeness"], completeness);
+        assert_eq!(predicate["runDetails"]["metadata"]["buildkit_hermetic"], true);
+    }
 }
 
 #[test]

@@ -22,5 +22,5 @@ mod spdx;
 
 pub use in_toto::{PREDICATE_TYPE, Predicate, STATEMENT, about, statement};
 pub use provenance::{Build, Dependency, Details, PREDICATE as SLSA, Step, provenance};
-pub use purl::of_image;
+pub use purl::{of_image, of_layout};
 pub use spdx::{About, PREDICATE as SPDX, document};

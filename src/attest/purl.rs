@@ -33,6 +33,11 @@ pub fn of_image(name: &Reference, platform: &Platform) -> String {
     purl("docker", &path, version, &[("digest", &digest), ("platform", &platform.to_string())])
 }
 
+/// Returns the package URL of an image that came from a layout on this machine, under the name of the context it was given as.
+pub fn of_layout(name: &str) -> String {
+    purl("oci", &[name], "", &[])
+}
+
 /// All but unreserved characters and the colon is written as `%XX`.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

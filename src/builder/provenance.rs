@@ -112,7 +112,7 @@ impl Told<'_> {
         let images = self.known.iter().filter(|(_, known)| used.contains(&known.image.manifest)).map(|(key, known)| {
             let uri = match &key.source {
                 ImageSource::Reference(reference) => attest::of_image(reference, &known.platform),
-                ImageSource::Layout(name) => format!("pkg:oci/{name}?repository_url=oci-layout"),
+                ImageSource::Layout(name) => attest::of_layout(name),
             };
             Dependency { uri, algorithm: "sha256".to_owned(), digest: known.image.manifest.hex() }
         });
