@@ -35,7 +35,8 @@ const OLDEST: u8 = 16;
 pub struct StatCache {
     path: PathBuf,
     started: Timestamp,
-    records: Vec<u8>,
+    /// The whole file but for its checksum, or nothing.
+    file: Vec<u8>,
     /// One flag per record: whether it was asked for.
     seen: Vec<AtomicBool>,
     added: Mutex<BTreeMap<[u8; 64], ContentHash>>,
@@ -46,9 +47,9 @@ impl StatCache {
     ///
     /// `started` is the time of day before any file is read in this build.
     pub fn open(path: &Path, started: Timestamp) -> Self {
-        let records = fs::read(path).ok().and_then(checked).unwrap_or_default();
-        let seen = (0..records.len() / RECORD).map(|_| AtomicBool::new(false)).collect();
-        Self { path: path.to_owned(), started, records, seen, added: Mutex::default() }
+        let file = fs::read(path).ok().and_then(checked).unwrap_or_default();
+        let seen = (0..file.len() / RECORD).map(|_| AtomicBool::new(false)).collect();
+        Self { path: path.to_owned(), started, file, seen, added: Mutex::default() }
     }
 
     /// Returns the name of the cache file for the context whose absolute path is `context`.
@@ -84,7 +85,8 @@ impl StatCache {
             return Ok(());
         }
         let mut records: BTreeMap<[u8; 16], [u8; RECORD]> = BTreeMap::new();
-        for (at, old) in self.records.chunks_exact(RECORD).enumerate() {
+        for at in 0..self.seen.len() {
+            let old = self.record(at);
             let seen = self.seen[at].load(Ordering::Relaxed);
             let age = if seen { 0 } else { old[AGE].saturating_add(1) };
             if age <= OLDEST
@@ -111,7 +113,7 @@ impl StatCache {
     }
 
     fn record(&self, at: usize) -> &[u8] {
-        &self.records[at * RECORD..(at + 1) * RECORD]
+        &self.file[HEADER.len() + at * RECORD..][..RECORD]
     }
 
     fn search(&self, facts: &[u8; 64]) -> Option<usize> {
@@ -128,7 +130,7 @@ impl StatCache {
     }
 }
 
-/// Returns the records of a file's bytes, if they add up.
+/// Returns a file's bytes without the checksum, if they add up.
 fn checked(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let end = bytes.len().checked_sub(32)?;
     let whole = bytes.starts_with(HEADER) && (end.checked_sub(HEADER.len())?).is_multiple_of(RECORD);
@@ -136,7 +138,6 @@ fn checked(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
         return None;
     }
     bytes.truncate(end);
-    bytes.drain(..HEADER.len());
     Some(bytes)
 }
 

@@ -87,7 +87,7 @@ impl<R: Read> Read for HashedReader<R> {
     }
 }
 
-/// A file whose hash is wanted.
+/// A file whose hash is not known yet.
 pub(super) struct Wanted {
     /// Path from the top of the source.
     pub path: Vec<u8>,
@@ -98,26 +98,19 @@ pub(super) struct Wanted {
 /// Below this many files to read, starting threads costs more than it saves.
 const WORTH_A_THREAD: usize = 32;
 
-/// Returns the hashes of files, from the source's cache or by reading them on as many threads as there are cores.
+/// Returns the hashes of files by reading them on as many threads as there are cores.
 pub(super) fn hashes(source: &Source, wanted: &[Wanted]) -> Result<Vec<ContentHash>, CopyError> {
-    let known: Vec<_> = wanted
-        .iter()
-        .map(|file| source.cache.as_ref().and_then(|cache| cache.find(&file.path, &file.metadata)))
-        .collect();
-    let missing: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
     let mut found = vec![[0; 32]; wanted.len()];
-    for (at, hash) in known.into_iter().enumerate() {
-        found[at] = hash.unwrap_or_default();
-    }
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some(at) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((*at, read_hash(source, &wanted[*at])?));
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = wanted.get(at) else { return Ok(done) };
+            done.push((at, read_hash(source, file)?));
         }
-        Ok(done)
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len().div_ceil(WORTH_A_THREAD));
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(wanted.len().div_ceil(WORTH_A_THREAD));
     let results: Vec<Result<_, CopyError>> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut results = vec![work()];

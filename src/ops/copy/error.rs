@@ -90,8 +90,7 @@ pub enum CopyError {
 impl CopyError {
     /// Makes the closure that turns an [`io::Error`] into an error about `path`.
     pub(super) fn io(doing: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Self {
-        let path = shown(path);
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io { doing, path: shown(path), source }
     }
 }
 

@@ -186,11 +186,14 @@ pub(super) fn describe(
         Kind::File if metadata.size > 0 => Content::Tree { root: source.root.clone(), path: full.to_vec() },
         _ => Content::Nothing,
     };
+    // Asked for here, on the thread that has the file before it.
+    let known = source.cache.as_ref().filter(|_| metadata.kind == Kind::File);
+    let hash = known.and_then(|cache| cache.find(full, metadata));
     let shared = metadata.links > 1 && metadata.kind != Kind::Directory;
     SelectedEntry {
         entry: TarEntry { path, kind, mode: metadata.mode, uid, gid, mtime: metadata.mtime, xattrs },
         content,
-        hash: None,
+        hash,
         identity: shared.then_some((metadata.device, metadata.inode)),
     }
 }

@@ -185,7 +185,7 @@ fn take(source: &Source, place: Place, exclude: Option<&Ignore>) -> Result<Selec
     let Place { name, path, metadata } = place;
     let entry = describe(source, Vec::new(), &path, &metadata, Vec::new(), xattrs);
     let mut found = Found { entries: vec![entry], wanted: Vec::new() };
-    if metadata.kind == Kind::File {
+    if metadata.kind == Kind::File && found.entries[0].hash.is_none() {
         found.wanted.push((0, Wanted { path, metadata }));
     }
     Ok(Selected { shape: Shape::File { name, from: Provenance::Local }, entries: hashed(source, found)? })
@@ -221,7 +221,7 @@ fn with_parents(source: &Source, written: &str, exclude: Option<&Ignore>) -> Res
     Ok(selected)
 }
 
-/// Puts the hashes of all files into the entries.
+/// Puts the hashes of files into the entries that lack them.
 fn hashed(source: &Source, found: Found) -> Result<Vec<SelectedEntry>, CopyError> {
     let Found { mut entries, wanted } = found;
     let (places, wanted): (Vec<usize>, Vec<Wanted>) = wanted.into_iter().unzip();

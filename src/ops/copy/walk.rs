@@ -150,7 +150,7 @@ fn in_order(mut listings: Vec<Listing>) -> Found {
             continue;
         };
         let at = found.entries.len();
-        if looked.metadata.kind == Kind::File {
+        if looked.metadata.kind == Kind::File && looked.entry.hash.is_none() {
             found.wanted.push((at, Wanted { path: looked.full, metadata: looked.metadata }));
         }
         found.entries.push(looked.entry);
