@@ -139,12 +139,24 @@ fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
     let base = registry::base(Base::Busybox);
     let text = format!(
         "FROM {base} AS base\nARG SPICE\nRUN --network=none --mount=type=secret,id=token echo $SPICE >/spice\n\
-         FROM base\nCOPY Dockerfile /\nWORKDIR /w\n"
+         FROM base\nCOPY Dockerfile /\nWORKDIR /w\n# http://me:proxy-word@example.com/\n"
     );
     write(context.path(), "Dockerfile", &text);
     write(context.path(), "token", "do-not-tell");
     let token = format!("id=token,src={}", context.path().join("token").display());
-    let common = ["--build-arg", "SPICE=pepper-7", "--label", "l=salt-8", "--secret", &token, "-o", &layout(&kiln)];
+    let proxy = "https_proxy=http://me:proxy-word@127.0.0.1:9";
+    let common = [
+        "--build-arg",
+        "SPICE=pepper-7",
+        "--build-arg",
+        proxy,
+        "--label",
+        "l=salt-8",
+        "--secret",
+        &token,
+        "-o",
+        &layout(&kiln),
+    ];
     let built = |provenance: &str| {
         let metadata = kiln.out().join("metadata");
         let mut all = vec!["--provenance", provenance, "--metadata-file", metadata.to_str().expect("UTF-8")];
@@ -173,10 +185,10 @@ fn provenance_tells_what_a_build_was_made_of_and_no_secret() {
     assert_eq!(image["digest"]["sha256"], manifest_digest(&base));
     assert_eq!(definition["externalParameters"]["configSource"]["path"], "Dockerfile");
     let metadata = &min["predicate"]["runDetails"]["metadata"];
-    assert_eq!(metadata["buildkit_hermetic"], true);
+    assert_eq!(metadata["buildkit_hermetic"], false);
     let max = built("mode=max,builder-id=https://example.com/builds/7,reproducible=true");
     let text_of_max = max.to_string();
-    assert!(!text_of_max.contains("do-not-tell"));
+    assert!(!text_of_max.contains("do-not-tell") && !text_of_max.contains("proxy-word"));
     let request = &max["predicate"]["buildDefinition"]["externalParameters"]["request"];
     assert_eq!(request["args"], json!({"build-arg:SPICE": "pepper-7", "label:l": "salt-8"}));
     assert_eq!(request["secrets"], json!([{"id": "token"}]));
@@ -295,6 +307,65 @@ fn statements_go_where_the_image_goes() {
     assert_eq!(attached(&other), 0);
     other.run(["prune", "-a", "-f"]).succeeded();
     assert_eq!(std::fs::read_dir(other.store().join("content/blobs/sha256")).expect("blobs").count(), 0);
+}
+
+/// Whoever is given the image later would be given what the archive names of others, and a lie in place of the truth.
+#[test]
+fn an_archive_says_nothing_new_of_images_and_names_only_what_it_brings() {
+    let kiln = Kiln::new();
+    let context = support::scratch();
+    write(context.path(), "Dockerfile", "FROM scratch\nCOPY file /\n");
+    for name in ["victim", "private"] {
+        write(context.path(), "file", name);
+        kiln.build(context.path(), &["-t", name, "--sbom"]).succeeded();
+    }
+    let unpacked = |name: &str| {
+        let archive = kiln.out().join(format!("{name}.tar"));
+        kiln.run(["save", "-o", archive.to_str().expect("UTF-8"), name]).succeeded();
+        let layout = Layout(kiln.out().join(name));
+        std::fs::create_dir_all(&layout.0).expect("a directory");
+        tool::run(tool::tool("tar").arg("-xf").arg(&archive).arg("-C").arg(&layout.0));
+        layout
+    };
+    let (victim, private) = (unpacked("victim"), unpacked("private"));
+    let told = victim.statements();
+    let secret = private.blob(&private.json("index.json")["manifests"][0]["digest"])["layers"][0].clone();
+    let load = || kiln.run(["load", "-i", victim.0.to_str().expect("UTF-8")]);
+
+    let index = victim.json("index.json");
+    let is_statement = |entry: &&Value| entry["artifactType"] == STATEMENT;
+    let entry =
+        index["manifests"].as_array().expect("manifests").iter().find(is_statement).expect("a statement").clone();
+    let forge = |change: &dyn Fn(&mut Value)| {
+        let mut manifest = victim.blob(&entry["digest"]);
+        change(&mut manifest);
+        let mut forged = entry.clone();
+        (forged["digest"], forged["size"]) = victim.put(&manifest);
+        let mut index = index.clone();
+        let entries = index["manifests"].as_array_mut().expect("manifests");
+        entries.retain(|entry| entry["artifactType"] != STATEMENT);
+        entries.push(forged);
+        std::fs::write(victim.0.join("index.json"), index.to_string()).expect("index.json");
+    };
+    let lie = victim.put(&json!({"predicateType": SPDX, "subject": [], "predicate": {"packages": []}}));
+    forge(&|manifest| (manifest["layers"][0]["digest"], manifest["layers"][0]["size"]) = lie.clone());
+    load().succeeded();
+    assert_eq!(unpacked("victim").statements(), told);
+    forge(&|manifest| manifest["layers"].as_array_mut().expect("layers").push(secret.clone()));
+    load().failed_saying(&[text(&secret["digest"]), "is not in it"]);
+
+    // An index that lists a manifest beside the image of this machine.
+    let image = index["manifests"][0].clone();
+    let mut other = victim.blob(&image["digest"]);
+    other["layers"] = json!([secret]);
+    let mut listed = image.clone();
+    (listed["digest"], listed["size"]) = victim.put(&other);
+    listed["platform"] = json!({"os": "linux", "architecture": "s390x"});
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let (digest, size) = victim.put(&json!({"schemaVersion": 2, "mediaType": kind, "manifests": [image, listed]}));
+    let top = json!({"schemaVersion": 2, "manifests": [{"mediaType": kind, "digest": digest, "size": size}]});
+    std::fs::write(victim.0.join("index.json"), top.to_string()).expect("index.json");
+    load().failed_saying(&[text(&secret["digest"]), "is not in it"]);
 }
 
 #[test]
@@ -453,6 +524,14 @@ impl Layout {
 
     fn blob(&self, digest: &Value) -> Value {
         self.json(&format!("blobs/{}", digest.as_str().expect("a digest").replace(':', "/")))
+    }
+
+    /// Adds a document; returns its digest and size.
+    fn put(&self, document: &Value) -> (Value, Value) {
+        let bytes = document.to_string().into_bytes();
+        let digest = kiln::digest::Digest::of(&bytes).to_string();
+        std::fs::write(self.0.join("blobs").join(digest.replace(':', "/")), &bytes).expect("a blob");
+        (json!(digest), json!(bytes.len()))
     }
 
     /// The statements about the images, of artifacts that the list names, each with its subject checked.

@@ -146,6 +146,34 @@ fn a_signature_holds_for_its_own_image_only() {
 }
 
 #[test]
+fn what_others_put_beside_a_signature_does_not_hide_it() {
+    let (kiln, registry, keys) = (Kiln::new(), Registry::start(), Keys::new());
+    let image = pushed(&kiln, &registry, "app:1", "one");
+    let put = |manifest: &Value, kind: &str| {
+        let tag = format!("{}.sig", digest(&image).replace(':', "-"));
+        let mut put = tool::tool("curl");
+        put.args(["-sf", "-X", "PUT", "-H", &format!("Content-Type: {kind}"), "-d", &manifest.to_string()]);
+        tool::run(put.arg(format!("http://{}/v2/app/manifests/{tag}", registry.address)));
+    };
+    let index = "application/vnd.oci.image.index.v1+json";
+    put(&serde_json::json!({"schemaVersion": 2, "mediaType": index, "manifests": []}), index);
+    verify(&kiln, &keys.public, &[&image]).failed_saying(&["is no list of signatures"]);
+    let tag = format!("{}/app:{}.sig", registry.address, digest(&image).replace(':', "-"));
+    tool::run(tool::tool("skopeo").args(["delete", "--tls-verify=false", &format!("docker://{tag}")]));
+    signed(&kiln, &keys.private, &[&image]).succeeded();
+    let mut manifest = carrier(&registry, "app", &digest(&image));
+    let mut gone = manifest["layers"][0].clone();
+    gone["annotations"] = serde_json::json!({"dev.cosignproject.cosign/signature": "MAA="});
+    manifest["layers"].as_array_mut().expect("layers").insert(0, gone);
+    put(&manifest, "application/vnd.oci.image.manifest.v1+json");
+    let payload = manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned();
+    verify(&kiln, &keys.public, &[&image]).succeeded();
+    // Without its payload neither holds, and that is said.
+    std::fs::remove_file(registry.blob_file(&payload)).expect("the payload");
+    verify(&kiln, &keys.public, &[&image]).failed_saying(&["its payload is not in the registry"]);
+}
+
+#[test]
 fn an_index_is_signed_with_its_images() {
     let (kiln, registry, keys) = (Kiln::new(), Registry::start(), Keys::new());
     let context = support::scratch();
@@ -170,6 +198,13 @@ fn keys_are_never_replaced_and_need_their_password() {
     let mut again = kiln.command();
     again.args(["generate-key-pair", "--output-key-prefix"]).arg(&prefix).env("COSIGN_PASSWORD", "");
     run(&mut again).failed_saying(&["cannot write", "exists"]);
+    // One that cannot be written takes the other with it.
+    let half = keys.private.with_file_name("half");
+    std::fs::write(half.with_extension("pub"), "").expect("a file");
+    let mut make = kiln.command();
+    make.args(["generate-key-pair", "--output-key-prefix"]).arg(&half).env("COSIGN_PASSWORD", "");
+    run(&mut make).failed_saying(&["half.pub", "exists"]);
+    assert!(!half.with_extension("key").exists());
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&keys.private).expect("the key").permissions());
     assert_eq!(mode & 0o777, 0o600);

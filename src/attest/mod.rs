@@ -8,7 +8,7 @@
 //! what is known of the build, as a `Build` -> provenance --> predicate -> statement { subject, predicate } -> a blob
 //! ```
 //!
-//! Two documents about the same image are the same bytes: packages are sorted, the time is that of the image, and names
+//! Two documents about the same image by the same name are the same bytes: packages are sorted, the time is that of the image, and names
 //! come from digests. The files of an image are hostile: see [`sbom`] for what bounds the reading.
 //!
 //! Not here: where statements are kept and how they go out (`export`), when they are asked for (`builder`, `cli`).

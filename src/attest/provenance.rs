@@ -9,8 +9,9 @@
 //! | `resolvedDependencies`                  | images, files and repositories, by digest | the same                           |
 //! | `runDetails.metadata`                   | what is known to be complete         | and when, an id of the build, the Dockerfile |
 //!
-//! So `min` says nothing that another build of the same sources would not say again: its bytes repeat. The values of secrets are nowhere; those of
-//! build arguments are in `max`, as they are in the history of the image.
+//! So `min` says nothing that another build of the same sources would not say again: its bytes repeat. It names what was fetched by its
+//! address, whatever went into that, without users, passwords and queries. The values of secrets are nowhere, nor are those of the predefined
+//! arguments for proxies; those of other build arguments are in `max`, as they are in the history of the image.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ const BUILD_TYPE: &str = "https://github.com/moby/buildkit/blob/master/docs/atte
 /// Something a build was made of that came from elsewhere.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Dependency {
-    /// Where it came from: a package URL, or an address without credentials.
+    /// Where it came from: a package URL, or an address without credentials and query.
     pub uri: String,
     /// The algorithm of its digest: `sha256`, or `sha1` for many repositories.
     pub algorithm: String,
@@ -63,7 +64,7 @@ pub struct Build {
     pub builder_platform: String,
     /// Who built it, if the user says: a URI.
     pub builder: Option<String>,
-    /// Whether no step had a network.
+    /// Whether no step had a network. What was read of the user's directories is not fixed either, as BuildKit sees it.
     pub is_hermetic: bool,
     /// Whether the user says that the same build gives the same image.
     pub is_reproducible: bool,
@@ -178,7 +179,7 @@ fn metadata(build: &Build) -> Value {
             // What a directory holds has no digest.
             "resolvedDependencies": build.locals.is_empty(),
         },
-        "buildkit_hermetic": build.is_hermetic,
+        "buildkit_hermetic": build.is_hermetic && build.locals.is_empty(),
         "buildkit_reproducible": build.is_reproducible,
     });
     let Some(details) = &build.details else { return metadata };

@@ -7,12 +7,12 @@ use super::load::Loaded;
 use super::remote::repository;
 use super::{BuildRequest, ContextSource, DockerfileSource, NamedContext, ProvenanceMode};
 use crate::attest::{self, Build, Dependency, Details, Predicate, provenance};
-use crate::context::without_credentials;
+use crate::context::{bare_address, without_credentials};
 use crate::digest::to_hex;
 use crate::fsutil::Timestamp;
 use crate::oci::Platform;
 use crate::ops::{Worker, uri_of_repository};
-use crate::plan::{CopySource, ImageSource, KnownImages, MountKind, Op, RunNetwork, Step, StepGraph, StepId};
+use crate::plan::{CopySource, ImageSource, KnownImages, MountKind, Op, RunNetwork, Step, StepGraph, StepId, is_proxy};
 use crate::source::{SourceFile, SourceId};
 
 /// A build whose steps are done.
@@ -52,10 +52,11 @@ impl Told<'_> {
     fn source(&self) -> Option<Dependency> {
         let uri = match &self.request.context {
             ContextSource::Git(url) => uri_of_repository(&repository(url).ok()?),
-            ContextSource::Http(url) => without_credentials(url),
+            ContextSource::Http(url) => bare_address(url),
             ContextSource::Directory(_) | ContextSource::Tar(_) | ContextSource::Empty => return None,
         };
-        let (algorithm, digest) = self.worker.fetcher.fetched.all().remove(&uri)?;
+        let fetched = self.worker.fetcher.fetched.all();
+        let (_, algorithm, digest) = fetched.into_iter().find(|(from, _, _)| *from == uri)?;
         Some(Dependency { uri, algorithm: algorithm.to_owned(), digest })
     }
 
@@ -67,7 +68,7 @@ impl Told<'_> {
                 path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
             }
             DockerfileSource::Text { name, .. } => name.clone(),
-            DockerfileSource::Http(url) => without_credentials(url),
+            DockerfileSource::Http(url) => bare_address(url),
         }
     }
 
@@ -82,7 +83,7 @@ impl Told<'_> {
                 NamedContext::Image(reference) => format!("docker-image://{reference}"),
                 NamedContext::OciLayout { .. } => "oci-layout".to_owned(),
                 NamedContext::Target(stage) => format!("target:{stage}"),
-                NamedContext::Git(url) | NamedContext::Http(url) => without_credentials(url),
+                NamedContext::Git(url) | NamedContext::Http(url) => bare_address(url),
             };
             all.insert(format!("context:{name}"), value);
         }
@@ -118,7 +119,7 @@ impl Told<'_> {
         });
         let fetched = self.worker.fetcher.fetched.all().into_iter();
         let fetched =
-            fetched.map(|(uri, (algorithm, digest))| Dependency { uri, algorithm: algorithm.to_owned(), digest });
+            fetched.map(|(uri, algorithm, digest)| Dependency { uri, algorithm: algorithm.to_owned(), digest });
         let all: BTreeSet<Dependency> = images.chain(fetched).chain(ops.flat_map(pinned)).collect();
         all.into_iter().collect()
     }
@@ -127,7 +128,9 @@ impl Told<'_> {
         let (_, main) = self.loaded.sources();
         let file = (main, &self.loaded.dockerfile);
         let request = self.request;
-        let build_args = request.build_args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone()));
+        // Proxies are no part of a build: they are in no key and in no history.
+        let arguments = request.build_args.iter().filter(|(name, _)| !is_proxy(name));
+        let build_args = arguments.map(|(name, value)| (format!("build-arg:{name}"), without_credentials(value)));
         let labels = request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone()));
         let places: BTreeMap<StepId, usize> = steps.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         let told = steps.iter().map(|id| step(self.graph.step(*id), &places, file));
@@ -141,7 +144,7 @@ impl Told<'_> {
             secrets: request.secrets.iter().map(|secret| secret.id.clone()).collect(),
             agents: request.ssh.iter().map(|agent| agent.id.clone()).collect(),
             steps: told.collect(),
-            text: self.loaded.dockerfile.text().to_owned(),
+            text: without_credentials(self.loaded.dockerfile.text()),
             run: match self.worker.settings.epoch {
                 Some(_) => None,
                 None => Some((request.now, finished, self.invocation.to_owned())),
@@ -156,11 +159,9 @@ fn pinned(op: &Op) -> Vec<Dependency> {
     let checksum = copy.add.as_ref().and_then(|add| add.checksum.as_deref()).and_then(|text| text.split_once(':'));
     let Some((algorithm, digest)) = checksum else { return Vec::new() };
     let of = |source: &CopySource| match source {
-        CopySource::Url { url, .. } => Some(Dependency {
-            uri: without_credentials(url),
-            algorithm: algorithm.to_owned(),
-            digest: digest.to_owned(),
-        }),
+        CopySource::Url { url, .. } => {
+            Some(Dependency { uri: bare_address(url), algorithm: algorithm.to_owned(), digest: digest.to_owned() })
+        }
         _ => None,
     };
     copy.sources.iter().filter_map(of).collect()
@@ -200,7 +201,7 @@ fn named(source: &CopySource) -> String {
     match source {
         CopySource::Path { path, .. } | CopySource::InPlace { path, .. } => path.clone(),
         CopySource::Inline { name, .. } => name.clone(),
-        CopySource::Url { url, .. } => without_credentials(url),
+        CopySource::Url { url, .. } => bare_address(url),
         CopySource::Git { shown, .. } => shown.clone(),
     }
 }

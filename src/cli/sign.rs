@@ -165,7 +165,11 @@ fn make_key_pair(typed: &KeyPairArguments) -> Result<String, SignError> {
     let pair = signature::generate(password.as_bytes())
         .map_err(|source| SignError::Key { key: private.display().to_string(), source })?;
     write_new(&private, &pair.private, 0o600)?;
-    write_new(&public, &pair.public, 0o644)?;
+    if let Err(error) = write_new(&public, &pair.public, 0o644) {
+        // One without the other is of no use, and would stand in the way of the next try.
+        let _ = std::fs::remove_file(&private);
+        return Err(error);
+    }
     Ok(format!("private key: {}\npublic key: {}\n", private.display(), public.display()))
 }
 

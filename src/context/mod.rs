@@ -21,7 +21,7 @@ mod unpack;
 
 pub use compression::{Decompressed, decompressed};
 pub use git::{
-    GitAccess, GitAddress, GitAddressError, GitCommit, GitError, GitRemote, header_text, percent_decoded,
+    GitAccess, GitAddress, GitAddressError, GitCommit, GitError, GitRemote, bare_address, header_text, percent_decoded,
     without_credentials,
 };
 pub use hash::{ContentHash, hash_bytes, hash_reader};

@@ -102,7 +102,7 @@ impl Attestation {
         subject: Digest,
         manifest: Document,
         in_index: bool,
-        read: impl Fn(&Descriptor) -> Result<Document, E>,
+        read: impl FnMut(&Descriptor) -> Result<Document, E>,
     ) -> Result<Self, E> {
         let parsed: Option<Manifest> = serde_json::from_slice(&manifest.bytes).ok();
         let named = parsed.iter().flat_map(|manifest| std::iter::once(manifest.config()).chain(manifest.layers()));

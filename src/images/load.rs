@@ -7,7 +7,7 @@
 //! Nothing in it is trusted: a blob has the digest that its name says, a document is bounded, a layer of a docker archive unpacks to
 //! the diff id that the config says. (That of a layout is looked at when it is unpacked, as for layers of a registry.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -252,15 +252,9 @@ fn layout(store: &Store, index: Index, taken: &dyn Fn(&Digest) -> bool) -> Resul
             continue;
         }
         let image = Image::read(store, None, entry, None)?;
-        for descriptor in std::iter::once(image.manifest.config()).chain(image.manifest.layers()) {
-            let is_here = digest_of(descriptor).is_ok_and(|digest| taken(&digest));
-            if !is_here && !media_type::is_undistributed_layer(descriptor.media_type().as_ref()) {
-                return Err(ImagesError::archive(format!(
-                    "{} of its image {digest} is not in it",
-                    descriptor.digest()
-                )));
-            }
-        }
+        let blobs = std::iter::once(image.manifest.config()).chain(image.manifest.layers());
+        blobs.into_iter().try_for_each(|blob| came_along(blob, &digest, taken))?;
+        complete(store, entry, taken)?;
         let names: Vec<String> = full_name(entry).into_iter().collect();
         let target = descriptor(kind, &digest, entry.size());
         let names = name(store, target, &names)?;
@@ -269,15 +263,51 @@ fn layout(store: &Store, index: Index, taken: &dyn Fn(&Digest) -> bool) -> Resul
             None => all.push((digest, Loaded { names, id: image.id })),
         }
     }
-    attached.into_iter().try_for_each(|(digest, entry)| refer(store, digest, entry))?;
+    attached.into_iter().try_for_each(|(digest, entry)| refer(store, digest, entry, taken))?;
     Ok(all.into_iter().map(|(_, loaded)| loaded).collect())
 }
 
-/// Lists what refers to an image that is here; what refers to nothing here is left.
-fn refer(store: &Store, digest: Digest, entry: &Descriptor) -> Result<(), ImagesError> {
+/// Fails unless every manifest below `entry` that came along brought its blobs: one that names a blob of another image of the store would give
+/// that to whoever is given this one. Manifests that did not come are those of other platforms.
+fn complete(store: &Store, entry: &Descriptor, taken: &dyn Fn(&Digest) -> bool) -> Result<(), ImagesError> {
+    let (mut waiting, mut seen) = (vec![entry.clone()], BTreeSet::new());
+    while let Some(next) = waiting.pop() {
+        let Ok(digest) = digest_of(&next) else { continue };
+        if !taken(&digest) || !seen.insert(digest) {
+            continue;
+        }
+        let below = children(store, &next, &digest)?;
+        match media_type::is_index(next.media_type().as_ref()) {
+            true => waiting.extend(below),
+            false => below.iter().try_for_each(|blob| came_along(blob, &digest, taken))?,
+        }
+    }
+    Ok(())
+}
+
+fn came_along(blob: &Descriptor, image: &Digest, taken: &dyn Fn(&Digest) -> bool) -> Result<(), ImagesError> {
+    let is_here = digest_of(blob).is_ok_and(|digest| taken(&digest));
+    match is_here || media_type::is_undistributed_layer(blob.media_type().as_ref()) {
+        true => Ok(()),
+        false => Err(ImagesError::archive(format!("{} of its image {image} is not in it", blob.digest()))),
+    }
+}
+
+/// Lists what refers to an image that came along. What the store has of the same kind about that image stays: that was said here, or came
+/// from where the image did.
+fn refer(
+    store: &Store,
+    digest: Digest,
+    entry: &Descriptor,
+    taken: &dyn Fn(&Digest) -> bool,
+) -> Result<(), ImagesError> {
     let manifest: Manifest = document(store, digest)?;
-    let Some(subject) = manifest.subject().as_ref().and_then(|subject| digest_of(subject).ok()) else { return Ok(()) };
-    if store.length_of(&subject)?.is_some() {
+    let subject = manifest.subject().as_ref().and_then(|subject| digest_of(subject).ok());
+    let Some(subject) = subject.filter(|subject| taken(subject)) else { return Ok(()) };
+    complete(store, entry, taken)?;
+    let of_this_kind =
+        |one: &Descriptor| one.artifact_type() == entry.artifact_type() && one.annotations() == entry.annotations();
+    if !store.referrers(&subject)?.iter().any(of_this_kind) {
         store.set_referrer(entry.clone(), &subject)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::oci::{
     media_type,
 };
 
-/// The longest statement about an image, in bytes: one may list every package of it.
+/// The longest that all statements about an image may be together, in bytes: one may list every package of it.
 const STATEMENT_LIMIT: u64 = 256 << 20;
 
 /// Whether everything that an index lists is here, or is known to be elsewhere.
@@ -42,13 +42,14 @@ pub(super) fn is_whole(store: &Store, target: &Descriptor) -> Result<bool, Image
 
 /// Returns what `image` leads to; `alone` leaves the index out. Layers that an index remembers to be elsewhere say so.
 pub(super) fn set_of(store: &Store, image: &Image, alone: bool) -> Result<ImageSet, ImagesError> {
+    let mut left = STATEMENT_LIMIT;
     let origins = origins(&image.target);
     let one = |of: &Descriptor| one(store, of, &origins);
     if alone || !media_type::is_index(image.target.media_type().as_ref()) {
         let length = store.length_of(&image.manifest_digest)?.unwrap_or_default();
         let kind = image.manifest.media_type().as_ref().map_or(media_type::OCI_MANIFEST, |kind| kind.as_ref());
         let mut set = ImageSet::single(one(&descriptor(kind, &image.manifest_digest, length))?);
-        set.attestations = referrers(store, &set.images)?;
+        set.attestations = referrers(store, &set.images, &mut left)?;
         return Ok(set);
     }
     let index = index_of(store, &image.target)?;
@@ -57,11 +58,11 @@ pub(super) fn set_of(store: &Store, image: &Image, alone: bool) -> Result<ImageS
         // What was left elsewhere is moved as the image that it looks like.
         let is_elsewhere = digest_of(child).is_ok_and(|digest| origins.contains_key(&digest));
         match subject_of(child).filter(|_| !is_elsewhere) {
-            Some(subject) => listed.push(attestation(store, subject, child, true)?),
+            Some(subject) => listed.push(attestation(store, subject, child, true, &mut left)?),
             None => images.push(one(child)?),
         }
     }
-    let mut attestations = referrers(store, &images)?;
+    let mut attestations = referrers(store, &images, &mut left)?;
     attestations.extend(listed);
     Ok(ImageSet { images, index: Some(document(store, &image.target)?), attestations })
 }
@@ -73,20 +74,29 @@ fn subject_of(entry: &Descriptor) -> Option<Digest> {
 }
 
 /// What the store has about the images and does not list in their index.
-fn referrers(store: &Store, images: &[export::Image]) -> Result<Vec<Attestation>, ImagesError> {
+fn referrers(store: &Store, images: &[export::Image], left: &mut u64) -> Result<Vec<Attestation>, ImagesError> {
     let mut all = Vec::new();
     for image in images {
         for entry in store.referrers(&image.manifest.digest)? {
-            all.push(attestation(store, image.manifest.digest, &entry, false)?);
+            all.push(attestation(store, image.manifest.digest, &entry, false, left)?);
         }
     }
     Ok(all)
 }
 
-fn attestation(store: &Store, subject: Digest, entry: &Descriptor, in_index: bool) -> Result<Attestation, ImagesError> {
+/// `left` is how many bytes of statements may still be read.
+fn attestation(
+    store: &Store,
+    subject: Digest,
+    entry: &Descriptor,
+    in_index: bool,
+    left: &mut u64,
+) -> Result<Attestation, ImagesError> {
     let manifest = Document { descriptor: entry.clone(), ..document(store, entry)? };
     Attestation::read(subject, manifest, in_index, |part| {
-        Ok(Document { descriptor: part.clone(), ..bounded(store, part, STATEMENT_LIMIT)? })
+        let read = bounded(store, part, *left)?;
+        *left -= read.bytes.len() as u64;
+        Ok(Document { descriptor: part.clone(), ..read })
     })
 }
 

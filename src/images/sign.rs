@@ -101,7 +101,13 @@ pub async fn verify(
     let claim = Claim { digest, annotations };
     let name = image.with_tag(&signature::tag_of(&digest))?;
     let (mut payloads, mut reasons) = (Vec::new(), Vec::new());
-    let carrier = carrier(client, &name).await?;
+    let carrier = match carrier(client, &name).await {
+        Err(ImagesError::Parse { .. }) => {
+            reasons.push(format!("what stands at `{}` is no list of signatures", name.familiar()));
+            None
+        }
+        found => found?,
+    };
     for (at, one) in carrier.iter().flat_map(signature::signed).enumerate() {
         match checked(client, &name, &one, key, &claim).await? {
             Ok(payload) => payloads.push(payload),
@@ -125,7 +131,16 @@ async fn checked(
     if one.payload.size() > PAYLOAD_LIMIT {
         return Ok(Err("its payload is too long".to_owned()));
     }
-    let bytes = client.read_blob(name, &one.payload, PAYLOAD_LIMIT).await?;
+    let bytes = match client.read_blob(name, &one.payload, PAYLOAD_LIMIT).await {
+        Ok(bytes) => bytes,
+        // Whoever may push here could otherwise hide the signatures behind this one.
+        Err(error)
+            if matches!(*error.cause, Cause::NotFound { .. } | Cause::WrongDigest { .. } | Cause::TooLong { .. }) =>
+        {
+            return Ok(Err("its payload is not in the registry, or is not what it should be".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if !key.verifies(&bytes, &one.signature) {
         return Ok(Err("it is not by this key".to_owned()));
     }

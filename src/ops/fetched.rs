@@ -1,23 +1,27 @@
 //! What came from elsewhere during a build: addresses, and what they stood for.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::context::{GitAddress, GitCommit, without_credentials};
+use crate::context::{GitAddress, GitCommit, bare_address, without_credentials};
 use crate::digest::Digest;
+
+/// An address, an algorithm, and a digest in hex digits.
+type File = (String, &'static str, String);
 
 /// Shared by everything that fetches for one build.
 #[derive(Clone, Debug, Default)]
-pub struct Fetched(Arc<Mutex<BTreeMap<String, (&'static str, String)>>>);
+pub struct Fetched(Arc<Mutex<BTreeSet<File>>>);
 
 impl Fetched {
-    /// Returns addresses without credentials, in order, each with an algorithm and a digest in hex digits.
-    pub fn all(&self) -> BTreeMap<String, (&'static str, String)> {
+    /// Returns addresses without credentials and queries, in order, each with an algorithm and a digest in hex digits. One address may have
+    /// given several files.
+    pub fn all(&self) -> BTreeSet<File> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn file(&self, url: &str, digest: &Digest) {
-        self.note(without_credentials(url), ("sha256", digest.hex()));
+        self.note(bare_address(url), ("sha256", digest.hex()));
     }
 
     pub(super) fn commit(&self, address: &GitAddress, commit: &GitCommit) {
@@ -26,7 +30,7 @@ impl Fetched {
     }
 
     fn note(&self, uri: String, what: (&'static str, String)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uri, what);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((uri, what.0, what.1));
     }
 }
 

@@ -76,6 +76,11 @@ pub(super) fn add_globals(
     Ok(())
 }
 
+/// Whether an argument is one of them, in any case.
+pub fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
 /// Returns the proxy variables of RUN, in capitals and in small letters, as given by build arguments in any case. Of two
 /// spellings the one with more small letters counts; an empty value is none.
 pub(super) fn proxies(options: &Options) -> Vec<(String, String)> {

@@ -41,6 +41,7 @@ use crate::source::{Sources, Span};
 use stage::Stages;
 use trigger::Collected;
 
+pub use arguments::is_proxy;
 pub use epoch::{Epoch, epoch};
 pub use graph::{
     AddOptions, CacheSharing, CopyOp, CopySource, ImageOp, KnownImage, MountKind, Op, Root, RunMount, RunNetwork,

@@ -58,8 +58,8 @@ impl<'a> Elf<'a> {
     pub(super) fn section(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let is_it = |section: &&[u8]| {
             let at = usize::try_from(self.number(section, 0, 4)).unwrap_or(usize::MAX);
-            let found = self.names.get(at..).and_then(|rest| rest.split(|byte| *byte == 0).next());
-            found == Some(name.as_bytes())
+            let rest = self.names.get(at..).and_then(|names| names.strip_prefix(name.as_bytes()));
+            rest.is_some_and(|rest| rest.first() == Some(&0))
         };
         let Some(section) = self.sections.chunks_exact(self.entry).find(is_it) else { return Ok(None) };
         let (at, length) = self.place(section);

@@ -21,14 +21,14 @@ pub(super) fn read(path: &str, section: &[u8], inventory: &mut Inventory) {
     if section[15] & INLINE == 0 {
         return inventory.remark(path, "a program of a Go older than 1.18 is not looked into");
     }
-    let Some((version, modules)) = text(rest).and_then(|(version, rest)| Some((version, text(rest)?.0))) else {
+    let Some((version, modules)) = texts(rest) else {
         return inventory.remark(path, "what a Go program says of itself is cut short");
     };
     if let Some(version) = version.strip_prefix("go") {
         // What stands after a space are experiments.
         inventory.add(path, package("stdlib", version.split(' ').next().unwrap_or(version)));
     }
-    for (name, version) in modules_of(modules.get(MARKER..modules.len().saturating_sub(MARKER)).unwrap_or_default()) {
+    for (name, version) in modules_of(modules) {
         inventory.add(path, package(name, version));
     }
 }
@@ -56,7 +56,9 @@ fn modules_of(text: &str) -> Vec<(&str, &str)> {
 }
 
 fn package(name: &str, version: &str) -> Package {
-    let path: Vec<&str> = name.split('/').collect();
+    // Package URLs of Go are in small letters (purl-spec, `golang`).
+    let small = name.to_lowercase();
+    let path: Vec<&str> = small.split('/').collect();
     Package {
         kind: "golang",
         purl: purl("golang", &path, version, &[]),
@@ -69,16 +71,22 @@ fn package(name: &str, version: &str) -> Package {
     }
 }
 
+/// The version of Go, and the list of modules without the markers around it, which are no text.
+fn texts(bytes: &[u8]) -> Option<(&str, &str)> {
+    let (version, rest) = piece(bytes)?;
+    let (modules, _) = piece(rest)?;
+    let modules = match modules.len().checked_sub(MARKER) {
+        Some(end) => modules.get(MARKER..end)?,
+        None => modules,
+    };
+    Some((std::str::from_utf8(version).ok()?, std::str::from_utf8(modules).ok()?))
+}
+
 /// A length of seven bits to a byte, the least first, and so many bytes.
-fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+fn piece(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().take(5).position(|byte| *byte < 0x80)?;
     let length = bytes[..=end].iter().rev().fold(0usize, |length, byte| length << 7 | usize::from(byte & 0x7f));
-    let (text, rest) = bytes[end + 1..].split_at_checked(length)?;
-    // The markers are no text; what is between them is.
-    match std::str::from_utf8(text) {
-        Ok(text) => Some((text, rest)),
-        Err(_) => Some((std::str::from_utf8(text.get(MARKER..text.len().checked_sub(MARKER)?)?).ok()?, rest)),
-    }
+    bytes[end + 1..].split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -120,6 +128,15 @@ mod tests {
             ]
         );
         assert!(inventory.remarks.is_empty(), "{:?}", inventory.remarks);
+    }
+
+    #[test]
+    fn the_first_and_the_last_line_are_whole_and_urls_in_small_letters() {
+        let modules = "mod\tapp\tv1.0.0\ndep\tgithub.com/Masterminds/semver\tv1.2.3";
+        let inventory = scanned_programs(&[("app", &program(SECTION, &info("go1.22.1", modules), true, false))]);
+        let semver = "pkg:golang/github.com/masterminds/semver@v1.2.3";
+        assert_eq!(urls(&inventory), ["pkg:golang/app@v1.0.0", semver, "pkg:golang/stdlib@1.22.1"]);
+        assert_eq!(inventory.packages[semver].name, "github.com/Masterminds/semver");
     }
 
     #[test]

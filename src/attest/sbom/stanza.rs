@@ -1,5 +1,8 @@
 //! Records of `Key: value` lines, parted by empty lines: dpkg's (deb822(5)), apk's, and the headers of Python's.
 
+/// Most fields of a record that are kept; what is asked for stands among the first.
+const FIELDS: usize = 1000;
+
 /// One record. Keys are as written.
 pub(super) struct Stanza<'a>(Vec<(&'a str, &'a str)>);
 
@@ -27,7 +30,8 @@ pub(super) fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
         lines.peek()?;
         let mut fields = Vec::new();
         while let Some(line) = lines.next_if(|line| !line.trim().is_empty()) {
-            if let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with([' ', '\t'])) {
+            let field = line.split_once(':').filter(|_| !line.starts_with([' ', '\t']) && fields.len() < FIELDS);
+            if let Some((key, value)) = field {
                 fields.push((key, value.trim()));
             }
         }

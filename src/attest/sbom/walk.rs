@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use super::{FILE_LIMIT, Inventory, LIST_LIMIT, apk, cargo, copyright, dpkg, elf, go, npm, python, rpm};
-use crate::fsutil::{Dir, DirStack, Kind};
+use crate::fsutil::{Dir, DirStack, Kind, Metadata};
 
 /// Reads one kind of file: its path, its text, and where its packages go.
 type TextReader = fn(&str, &str, &mut Inventory);
 
-/// Programs of several names that were looked into under the first.
-type Seen = BTreeSet<(u64, u64)>;
+/// Files of several names that were read under the first: device and inode, and who read them.
+type Seen = BTreeSet<(u64, u64, usize)>;
 
 /// The kernel's own limit of a path, in bytes (PATH_MAX): nothing is installed deeper.
 const LONGEST_PATH: usize = 4096;
@@ -27,6 +27,17 @@ enum Reader {
     Database,
     /// It may be a program.
     Program,
+}
+
+impl Reader {
+    /// Tells apart who reads a file.
+    fn number(&self) -> usize {
+        match self {
+            Self::Program => 0,
+            Self::Database => 1,
+            Self::List(read) | Self::Text(read) => *read as usize,
+        }
+    }
 }
 
 /// Walks the tree below `root`; in the order of names, and no link is followed.
@@ -79,13 +90,18 @@ fn files(dir: &Dir, path: &str, seen: &mut Seen, inventory: &mut Inventory) -> i
 }
 
 fn file(dir: &Dir, name: &OsStr, path: &str, seen: &mut Seen, inventory: &mut Inventory) -> io::Result<()> {
-    match reader_of(path) {
+    let reader = reader_of(path);
+    let metadata = dir.child_metadata(name)?;
+    let is_again = |found: &Metadata| found.links > 1 && !seen.insert((found.device, found.inode, reader.number()));
+    if metadata.as_ref().is_none_or(is_again) {
+        return Ok(());
+    }
+    match reader {
         Reader::List(read) => read(path, &text(dir, name, LIST_LIMIT)?, inventory),
         Reader::Text(read) => read(path, &text(dir, name, FILE_LIMIT)?, inventory),
         Reader::Database => rpm::read(path, &dir.child_file(name)?, inventory),
         Reader::Program => {
-            let metadata = dir.child_metadata(name)?.filter(|metadata| metadata.mode & 0o111 != 0);
-            if metadata.is_some_and(|found| found.links < 2 || seen.insert((found.device, found.inode))) {
+            if metadata.is_some_and(|metadata| metadata.mode & 0o111 != 0) {
                 program(path, &dir.child_file(name)?, inventory)?;
             }
         }

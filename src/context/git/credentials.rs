@@ -31,9 +31,30 @@ pub fn without_credentials(text: &str) -> String {
     format!("{before}://{authority}{}", without_credentials(after))
 }
 
+/// A URL that tells where something came from, and no more: without user, password and query, which may hold a token.
+pub fn bare_address(url: &str) -> String {
+    let shown = without_credentials(url);
+    let (address, fragment) = match shown.split_once('#') {
+        Some((address, fragment)) => (address, format!("#{fragment}")),
+        None => (shown.as_str(), String::new()),
+    };
+    format!("{}{fragment}", address.split('?').next().unwrap_or(address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_no_query() {
+        for (url, want) in [
+            ("https://h/f?token=a#x?y", "https://h/f#x?y"),
+            ("https://u:p@h/f?a@b", "https://xxxxx:xxxxx@h/f"),
+            ("git@h:x", "git@h:x"),
+        ] {
+            assert_eq!(bare_address(url), want);
+        }
+    }
 
     #[test]
     fn credentials_are_not_shown() {

@@ -19,7 +19,7 @@ mod tidy;
 pub use access::{GitAccess, header_text};
 pub use address::GitAddress;
 pub use address_error::GitAddressError;
-pub use credentials::without_credentials;
+pub use credentials::{bare_address, without_credentials};
 pub use fetch::{GitCommit, GitRemote};
 pub use parts::percent_decoded;
 pub use program::GitError;

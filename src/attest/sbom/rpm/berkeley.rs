@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{HEADER_LIMIT, Pages, bad};
+use super::{Budget, HEADER_LIMIT, Pages, bad};
 
 const MAGIC: u32 = 0x0006_1561;
 const META: usize = 72;
@@ -22,6 +22,8 @@ struct Database<'a> {
     is_big: bool,
     /// Pages that values in pages of their own may still take.
     left: u64,
+    /// The same for values in the pages of the table, which may say that they share their bytes.
+    budget: Budget,
 }
 
 /// Hands every header to `take`.
@@ -33,7 +35,7 @@ pub(super) fn read(pages: &Pages<'_>, take: &mut dyn FnMut(&[u8])) -> io::Result
         (_, MAGIC) => true,
         _ => return Err(bad("this is no hash table of Berkeley DB")),
     };
-    let mut database = Database { pages, page_size: 0, is_big, left: 0 };
+    let mut database = Database { pages, page_size: 0, is_big, left: 0, budget: pages.budget() };
     let page_size = database.long(&meta, 20) as usize;
     if !(512..=65536).contains(&page_size) || !page_size.is_power_of_two() {
         return Err(bad("its pages have an impossible size"));
@@ -62,7 +64,10 @@ impl Database<'_> {
             let value = page.get(start..end).filter(|value| !value.is_empty()).ok_or_else(damaged)?;
             match value[0] {
                 // Other rows hold numbers.
-                HERE if value.len() > 1 + 16 => take(&value[1..]),
+                HERE if value.len() > 1 + 16 => {
+                    self.budget.take(value.len())?;
+                    take(&value[1..]);
+                }
                 ELSEWHERE if value.len() >= 12 => {
                     let value = self.elsewhere(self.long(value, 4), self.long(value, 8))?;
                     take(&value);

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::{Inventory, PACKAGE_LIMIT, Package};
+use super::{Inventory, Package};
 use crate::attest::licence::Licence;
 use crate::attest::purl::purl;
 use header::Header;
@@ -38,11 +38,12 @@ pub(super) fn read(path: &str, file: &File, inventory: &mut Inventory) {
         Ok(pages) => pages,
         Err(error) => return inventory.remark(path, &format!("cannot be read: {error}")),
     };
-    let mut found = Vec::new();
-    let mut take = |bytes: &[u8]| {
-        if found.len() < PACKAGE_LIMIT {
-            found.push(Header::read(bytes).and_then(|header| package(&header)));
-        }
+    let distro = inventory.os.as_ref().map(super::Os::distro).unwrap_or_default();
+    let vendor = inventory.os.as_ref().map(|os| os.id.clone()).unwrap_or_default();
+    let mut take = |bytes: &[u8]| match Header::read(bytes).and_then(|header| package(&header)) {
+        Some(Installed::Package(package)) => inventory.add(path, package.named(&vendor, &distro)),
+        Some(Installed::Key) => {}
+        None => inventory.remark(path, "a package whose header makes no sense is left out"),
     };
     let read = match path.rsplit('/').next() {
         Some("rpmdb.sqlite") => sqlite::read(&pages, &mut take),
@@ -51,15 +52,6 @@ pub(super) fn read(path: &str, file: &File, inventory: &mut Inventory) {
         _ if pages.length > 0 => Err(bad("what is in the log and not yet in the database is not seen")),
         _ => Ok(()),
     };
-    let distro = inventory.os.as_ref().map(super::Os::distro).unwrap_or_default();
-    let vendor = inventory.os.as_ref().map(|os| os.id.clone()).unwrap_or_default();
-    for found in found {
-        match found {
-            Some(Installed::Package(package)) => inventory.add(path, package.named(&vendor, &distro)),
-            Some(Installed::Key) => {}
-            None => inventory.remark(path, "a package whose header makes no sense is left out"),
-        }
-    }
     if let Err(error) = read {
         inventory.remark(path, &error.to_string());
     }
@@ -80,6 +72,11 @@ impl<'a> Pages<'a> {
         Ok(Self { file, length: file.metadata()?.len() })
     }
 
+    /// For what a database lists: no part of the file belongs to two packages.
+    fn budget(&self) -> Budget {
+        Budget(self.length)
+    }
+
     /// Reads `length` bytes; what is not in the file is an error before there is memory for it.
     fn at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         if offset.checked_add(length as u64).is_none_or(|end| end > self.length) {
@@ -88,6 +85,16 @@ impl<'a> Pages<'a> {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
+    }
+}
+
+/// How many bytes all that is listed may still have.
+struct Budget(u64);
+
+impl Budget {
+    fn take(&mut self, length: usize) -> io::Result<()> {
+        self.0 = self.0.checked_sub(length as u64).ok_or(bad("its headers overlap"))?;
+        Ok(())
     }
 }
 

@@ -17,8 +17,7 @@ pub(super) fn read(pages: &Pages<'_>, take: &mut dyn FnMut(&[u8])) -> io::Result
         return Err(bad("this is no database of this form"));
     }
     let slots = u64::from(number(&header, 12));
-    // No part of the file belongs to two packages.
-    let mut left = pages.length;
+    let mut budget = pages.budget();
     for page in 0..slots {
         let bytes = pages.at(page * PAGE, PAGE as usize)?;
         let skipped = if page == 0 { FIRST_SLOT } else { 0 };
@@ -29,7 +28,7 @@ pub(super) fn read(pages: &Pages<'_>, take: &mut dyn FnMut(&[u8])) -> io::Result
             let (package, block) = (number(slot, 4), number(slot, 8));
             if package != 0 && block != 0 {
                 let blob = blob(pages, package, u64::from(block) * BLOCK)?;
-                left = left.checked_sub(blob.len() as u64).ok_or(bad("its headers overlap"))?;
+                budget.take(blob.len())?;
                 take(&blob);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{HEADER_LIMIT, Pages, bad};
+use super::{Budget, HEADER_LIMIT, Pages, bad};
 
 /// A tree is never deeper, however large the file (section 1.6: 2^32 pages, at least two to a page).
 const DEPTH: usize = 32;
@@ -15,6 +15,8 @@ struct Database<'a> {
     usable: usize,
     /// Pages that may still be looked at; no page is part of two things.
     left: u64,
+    /// The same for rows: several may say that they stand in the same place of a page.
+    budget: Budget,
 }
 
 /// Hands every header to `take`.
@@ -30,7 +32,7 @@ pub(super) fn read(pages: &Pages<'_>, take: &mut dyn FnMut(&[u8])) -> io::Result
     let usable = page_size.checked_sub(header[20].into()).filter(|usable| *usable >= 480);
     let usable = usable.ok_or(bad("its pages have an impossible size"))?;
     let left = pages.length / page_size as u64 + 1;
-    let mut database = Database { pages, page_size, usable, left };
+    let mut database = Database { pages, page_size, usable, left, budget: pages.budget() };
     let mut root = None;
     database.rows(1, 0, &mut |record| {
         let columns = columns(record);
@@ -68,7 +70,11 @@ impl Database<'_> {
                     let child = long(&bytes, cell).ok_or(bad("a page is damaged"))?;
                     self.rows(child, depth + 1, row)?;
                 }
-                LEAF => row(&self.record(&bytes, cell)?),
+                LEAF => {
+                    let record = self.record(&bytes, cell)?;
+                    self.budget.take(record.len())?;
+                    row(&record);
+                }
                 _ => return Err(bad("a page is of another kind")),
             }
         }
@@ -113,12 +119,15 @@ impl Database<'_> {
 const INTERIOR: u8 = 0x05;
 const LEAF: u8 = 0x0d;
 
-/// The columns of a record as they are stored (section 2.1).
+/// No table that is looked at has more.
+const COLUMNS: usize = 5;
+
+/// The first columns of a record as they are stored (section 2.1).
 fn columns(record: &[u8]) -> Option<Vec<&[u8]>> {
     let (header, mut at) = varint(record, 0)?;
     let header = usize::try_from(header).ok()?;
     let (mut columns, mut value) = (Vec::new(), header);
-    while at < header {
+    while at < header && columns.len() < COLUMNS {
         let (kind, after) = varint(record, at)?;
         at = after;
         let length = match kind {
