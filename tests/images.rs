@@ -637,6 +637,39 @@ fn run_as(kiln: &Kiln) {
     assert_eq!(output.succeeded().stdout, "/dev/pts/0\r\n24 80\r\n", "{}", output.both());
 }
 
+/// Whoever has a file may open it anew, to write, and whoever has a directory has those above it.
+#[test]
+fn what_a_command_reads_is_no_way_to_the_machine() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let file = kiln.out().join("file");
+    std::fs::write(&file, "of the machine").expect("a file");
+    let script = "cat; (echo changed > /proc/self/fd/0) 2>/dev/null; ls /proc/self/fd/0/ 2>/dev/null; true";
+    let run_with = |input: &Path, mut command: std::process::Command| {
+        command.stdin(std::fs::File::open(input).expect("the input"));
+        support::kiln::output_of(&mut command, std::time::Duration::from_secs(60))
+    };
+    let inside = |input: &Path| {
+        let mut command = kiln.command();
+        command.args(["run", "-i", "app", "sh", "-c", script]);
+        run_with(input, command)
+    };
+    assert_eq!(inside(&file).succeeded().stdout, "of the machine");
+    assert_eq!(std::fs::read(&file).expect("the file"), b"of the machine");
+    assert_eq!(inside(&kiln.out()).succeeded().stdout, "");
+    // The control: here both are ways.
+    let outside = |input: &Path| {
+        let mut command = tool::tool("sh");
+        command.args(["-c", script]);
+        run_with(input, command)
+    };
+    outside(&file).succeeded();
+    assert_eq!(std::fs::read(&file).expect("the file"), b"changed\n");
+    assert_eq!(outside(&kiln.out()).succeeded().stdout, "file\n");
+}
+
 #[test]
 fn what_is_typed_reaches_the_terminal_of_the_command() {
     let (kiln, context) = (Kiln::new(), support::scratch());

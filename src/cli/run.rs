@@ -4,10 +4,12 @@
 //! the two. Meanwhile the user's does nothing by itself (raw mode), and is put back whatever happens.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,10 +91,14 @@ fn attached(
 ) -> Result<ExecOutcome, ImagesError> {
     let unpacked = Unpacked::open(root, entered)?;
     let image = images::find(&unpacked.store, image, None)?;
-    let mut raw = None;
-    let mut opened = |side: OwnedFd| {
-        raw = Raw::begin();
-        carry(side);
+    let (mut raw, mut carrier) = (None, None);
+    // A command that turns out to need an emulator is started again, with another terminal.
+    let mut opened = |side: OwnedFd| match &mut carrier {
+        Some(carrier) => Carrier::change(carrier, side),
+        none => {
+            raw = Raw::begin();
+            *none = Some(Carrier::start(side));
+        }
     };
     let mut attached = Attached { input: None, terminal: None, ports };
     match request.input {
@@ -120,12 +126,9 @@ fn write_all(mut out: impl io::Write, bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// What the command reads: what kiln would read. A terminal is not handed over; what is typed in it is.
+/// What the command reads: what kiln would read. The thing itself is never handed over: who has a file can open it anew, to write,
+/// and who has a directory has those above it.
 fn input() -> io::Result<OwnedFd> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return stdin.as_fd().try_clone_to_owned();
-    }
     let (theirs, mut ours) = io::pipe()?;
     std::thread::Builder::new().name("input".to_owned()).spawn(move || io::copy(&mut io::stdin().lock(), &mut ours))?;
     Ok(theirs.into())
@@ -133,35 +136,54 @@ fn input() -> io::Result<OwnedFd> {
 
 /// Carries what is typed, and changes of the window's size, to the command's terminal, for as long as the process lives. What
 /// cannot be started is missed.
-fn carry(side: OwnedFd) {
-    let size_of = |side: &OwnedFd| {
+#[derive(Clone)]
+struct Carrier(Arc<Mutex<Arc<File>>>);
+
+impl Carrier {
+    fn start(side: OwnedFd) -> Self {
+        let carrier = Self(Arc::new(Mutex::new(Arc::new(side.into()))));
+        carrier.resize();
+        let (window, typed) = (carrier.clone(), carrier.clone());
+        let _ = std::thread::Builder::new().name("window".to_owned()).spawn(move || window.follow_size());
+        let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || typed.carry());
+        carrier
+    }
+
+    /// Carries to another terminal from now on.
+    fn change(&self, side: OwnedFd) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(side.into());
+        self.resize();
+    }
+
+    fn side(&self) -> Arc<File> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn resize(&self) {
         if let Ok(size) = tcgetwinsize(io::stdin()) {
-            let _ = tcsetwinsize(side, size);
+            let _ = tcsetwinsize(&*self.side(), size);
         }
-    };
-    size_of(&side);
-    if let Ok(other) = side.try_clone() {
-        let _ = std::thread::Builder::new().name("window".to_owned()).spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
-            runtime.block_on(async {
-                let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
-                while changes.recv().await.is_some() {
-                    size_of(&other);
-                }
-            });
+    }
+
+    fn follow_size(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+            while changes.recv().await.is_some() {
+                self.resize();
+            }
         });
     }
-    let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || {
-        let mut side = std::fs::File::from(side);
+
+    fn carry(&self) {
         let mut typed = [0; 4096];
         while let Ok(length @ 1..) = io::stdin().lock().read(&mut typed) {
-            if side.write_all(&typed[..length]).is_err() {
-                return;
-            }
+            // One that is gone is followed by another, or by the end.
+            let _ = (&*self.side()).write_all(&typed[..length]);
         }
         // The end of the input is a character to a terminal (^D).
-        let _ = side.write_all(&[4]);
-    });
+        let _ = (&*self.side()).write_all(&[4]);
+    }
 }
 
 /// The user's terminal, which passes everything on while this lives.

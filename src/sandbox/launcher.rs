@@ -48,7 +48,7 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
         let (mut taken, take) = io::pipe()?;
         if system::fork()?.is_none() {
             drop(taken);
-            return supervise(&requests, take.into(), here, isolation, note[0] & wire::OWN_NETWORK != 0);
+            return supervise(requests, take.into(), here, isolation, note[0] & wire::OWN_NETWORK != 0);
         }
         drop(take);
         // The next sandbox is probably like the last one.
@@ -75,7 +75,7 @@ fn await_need(requests: &OwnedFd, taken: &PipeReader) -> io::Result<()> {
 
 /// Prepares a sandbox, waits for a message, and is the supervisor of that sandbox to its end.
 fn supervise(
-    requests: &OwnedFd,
+    requests: OwnedFd,
     take: OwnedFd,
     here: Entered,
     isolation: Isolation,
@@ -83,7 +83,9 @@ fn supervise(
 ) -> io::Result<()> {
     system::disposition(Signal::SIGCHLD, Disposition::Default)?;
     let prepared = init::prepare(here, isolation, own_network)?;
-    let Some(orders) = Orders::receive(requests)? else { return Ok(()) };
+    let Some(orders) = Orders::receive(&requests)? else { return Ok(()) };
+    // Else wishes that no launcher hears any more would wait for the end of this sandbox.
+    drop(requests);
     rustix::io::write(&take, &[orders.note])?;
     drop(take);
     prepared.run(isolation, orders)

@@ -32,9 +32,9 @@ pub(super) fn fork() -> Result<Option<Pid>> {
     }
 }
 
-/// Sets attributes of the mount that `mount` is a handle of.
+/// Sets attributes of the mount that `mount` is a handle of, and keeps mounts elsewhere from arriving in it.
 pub(super) fn set_mount_attributes(mount: impl AsFd, attributes: u64, recursive: bool) -> Result<()> {
-    let wanted = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let wanted = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a static string, and the kernel reads `size_of` bytes of `wanted`, which lives here.
     checked(unsafe {

@@ -29,8 +29,8 @@ impl Scratch {
         let name = random_name();
         let path = parent.join(&name);
         let (fs, work) = (path.join("fs"), path.join("work"));
-        let newborn = open(parent)?;
-        flock(&newborn, FlockOperation::LockShared).map_err(|e| SnapshotError::io("lock", parent)(e.into()))?;
+        let _newborn = Locked::new(open(parent)?, FlockOperation::LockShared)
+            .map_err(|error| SnapshotError::io("lock", parent)(error.into()))?;
         for dir in [&path, &fs, &work] {
             // The process umask must not show in a layer: `fs` becomes the root directory of a RUN.
             std::fs::create_dir(dir)
@@ -68,12 +68,8 @@ impl Drop for Scratch {
 }
 
 pub(super) fn sweep(parent: &Path) -> Result<(), SnapshotError> {
-    let all = open(parent)?;
-    match flock(&all, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        // Somebody is creating a directory just now: the next process sweeps.
-        Err(_) => return Ok(()),
-    }
+    // Fails while somebody is creating a directory: the next process sweeps.
+    let Ok(_all) = Locked::new(open(parent)?, FlockOperation::NonBlockingLockExclusive) else { return Ok(()) };
     let dir = Dir::open(parent).map_err(SnapshotError::io("open", parent))?;
     for entry in dir.entries().map_err(SnapshotError::io("read", parent))? {
         let path = parent.join(&entry.name);
@@ -85,7 +81,45 @@ pub(super) fn sweep(parent: &Path) -> Result<(), SnapshotError> {
     Ok(())
 }
 
+/// A lock for a while. It is given back by name: a process that another thread starts meanwhile has the descriptor, too, until
+/// it becomes its program, and would keep the lock so long.
+struct Locked(OwnedFd);
+
+impl Locked {
+    fn new(file: OwnedFd, how: FlockOperation) -> rustix::io::Result<Self> {
+        flock(&file, how)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 fn open(path: &Path) -> Result<OwnedFd, SnapshotError> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| SnapshotError::io("open", path)(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_descriptor_in_another_process_keeps_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        for how in [FlockOperation::LockShared, FlockOperation::NonBlockingLockExclusive] {
+            let file = open(dir.path()).unwrap();
+            let of_another = file.try_clone().unwrap();
+            let locked = Locked::new(file, how).unwrap();
+            let lock_again =
+                || Locked::new(open(dir.path()).unwrap(), FlockOperation::NonBlockingLockExclusive).is_ok();
+            assert!(!lock_again());
+            drop(locked);
+            assert!(lock_again());
+            drop(of_another);
+        }
+    }
 }

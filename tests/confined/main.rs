@@ -7,6 +7,7 @@
 mod agent;
 mod devices;
 mod helpers;
+mod mounts;
 mod network;
 mod output;
 mod paths;

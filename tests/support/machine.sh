@@ -7,6 +7,7 @@
 #   no-tun          nobody may
 #   without=NAME    the program NAME cannot be run
 #   file=A:B        the file A is seen in place of B
+#   shared          what is mounted arrives wherever a mount was copied to, as where systemd runs
 #   etc=DIRECTORY   what is in it is seen in /etc, beside what is there
 set -euo pipefail
 
@@ -42,6 +43,7 @@ while [ "$1" != -- ]; do
       both=${1#file=}
       mount --bind "${both%%:*}" "$(realpath "${both#*:}")"
       ;;
+    shared) mount --make-rshared / ;;
     etc=*) mount -t overlay -o "ro,lowerdir=${1#etc=}:/etc" machine /etc ;;
     *) echo "machine.sh: unknown word $1" >&2; exit 2 ;;
   esac

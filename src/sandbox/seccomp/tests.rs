@@ -1,7 +1,11 @@
 use super::*;
 
-/// Runs a program as the kernel would.
+/// Runs a program as the kernel would. The high words of arguments are 0.
 fn run(program: &[sock_filter], audit_number: u32, number: u32, arguments: &[u32]) -> u32 {
+    run_with(program, audit_number, number, arguments, 0)
+}
+
+fn run_with(program: &[sock_filter], audit_number: u32, number: u32, arguments: &[u32], high: u32) -> u32 {
     let (mut at, mut accumulator) = (0, 0);
     loop {
         let sock_filter { code, jt, jf, k } = program[at];
@@ -11,8 +15,8 @@ fn run(program: &[sock_filter], audit_number: u32, number: u32, arguments: &[u32
             accumulator = match k {
                 NUMBER => number,
                 ARCHITECTURE => audit_number,
-                // The high words are 0.
-                k if k % 8 != 0 => 0,
+                // The high words of arguments.
+                k if k % 8 != 0 => high,
                 k => arguments[(k - FIRST_ARGUMENT) as usize / 8],
             };
         } else if code == BPF_RET | BPF_K {
@@ -146,4 +150,87 @@ fn strangers_are_told_there_is_no_such_call() {
     }
     #[cfg(target_arch = "x86_64")]
     assert_eq!(verdict(ABIS[0].1, X32 + 1, [0, 0]), ENOSYS);
+}
+
+/// What a confined step is answered, straight from the table: no runs, no search.
+fn plainly(abi: Abi, number: u32, arguments: [u32; 2]) -> u32 {
+    let is = |numbers: &[u32; 4]| numbers[abi as usize] == number;
+    let [first, second] = arguments;
+    let refuse_if = |refused| if refused { EPERM } else { ALLOW };
+    match number {
+        NONE => ENOSYS,
+        X32.. if abi == Abi::X86_64 => ENOSYS,
+        _ if abi == Abi::Arm && ARM_PRIVATE.contains(&number) => ALLOW,
+        _ if number > HIGHEST_KNOWN || is(&CLONE3) => ENOSYS,
+        _ if REFUSED.iter().any(|(_, numbers)| is(numbers)) => EPERM,
+        _ if is(&CLONE) => refuse_if(first & NEW_NAMESPACES != 0),
+        _ if is(&PERSONALITY) => refuse_if(!PERSONALITIES.contains(&first)),
+        _ if is(&SOCKET) => refuse_if(FAMILIES.iter().any(|family| family.cast_unsigned() == first)),
+        _ if is(&IOCTL) => refuse_if(TYPING.contains(&second)),
+        _ => ALLOW,
+    }
+}
+
+/// Arguments that decide somewhere, and their neighbours.
+fn telling() -> Vec<u32> {
+    let bits = (0..32).map(|bit| 1 << bit);
+    let families = FAMILIES.iter().map(|family| family.cast_unsigned());
+    let edges = PERSONALITIES.into_iter().chain(TYPING).chain(families).chain([NEW_NAMESPACES, !NEW_NAMESPACES]);
+    let around = edges.flat_map(|value| [value.wrapping_sub(1), value, value.wrapping_add(1)]);
+    bits.chain(around).collect()
+}
+
+#[test]
+fn the_filter_answers_every_number_as_the_table_does() {
+    let numbers = (0..=1200).chain(0xf_0000 - 2..=0xf_0010).chain(X32 - 2..=X32 + 700).chain([u32::MAX - 1, u32::MAX]);
+    let special = |abi: Abi| [CLONE, PERSONALITY, SOCKET, IOCTL].map(|numbers| numbers[abi as usize]);
+    for abi in ALL {
+        let program = section(abi, CONFINED);
+        for number in numbers.clone() {
+            let all = if special(abi).contains(&number) { telling() } else { vec![0, 2, u32::MAX] };
+            for (first, second) in all.iter().flat_map(|first| all.iter().map(|second| (*first, *second))) {
+                for high in [0, 1, u32::MAX] {
+                    let arguments = [first, second, 0, 0, 0, 0];
+                    let got = run_with(&program, 0, number, &arguments, high);
+                    assert_eq!(
+                        got,
+                        plainly(abi, number, [first, second]),
+                        "{abi:?} {number:x} {first:x} {second:x} {high}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The kernel refuses a longer one, and one whose jumps lead out of it.
+#[test]
+fn filters_are_short_and_every_jump_stays_inside() {
+    for (confined, single_id) in [(true, false), (true, true), (false, true)] {
+        let program = filter(Purpose { confined, single_id });
+        assert!(program.len() < 4096);
+        for (at, instruction) in program.iter().enumerate() {
+            let furthest = match u32::from(instruction.code) {
+                code if code == BPF_JMP | BPF_JA => instruction.k as usize,
+                code if code & 7 == BPF_JMP => usize::from(instruction.jt.max(instruction.jf)),
+                code if code == BPF_RET | BPF_K => continue,
+                _ => 0,
+            };
+            assert!(at + 1 + furthest < program.len(), "{at}");
+        }
+    }
+}
+
+/// Each call that is emulated, whatever else the filter says; and no other.
+#[test]
+fn every_number_is_asked_about_or_not_as_the_list_says() {
+    let (abi, audit_number) = ABIS[0];
+    let watched: Vec<u32> = ids::WATCHED.iter().filter_map(|(number, _)| u32::try_from(*number).ok()).collect();
+    for confined in [true, false] {
+        let program = filter(Purpose { confined, single_id: true });
+        for number in (0..=1200).filter(|number| !watched.contains(number)) {
+            let got = run(&program, audit_number, number, &[2, 0, 0, 0, 0, 0]);
+            assert_eq!(got, if confined { plainly(abi, number, [2, 0]) } else { ALLOW }, "{number}");
+        }
+    }
 }
