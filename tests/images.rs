@@ -676,9 +676,36 @@ fn what_is_typed_reaches_the_terminal_of_the_command() {
     let base = registry::base(Base::Busybox);
     write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
     kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let lines = ["stty size\n", "sleep 100\n", "\u{3}", "echo after $((40+2))\n", "exit 5\n"];
+    let said = typed_in_a_terminal(&kiln, "run -it app sh", &lines);
+    for word in ["33 101", "after 42", "code 5", "restored"] {
+        assert!(said.contains(word), "`{word}` is not in {said}");
+    }
+}
+
+/// The kernel refuses such a program only when it has its terminal, and it is started again, with another.
+#[test]
+fn a_command_in_an_emulator_has_the_terminal() {
+    if !Path::new("/usr/bin/qemu-aarch64-static").exists() {
+        support::skip("no emulator is installed");
+        return;
+    }
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    write(context.path(), "Dockerfile", format!("FROM {}\nLABEL a=b\n", registry::base(Base::Arm64)));
+    kiln.build(context.path(), &["--platform=linux/arm64", "-t", "app"]).succeeded();
+    let lines = ["busybox stty size\n", "echo after $((40+2)) on $(busybox uname -m)\n", "exit 5\n"];
+    let said = typed_in_a_terminal(&kiln, "run -it app sh", &lines);
+    for word in ["33 101", "after 42 on aarch64", "code 5", "restored"] {
+        assert!(said.contains(word), "`{word}` is not in {said}");
+    }
+}
+
+/// What a terminal shows in which kiln is run with these arguments, then the code it ended with, and `restored` if the terminal
+/// is as it was.
+fn typed_in_a_terminal(kiln: &Kiln, arguments: &str, lines: &[&str]) -> String {
     // `script` is the user's terminal.
     let line = format!(
-        "stty rows 33 cols 101; stty -a > before; KILN_ROOT={} {} run -it app sh; echo code $?; stty -a > after; cmp before after && echo restored",
+        "stty rows 33 cols 101; stty -a > before; KILN_ROOT={} {} {arguments}; echo code $?; stty -a > after; cmp before after && echo restored",
         kiln.store().display(),
         kiln.command().get_program().to_string_lossy()
     );
@@ -687,20 +714,18 @@ fn what_is_typed_reaches_the_terminal_of_the_command() {
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = command.spawn().expect("script starts");
     let mut typed = child.stdin.take().expect("its input");
-    let typing = std::thread::spawn(move || {
-        use std::io::Write as _;
-        for line in ["stty size\n", "sleep 100\n", "\u{3}", "echo after $((40+2))\n", "exit 5\n"] {
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            use std::io::Write as _;
+            for line in lines {
+                std::thread::sleep(std::time::Duration::from_millis(1500));
+                typed.write_all(line.as_bytes()).expect("typing");
+            }
             std::thread::sleep(std::time::Duration::from_millis(1500));
-            typed.write_all(line.as_bytes()).expect("typing");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1500));
-    });
-    let output = child.wait_with_output().expect("its end");
-    typing.join().expect("typing ends");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    for word in ["33 101", "after 42", "code 5", "restored"] {
-        assert!(said.contains(word), "`{word}` is not in {said}");
-    }
+        });
+        let output = child.wait_with_output().expect("its end");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    })
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +29,8 @@ use crate::sandbox::{Input, Network};
 const FAILED: u8 = 125;
 const CANNOT_EXECUTE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// A line of a terminal has no more.
+const MOST_TYPED: usize = 4095;
 
 /// Runs, and exits as the command does.
 pub(super) fn run(typed: &RunArguments) -> ExitCode {
@@ -137,11 +139,18 @@ fn input() -> io::Result<OwnedFd> {
 /// Carries what is typed, and changes of the window's size, to the command's terminal, for as long as the process lives. What
 /// cannot be started is missed.
 #[derive(Clone)]
-struct Carrier(Arc<Mutex<Arc<File>>>);
+struct Carrier(Arc<Mutex<Target>>);
+
+struct Target {
+    side: Arc<File>,
+    /// What was typed first, as much as a terminal holds that nobody reads.
+    typed: Vec<u8>,
+}
 
 impl Carrier {
     fn start(side: OwnedFd) -> Self {
-        let carrier = Self(Arc::new(Mutex::new(Arc::new(side.into()))));
+        let target = Target { side: Arc::new(side.into()), typed: Vec::new() };
+        let carrier = Self(Arc::new(Mutex::new(target)));
         carrier.resize();
         let (window, typed) = (carrier.clone(), carrier.clone());
         let _ = std::thread::Builder::new().name("window".to_owned()).spawn(move || window.follow_size());
@@ -149,19 +158,22 @@ impl Carrier {
         carrier
     }
 
-    /// Carries to another terminal from now on.
+    /// Carries to another terminal from now on, and what was typed up to now again: nobody has read it.
     fn change(&self, side: OwnedFd) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(side.into());
+        let mut target = self.target();
+        target.side = Arc::new(side.into());
+        let _ = (&*target.side).write_all(&target.typed);
+        drop(target);
         self.resize();
     }
 
-    fn side(&self) -> Arc<File> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn resize(&self) {
         if let Ok(size) = tcgetwinsize(io::stdin()) {
-            let _ = tcsetwinsize(&*self.side(), size);
+            let _ = tcsetwinsize(&*self.target().side, size);
         }
     }
 
@@ -178,11 +190,21 @@ impl Carrier {
     fn carry(&self) {
         let mut typed = [0; 4096];
         while let Ok(length @ 1..) = io::stdin().lock().read(&mut typed) {
-            // One that is gone is followed by another, or by the end.
-            let _ = (&*self.side()).write_all(&typed[..length]);
+            self.write(&typed[..length]);
         }
         // The end of the input is a character to a terminal (^D).
-        let _ = (&*self.side()).write_all(&[4]);
+        self.write(&[4]);
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut target = self.target();
+        if target.typed.len() + bytes.len() <= MOST_TYPED {
+            target.typed.extend(bytes);
+        }
+        let side = target.side.clone();
+        drop(target);
+        // The command may not read, and may have gone.
+        let _ = (&*side).write_all(bytes);
     }
 }
 
