@@ -637,6 +637,57 @@ fn run_as(kiln: &Kiln) {
     assert_eq!(output.succeeded().stdout, "/dev/pts/0\r\n24 80\r\n", "{}", output.both());
 }
 
+#[test]
+fn signals_reach_the_command() {
+    passes_signals(&Kiln::new(), "");
+}
+
+#[test]
+fn signals_reach_the_command_of_an_ordinary_user() {
+    if support::has_root() {
+        passes_signals(&Kiln::of(support::user::User::with_ranges()), "12");
+        passes_signals(&Kiln::of(support::user::User::without_ranges()), "0");
+    }
+}
+
+fn passes_signals(kiln: &Kiln, user: &str) {
+    use std::io::{BufRead as _, BufReader};
+    let context = support::scratch();
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let start = |command: &[&str]| {
+        let mut child = kiln.command();
+        child.args(["run", "-q", "-u", user, "app"]).args(command).stdout(std::process::Stdio::piped());
+        let mut child = child.spawn().expect("kiln starts");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        (child, lines.map(|line| line.expect("a line")))
+    };
+    let send = |child: &std::process::Child, signal: &str| {
+        tool::run(tool::tool("kill").args(["-s", signal, &child.id().to_string()]));
+    };
+    let traps = "for signal in HUP INT QUIT USR1 USR2 40; do trap \"echo heard $signal\" $signal; done; \
+                 trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let (mut child, mut lines) = start(&["sh", "-c", traps]);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "40"] {
+        send(&child, signal);
+        assert_eq!(lines.next(), Some(format!("heard {signal}")));
+    }
+    send(&child, "TERM");
+    assert_eq!(child.wait().expect("its end").code(), Some(9));
+    // The kernel keeps what the first process has no handler for from it.
+    let (mut child, mut lines) = start(&["sh", "-c", "echo ready; exec sleep 100"]);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    for signal in ["TERM", "INT"] {
+        send(&child, signal);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(child.try_wait().expect("its state").is_none(), "{signal}");
+    }
+    send(&child, "TERM");
+    assert_eq!(child.wait().expect("its end").code(), Some(137));
+}
+
 /// Whoever has a file may open it anew, to write, and whoever has a directory has those above it.
 #[test]
 fn what_a_command_reads_is_no_way_to_the_machine() {
@@ -756,6 +807,38 @@ fn a_port_of_the_machine_leads_to_the_command() {
             }
         }
         assert_eq!(answer, "answered\n");
+        served.join().expect("the command").succeeded();
+    });
+}
+
+#[test]
+fn a_udp_port_of_the_machine_leads_to_the_command() {
+    if support::tool::find("pasta").is_none()
+        || std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_err()
+    {
+        support::skip("ports take pasta and /dev/net/tun");
+        return;
+    }
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    write(context.path(), "Dockerfile", format!("FROM {}\n", registry::base(Base::Debian)));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let publish = format!("127.0.0.1:{}:53/udp", address.port());
+    let answer = "use IO::Socket::INET; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 53) or die; \
+                  $s->recv(my $asked, 99); $s->send(\"answer to $asked\")";
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| kiln.run(["run", "-p", &publish, "app", "perl", "-e", answer]));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("a time limit");
+        let mut answer = [0; 99];
+        let heard = (0..100).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            socket.send_to(b"me", address).ok()?;
+            socket.recv(&mut answer).ok()
+        });
+        assert_eq!(heard.map(|length| &answer[..length]), Some(&b"answer to me"[..]));
         served.join().expect("the command").succeeded();
     });
 }

@@ -307,6 +307,13 @@ pub(super) struct RunArguments {
     /// Host name
     #[arg(long, value_name = "NAME")]
     pub(super) hostname: Option<String>,
+    /// Which image of several platforms
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(super) platform: Option<String>,
+    /// Pass signals on to the command, and kill it at the third SIGINT or SIGTERM; if false, at the first
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true)]
+    pub(super) sig_proxy: bool,
     /// Say nothing of kiln's own
     #[arg(short, long)]
     pub(super) quiet: bool,

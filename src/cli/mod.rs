@@ -33,6 +33,7 @@ mod name;
 mod names;
 mod outputs;
 mod progress;
+mod proxy;
 mod prune;
 mod registries;
 mod report;

@@ -17,18 +17,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::environment::Environment;
 use super::image_args::RunArguments;
 use super::interrupt::Interrupt;
+use super::look;
+use super::proxy::Proxy;
 use super::report;
 use super::terminal;
 use super::usage::UsageError;
-use crate::executor::{Attached, ExecError, ExecOutcome, NetworkUsed, Ports, Stream};
-use crate::images::{self, ImagesError, RunRequest, Unpacked, Volume};
-use crate::sandbox::idmap::{self, Entered};
+use crate::executor::{Attached, CancelFlag, ExecError, ExecOutcome, NetworkUsed, Ports, Stream};
+use crate::images::{self, Image, ImagesError, RunRequest, Unpacked, Volume};
+use crate::sandbox::idmap;
 use crate::sandbox::{Input, Network};
 
 /// What `docker run` exits with when it is not the command that failed.
 const FAILED: u8 = 125;
 const CANNOT_EXECUTE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// By SIGKILL.
+const KILLED: u8 = 137;
 /// A line of a terminal has no more.
 const MOST_TYPED: usize = 4095;
 
@@ -36,9 +40,10 @@ const MOST_TYPED: usize = 4095;
 pub(super) fn run(typed: &RunArguments) -> ExitCode {
     let prepared = Environment::read().and_then(|environment| {
         let root = environment.store(typed.store.store.as_deref())?;
-        Ok((root, request(typed, &environment)?, ports(typed)?))
+        let platform = look::platform(typed.platform.as_deref())?;
+        Ok((root, request(typed, &environment)?, ports(typed)?, platform))
     });
-    let (root, request, ports) = match prepared {
+    let (root, request, ports, platform) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             report::refused(&error);
@@ -52,14 +57,16 @@ pub(super) fn run(typed: &RunArguments) -> ExitCode {
             return FAILED.into();
         }
     };
-    let interrupt = match Interrupt::watch() {
-        Ok(interrupt) => interrupt,
+    let (signals, cancel) = match watched(typed.sig_proxy) {
+        Ok(watched) => watched,
         Err(error) => {
             report::failed("cannot watch for signals", &error);
             return FAILED.into();
         }
     };
-    let ended = attached(&root, entered, &typed.image, &request, ports.as_ref(), &interrupt);
+    let image = |unpacked: &Unpacked| images::find(&unpacked.store, &typed.image, platform.as_ref());
+    let ended = Unpacked::open(&root, entered)
+        .and_then(|unpacked| follow(&unpacked, &image(&unpacked)?, &request, (ports.as_ref(), signals), &cancel));
     match ended {
         Ok(outcome) => {
             if let (NetworkUsed::HostInstead(reason), false) = (outcome.network, typed.quiet) {
@@ -67,7 +74,7 @@ pub(super) fn run(typed: &RunArguments) -> ExitCode {
             }
             u8::try_from(outcome.status.shell_code()).unwrap_or(FAILED).into()
         }
-        Err(ImagesError::Exec(ExecError::Cancelled)) => 130.into(),
+        Err(ImagesError::Exec(ExecError::Cancelled)) => KILLED.into(),
         Err(error) => {
             report::of_images(&error);
             code_of(&error).into()
@@ -83,16 +90,23 @@ fn code_of(error: &ImagesError) -> u8 {
     }
 }
 
-fn attached(
-    root: &std::path::Path,
-    entered: Entered,
-    image: &str,
+/// What is passed on to the command, and what kills it.
+fn watched(sig_proxy: bool) -> io::Result<(Option<OwnedFd>, CancelFlag)> {
+    if sig_proxy {
+        let proxy = Proxy::watch()?;
+        Ok((Some(proxy.numbers), proxy.cancel))
+    } else {
+        Ok((None, Interrupt::watch()?.cancel().clone()))
+    }
+}
+
+fn follow(
+    unpacked: &Unpacked,
+    image: &Image,
     request: &RunRequest,
-    ports: Option<&Ports>,
-    interrupt: &Interrupt,
+    (ports, signals): (Option<&Ports>, Option<OwnedFd>),
+    cancel: &CancelFlag,
 ) -> Result<ExecOutcome, ImagesError> {
-    let unpacked = Unpacked::open(root, entered)?;
-    let image = images::find(&unpacked.store, image, None)?;
     let (mut raw, mut carrier) = (None, None);
     // A command that turns out to need an emulator is started again, with another terminal.
     let mut opened = |side: OwnedFd| match &mut carrier {
@@ -102,7 +116,7 @@ fn attached(
             *none = Some(Carrier::start(side));
         }
     };
-    let mut attached = Attached { input: None, terminal: None, ports };
+    let mut attached = Attached { ports, signals, ..Attached::default() };
     match request.input {
         Input::Nothing => {}
         Input::Given => {
@@ -117,7 +131,7 @@ fn attached(
             Stream::Stderr => write_all(io::stderr().lock(), bytes),
         };
     };
-    let ended = images::run(&unpacked, &image, request, &mut attached, &mut log, interrupt.cancel());
+    let ended = images::run(unpacked, image, request, &mut attached, &mut log, cancel);
     drop(attached);
     drop(raw);
     ended

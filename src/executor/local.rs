@@ -21,7 +21,7 @@ use super::network::{Connected, resolv_conf};
 use super::{Attached, CancelFlag, ExecError, ExecOutcome, ExitStatus, NetworkUsed, Program, Stream};
 use crate::sandbox::cgroup::{Cgroups, Group};
 use crate::sandbox::wire::{self, Report, Reports, Start};
-use crate::sandbox::{Connection, ResourceLimits, SandboxSpec, Stubs};
+use crate::sandbox::{self, Connection, ResourceLimits, SandboxSpec, Stubs};
 
 /// The supervisor kills and reaps its pid 1 in a few milliseconds; longer than this it is stuck.
 const KILL_TIMEOUT: Duration = Duration::from_millis(800);
@@ -99,6 +99,10 @@ struct Session {
     reports: Reports,
     /// Known when the supervisor has its orders.
     supervisor: Option<OwnedFd>,
+    /// Pid 1, which becomes the command.
+    first: Option<OwnedFd>,
+    /// Everything is mounted, and the command is about to run.
+    is_set_up: bool,
     stubs: Stubs,
     served: Vec<Served>,
     /// The output is the other side of the command's terminal.
@@ -119,6 +123,8 @@ impl Session {
             output: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],
             reports: Reports::default(),
             supervisor: None,
+            first: None,
+            is_set_up: false,
             stubs: Stubs::default(),
             served: Vec::new(),
             has_terminal: false,
@@ -172,7 +178,8 @@ impl Session {
             if let Some(limit) = deadline.passed() {
                 return Err(Ended::Error(ExecError::TimedOut { limit }));
             }
-            let talking = self.wait(log, cancel, deadline.left()).map_err(Ended::io("wait for the sandbox"))?;
+            let talking =
+                self.wait(attached, log, cancel, deadline.left()).map_err(Ended::io("wait for the sandbox"))?;
             while let Some(report) = self.reports.next().map_err(Ended::io("understand the sandbox"))? {
                 if let Some(status) = self.answer(report, spec, attached)? {
                     // Everything in the sandbox is dead, so what there is to read is there now.
@@ -189,12 +196,16 @@ impl Session {
     /// Waits until there is something to read or to stop for, and reads it. `false` when the sandbox has hung up.
     fn wait(
         &mut self,
+        attached: &mut Attached<'_>,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
         most: Option<Duration>,
     ) -> io::Result<bool> {
         let mut polled = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
         polled.extend(self.output.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
+        // Before, they would be lost.
+        let signals = attached.signals.as_ref().filter(|_| self.is_set_up);
+        polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
         // What the kernel cannot count is for ever.
         let most = most.and_then(|most| rustix::event::Timespec::try_from(most).ok());
         match poll(&mut polled, most.as_ref()) {
@@ -204,6 +215,9 @@ impl Session {
         }
         let readable: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
         drop(polled);
+        if signals.is_some() && readable.last() == Some(&true) {
+            self.pass_on(&mut attached.signals)?;
+        }
         let mut readable_output = readable[2..].iter();
         let mut failed = Ok(());
         self.output.retain(|(stream, pipe)| {
@@ -218,6 +232,19 @@ impl Session {
         });
         failed?;
         if readable[0] { self.reports.fill(&self.socket) } else { Ok(true) }
+    }
+
+    /// Passes on the signals that came.
+    fn pass_on(&self, signals: &mut Option<OwnedFd>) -> io::Result<()> {
+        let numbers = numbers_of(signals.as_ref())?;
+        if numbers.is_empty() {
+            *signals = None;
+        }
+        for number in numbers {
+            // Fails when the command has just ended.
+            let _ = self.first.as_ref().map(|first| sandbox::send_signal(first, number.into()));
+        }
+        Ok(())
     }
 
     fn drain(&mut self, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
@@ -248,8 +275,15 @@ impl Session {
         attached: &mut Attached<'_>,
     ) -> Result<Option<ExitStatus>, Ended> {
         match report {
-            Report::Started => self.supervisor = self.reports.next_descriptor(),
-            Report::Mounted(stubs) => self.stubs = stubs,
+            Report::Started => {
+                (self.supervisor, self.first) = (self.reports.next_descriptor(), self.reports.next_descriptor());
+            }
+            Report::Mounted(stubs) => {
+                (self.stubs, self.is_set_up) = (stubs, true);
+                if was_asked_to_end(attached).map_err(Ended::io("look for signals"))? {
+                    return Err(Ended::Error(ExecError::Cancelled));
+                }
+            }
             Report::Terminal => {
                 if let Some(side) = self.reports.next_descriptor() {
                     let own = side.try_clone().map_err(Ended::io("hold the terminal"))?;
@@ -314,6 +348,24 @@ impl Session {
         }
         false
     }
+}
+
+/// Whether a signal came, before there was a command to hear it, that asks to end.
+fn was_asked_to_end(attached: &Attached<'_>) -> io::Result<bool> {
+    let signals = attached.signals.as_ref();
+    if signals.map(rustix::io::ioctl_fionread).transpose()?.unwrap_or(0) == 0 {
+        return Ok(false);
+    }
+    let asking = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    Ok(numbers_of(signals)?.into_iter().any(|number| asking.contains(&number.into())))
+}
+
+/// Reads what is there; nothing at the end.
+fn numbers_of(signals: Option<&OwnedFd>) -> io::Result<Vec<u8>> {
+    let mut numbers = [0; 64];
+    let length =
+        signals.map(|signals| rustix::io::retry_on_intr(|| rustix::io::read(signals, &mut numbers))).transpose()?;
+    Ok(numbers[..length.unwrap_or(0)].to_vec())
 }
 
 /// A pipe whose reading end, the first, does not block.

@@ -93,6 +93,8 @@ pub struct Attached<'a> {
     pub terminal: Option<&'a mut dyn FnMut(OwnedFd)>,
     /// Ports of this machine that lead to it, for [`Network::Default`].
     pub ports: Option<&'a Ports>,
+    /// Numbers of signals, a byte each, to be passed on to it. One that asks to end, and comes before there is a command, cancels.
+    pub signals: Option<OwnedFd>,
 }
 
 /// A command that ran to its end, whatever its exit code.
@@ -301,6 +303,9 @@ impl Executor {
                     let emulation = match (&means.emulation, self.emulation()) {
                         (None, Ok(emulation)) => Ok(emulation),
                         (None, Err(why)) => Err(why.clone()),
+                        (Some(_), _) if spec.isolation == Isolation::Chroot => {
+                            Err("chroot isolation takes one that is registered for the machine".to_owned())
+                        }
                         (Some(_), _) => Err("no emulator for it is installed".to_owned()),
                     };
                     let program = || spec.argv.first().cloned().unwrap_or_default();

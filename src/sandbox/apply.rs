@@ -174,7 +174,7 @@ impl Sandbox {
                 let (listener, place) = self.files()?.listen(*mode, *uid, *gid).map_err(Refused::of_ids)?;
                 self.attach(mounts::clone(place, SOCKET)?, target, PlaceKind::File, Links::Followed)?;
                 let report = Report::Listening { source: source.clone() };
-                Ok(wire::send_with_descriptor(&self.socket, &report, listener.as_raw_fd())?)
+                Ok(wire::send_with_descriptors(&self.socket, &report, &[listener.as_raw_fd()])?)
             }
             SetupStep::Mask { path } => self.mask(path),
             SetupStep::ReadOnly { path } => self.make_readonly(path),
@@ -475,7 +475,7 @@ fn open_terminal(socket: &UnixStream, uid: u32, rows: u16, columns: u16) -> Done
     rustix::stdio::dup2_stdin(&terminal)?;
     rustix::stdio::dup2_stdout(&terminal)?;
     rustix::stdio::dup2_stderr(&terminal)?;
-    Ok(wire::send_with_descriptor(socket, &Report::Terminal, master.as_raw_fd())?)
+    Ok(wire::send_with_descriptors(socket, &Report::Terminal, &[master.as_raw_fd()])?)
 }
 
 /// Returns why not, and with the path that the kernel could make nothing of.

@@ -103,12 +103,13 @@ impl Prepared {
             Self::Waiting { first, way, network, proc } => (first, way, network, proc),
         };
         let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        let handle = handle_of(first)?;
         // Before the other one may speak, too.
-        wire::send_with_descriptor(&orders.socket, &Report::Started, this.as_raw_fd())?;
+        wire::send_with_descriptors(&orders.socket, &Report::Started, &[this.as_raw_fd(), handle.as_raw_fd()])?;
         orders.send(&way, network.as_ref())?;
         let mut socket = orders.socket;
         drop((orders.stdout, orders.stderr, orders.stdin, network, this));
-        let report = watch(&socket, first, proc.map(|proc| Emulation::Awaited { way, proc }))?;
+        let report = watch(&socket, first, &handle, proc.map(|proc| Emulation::Awaited { way, proc }))?;
         if isolation == Isolation::Chroot {
             orphans::end_all()?;
         }
@@ -219,12 +220,16 @@ impl Emulation {
     }
 }
 
-/// Waits for the end of pid 1; brings it about when the builder hangs up. Meanwhile it answers what the filter asks.
-fn watch(socket: &UnixStream, child: Pid, mut emulation: Option<Emulation>) -> io::Result<Report> {
+/// Nobody has reaped the child yet, so the number is its own.
+fn handle_of(child: Pid) -> io::Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(Errno::SRCH)?;
-    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Waits for the end of pid 1; brings it about when the builder hangs up. Meanwhile it answers what the filter asks.
+fn watch(socket: &UnixStream, child: Pid, handle: &OwnedFd, mut emulation: Option<Emulation>) -> io::Result<Report> {
     loop {
-        let mut polled = vec![PollFd::new(&handle, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
+        let mut polled = vec![PollFd::new(handle, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
         if let Some(emulation) = &emulation {
             polled.push(PollFd::from_borrowed_fd(emulation.descriptor(), PollFlags::IN));
         }

@@ -101,6 +101,11 @@ pub(crate) fn enter_new_network() -> std::io::Result<std::fs::File> {
     std::fs::File::open("/proc/thread-self/ns/net")
 }
 
+/// Sends a signal, by number, to the process that `process` is a handle of.
+pub(crate) fn send_signal(process: impl std::os::fd::AsFd, number: i32) -> std::io::Result<()> {
+    Ok(system::send_signal(process, number)?)
+}
+
 /// Returns a detached read-only mount of the file at `path`.
 pub(crate) fn readonly_clone(path: &std::path::Path) -> std::io::Result<std::os::fd::OwnedFd> {
     Ok(mounts::readonly_clone(path)?)

@@ -21,6 +21,14 @@ pub(super) fn own(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Sends the signal with this number, which may be one without a name, to the process that `process` is a handle of.
+pub(super) fn send_signal(process: impl AsFd, number: i32) -> Result<()> {
+    let (fd, information) = (process.as_fd().as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: without information of the caller's no memory is involved.
+    checked(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, information, 0) })?;
+    Ok(())
+}
+
 /// Forks. Returns the child in the parent, and `None` in the child. The supervisor has one thread.
 pub(super) fn fork() -> Result<Option<Pid>> {
     // SAFETY: this process has a single thread (it came straight from `main`), so no lock is held by a thread that

@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes of JSON. The executor sends one [`Start`] and the
 //! namespaces to join (of network and emulators) and the cgroups to enter; the sandbox answers with [`Report`]s.
-//! [`Report::Started`], [`Report::Listening`] and [`Report::Terminal`] carry a descriptor.
+//! [`Report::Started`] carries two descriptors, [`Report::Listening`] and [`Report::Terminal`] one.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -35,7 +35,7 @@ pub(crate) struct Start {
 /// What the sandbox tells.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum Report {
-    /// The orders have arrived; a descriptor of the supervisor comes along.
+    /// The orders have arrived; descriptors of the supervisor and of pid 1 come along.
     Started,
     /// A socket is listening, its descriptor comes along; connections are to be carried to `source`.
     Listening { source: PathBuf },
@@ -58,11 +58,10 @@ pub(crate) fn send<T: Serialize>(socket: &mut UnixStream, message: &T) -> io::Re
     socket.write_all(&frame(message)?)
 }
 
-/// Writes one frame with a descriptor.
-pub(crate) fn send_with_descriptor<T: Serialize>(socket: &UnixStream, message: &T, fd: RawFd) -> io::Result<()> {
+/// Writes one frame with descriptors.
+pub(crate) fn send_with_descriptors<T: Serialize>(socket: &UnixStream, message: &T, all: &[RawFd]) -> io::Result<()> {
     let frame = frame(message)?;
-    let passed = [fd];
-    let control = [ControlMessage::ScmRights(&passed)];
+    let control = [ControlMessage::ScmRights(all)];
     let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     // A short write is possible in theory; the rest needs no descriptor.
     (&*socket).write_all(&frame[sent..])
