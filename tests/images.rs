@@ -825,11 +825,13 @@ fn a_udp_port_of_the_machine_leads_to_the_command() {
     let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("its address");
     drop(free);
-    let publish = format!("127.0.0.1:{}:53/udp", address.port());
-    let answer = "use IO::Socket::INET; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 53) or die; \
-                  $s->recv(my $asked, 99); $s->send(\"answer to $asked\")";
+    // One number: the pasta of Debian 12 loses answers of another one.
+    let port = address.port();
+    let publish = format!("127.0.0.1:{port}:{port}/udp");
+    let answer = "use IO::Socket::INET; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => $ARGV[0]) or die; \
+                  $s->recv(my $asked, 99); $s->send(\"answer to $asked\"); sleep 1";
     std::thread::scope(|scope| {
-        let served = scope.spawn(|| kiln.run(["run", "-p", &publish, "app", "perl", "-e", answer]));
+        let served = scope.spawn(|| kiln.run(["run", "-p", &publish, "app", "perl", "-e", answer, &port.to_string()]));
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("a time limit");
         let mut answer = [0; 99];
