@@ -623,6 +623,8 @@ fn run_as(kiln: &Kiln) {
     assert_eq!(std::fs::read(volume.join("kept")).expect("the file"), b"kept\n");
     let readonly = format!("{writable}:ro");
     assert_ne!(run(&["-v", &readonly, "app", "sh", "-c", "echo x > /v/kept"]).code, 0);
+    let everything = format!("{}:/v/..", volume.display());
+    assert_eq!(run(&["-v", &everything, "app", "true"]).code, 125);
     // Standard input is handed over if asked for only.
     let input = kiln.out().join("input");
     std::fs::write(&input, "some input\n").expect("a file");

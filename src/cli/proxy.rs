@@ -90,7 +90,7 @@ impl Passing {
         }
         match self.wishes.fetch_add(1, Ordering::AcqRel) + 1 {
             PATIENCE => {
-                terminal::print_error("NOTE: the command was asked twice to end; the third time it is killed\r\n")
+                terminal::print_error("NOTE: the command was asked twice to end; the third time it is killed\r\n");
             }
             wish if wish > PATIENCE => self.cancel.cancel(),
             _ => {}

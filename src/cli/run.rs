@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -323,6 +324,9 @@ fn volume(text: &str, environment: &Environment) -> Result<Volume, UsageError> {
     }
     if !target.starts_with('/') {
         return Err(malformed("the path in the container must be absolute"));
+    }
+    if Path::new(target).components().all(|part| !matches!(part, Component::Normal(_))) {
+        return Err(malformed("the root directory is the image's: give a path below it"));
     }
     let readonly = match mode {
         "ro" => true,

@@ -241,7 +241,13 @@ impl Sandbox {
     }
 
     fn attach(&mut self, mount: OwnedFd, target: &Path, kind: PlaceKind, links: Links) -> Done {
-        let place = self.root()?.place(target, kind, links).map_err(at(target))?;
+        let root = self.root()?;
+        let place = root.place(target, kind, links).map_err(at(target))?;
+        if root.is(&place).map_err(at(target))? {
+            // It would be mounted on top, and nobody would see it.
+            let meaning = Some("this leads to the root directory itself");
+            return Err(Refused { meaning, ..at(target)(Errno::INVAL) });
+        }
         // The kernel would answer `EINVAL` to a file on a directory, and to a directory on a file.
         match (kind, mounts::kind_of(&place)?) {
             (PlaceKind::Directory, PlaceKind::File) => Err(at(target)(Errno::NOTDIR)),

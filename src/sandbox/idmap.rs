@@ -252,7 +252,7 @@ fn no_mount_namespace(source: io::Error) -> IdmapError {
         "the limit is reached: raise sysctl user.max_mnt_namespaces"
     } else {
         "this is root without CAP_SYS_ADMIN (in a container: run it with that capability, or as an ordinary user with \
-         subordinate ids; or, without isolation: --isolation=chroot)"
+         subordinate ids; or build without isolation: `kiln build --isolation=chroot`)"
     };
     IdmapError::MountNamespace { source, help }
 }

@@ -129,6 +129,12 @@ impl Root {
         Ok(at)
     }
 
+    /// Whether a place is the root directory itself.
+    pub(super) fn is(&self, place: &OwnedFd) -> Result<bool> {
+        let (root, place) = (fs::fstat(&self.dir)?, fs::fstat(place)?);
+        Ok((root.st_dev, root.st_ino) == (place.st_dev, place.st_ino))
+    }
+
     pub(super) fn modified_of(&self, dir: &OwnedFd) -> Result<Moment> {
         modified(dir)
     }

@@ -107,6 +107,16 @@ const ATTACKS: &[Attack] = &[
         "FROM BUSYBOX\nRUN ln -s OUT /o\nRUN --mount=type=tmpfs,target=/o/new touch /o/new/x\n",
     ),
     attack(
+        "tmpfs by a link to the root directory",
+        Must::Fail,
+        "FROM BUSYBOX\nRUN ln -s / /o\nRUN --mount=type=tmpfs,target=/o true\n",
+    ),
+    attack(
+        "cache by a link above the root directory",
+        Must::Fail,
+        "FROM BUSYBOX\nRUN ln -s ../.. /o\nRUN --mount=type=cache,target=/o/.. true\n",
+    ),
+    attack(
         "cache",
         Must::Either,
         "FROM BUSYBOX\nRUN ln -s OUT /o\nRUN --mount=type=cache,target=/o/new touch /o/new/x\nRUN --mount=type=cache,target=/o touch /o/y\n",
