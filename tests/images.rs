@@ -712,6 +712,11 @@ fn what_a_command_reads_is_no_way_to_the_machine() {
     assert_eq!(inside(&file).succeeded().stdout, "of the machine");
     assert_eq!(std::fs::read(&file).expect("the file"), b"of the machine");
     assert_eq!(inside(&kiln.out()).succeeded().stdout, "");
+    // With a terminal alone nothing is read of what the caller has more of.
+    let mut command = tool::tool("sh");
+    let line = format!("{} run -t app true; cat", kiln.command().get_program().to_string_lossy());
+    command.args(["-c", &line]).env("KILN_ROOT", kiln.store());
+    assert_eq!(run_with(&file, command).succeeded().stdout, "of the machine");
     // The control: here both are ways.
     let outside = |input: &Path| {
         let mut command = tool::tool("sh");

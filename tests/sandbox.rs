@@ -446,6 +446,48 @@ fn refusals_that_look_like_absence() {
     );
 }
 
+/// Killed from outside while a step runs: that one goes on, and those after it are started by another.
+#[test]
+fn a_launcher_that_is_gone_is_followed_by_another() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new();
+    let (executor, cancel) = (Executor::with(program()), CancelFlag::new().unwrap());
+    let running = bench.spec("echo started; sleep 4545");
+    std::thread::scope(|scope| {
+        let (started, first) = std::sync::mpsc::channel();
+        let run_long = || executor.run(&running, &mut |_, _: &[u8]| started.send(()).unwrap(), &cancel);
+        let long = scope.spawn(run_long);
+        first.recv().unwrap();
+        let begun = Instant::now();
+        nix::sys::signal::kill(launcher_of("sleep 4545"), nix::sys::signal::Signal::SIGKILL).unwrap();
+        for _ in 0..3 {
+            let ran = executor.run(&bench.spec("true"), &mut |_, _| (), &CancelFlag::new().unwrap());
+            assert!(ran.unwrap().status.success());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        assert!(processes().contains("sleep 4545"));
+        cancel.cancel();
+        assert!(matches!(long.join().unwrap(), Err(ExecError::Cancelled)));
+    });
+}
+
+/// The child of this process that the command descends from.
+fn launcher_of(command: &str) -> nix::unistd::Pid {
+    let output = std::process::Command::new("ps").args(["-eo", "pid,ppid,args"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let parents = |line: &str| line.split_whitespace().take(2).map(str::parse).collect::<Result<Vec<i32>, _>>();
+    let all: std::collections::BTreeMap<i32, i32> =
+        text.lines().filter_map(|line| parents(line).ok()).map(|pair| (pair[0], pair[1])).collect();
+    let line = text.lines().find(|line| line.ends_with(command)).expect("the command");
+    let mut at = parents(line).unwrap()[0];
+    while all[&at] != std::process::id().cast_signed() {
+        at = all[&at];
+    }
+    nix::unistd::Pid::from_raw(at)
+}
+
 #[test]
 fn a_hundred_runs_leave_nothing() {
     if !possible() {

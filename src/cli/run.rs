@@ -65,9 +65,10 @@ pub(super) fn run(typed: &RunArguments) -> ExitCode {
             return FAILED.into();
         }
     };
+    let given = Given { ports: ports.as_ref(), signals, typed: typed.interactive };
     let image = |unpacked: &Unpacked| images::find(&unpacked.store, &typed.image, platform.as_ref());
     let ended = Unpacked::open(&root, entered)
-        .and_then(|unpacked| follow(&unpacked, &image(&unpacked)?, &request, (ports.as_ref(), signals), &cancel));
+        .and_then(|unpacked| follow(&unpacked, &image(&unpacked)?, &request, given, &cancel));
     match ended {
         Ok(outcome) => {
             if let (NetworkUsed::HostInstead(reason), false) = (outcome.network, typed.quiet) {
@@ -101,11 +102,19 @@ fn watched(sig_proxy: bool) -> io::Result<(Option<OwnedFd>, CancelFlag)> {
     }
 }
 
+/// What the command is given besides what the request says.
+struct Given<'a> {
+    ports: Option<&'a Ports>,
+    signals: Option<OwnedFd>,
+    /// Whether what is typed is for it.
+    typed: bool,
+}
+
 fn follow(
     unpacked: &Unpacked,
     image: &Image,
     request: &RunRequest,
-    (ports, signals): (Option<&Ports>, Option<OwnedFd>),
+    given: Given<'_>,
     cancel: &CancelFlag,
 ) -> Result<ExecOutcome, ImagesError> {
     let (mut raw, mut carrier) = (None, None);
@@ -113,11 +122,11 @@ fn follow(
     let mut opened = |side: OwnedFd| match &mut carrier {
         Some(carrier) => Carrier::change(carrier, side),
         none => {
-            raw = Raw::begin();
-            *none = Some(Carrier::start(side));
+            raw = given.typed.then(Raw::begin).flatten();
+            *none = Some(Carrier::start(side, given.typed));
         }
     };
-    let mut attached = Attached { ports, signals, ..Attached::default() };
+    let mut attached = Attached { ports: given.ports, signals: given.signals, ..Attached::default() };
     match request.input {
         Input::Nothing => {}
         Input::Given => {
@@ -163,13 +172,15 @@ struct Target {
 }
 
 impl Carrier {
-    fn start(side: OwnedFd) -> Self {
+    fn start(side: OwnedFd, with_keys: bool) -> Self {
         let target = Target { side: Arc::new(side.into()), typed: Vec::new() };
         let carrier = Self(Arc::new(Mutex::new(target)));
         carrier.resize();
-        let (window, typed) = (carrier.clone(), carrier.clone());
+        let (window, keys) = (carrier.clone(), carrier.clone());
         let _ = std::thread::Builder::new().name("window".to_owned()).spawn(move || window.follow_size());
-        let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || typed.carry());
+        if with_keys {
+            let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || keys.carry());
+        }
         carrier
     }
 

@@ -58,6 +58,8 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
         }
         await_need(&requests, &taken)?;
     }
+    // Whoever wants another sandbox is to hear that it takes another launcher.
+    drop(requests);
     // Fails when there is nobody left, which is what is waited for.
     while nix::sys::wait::wait().is_ok() {}
     Ok(())

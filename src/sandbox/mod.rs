@@ -101,6 +101,11 @@ pub(crate) fn enter_new_network() -> std::io::Result<std::fs::File> {
     std::fs::File::open("/proc/thread-self/ns/net")
 }
 
+/// Has this thread enter a network namespace.
+pub(crate) fn enter_network(namespace: &std::fs::File) -> std::io::Result<()> {
+    Ok(nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?)
+}
+
 /// Sends a signal, by number, to the process that `process` is a handle of.
 pub(crate) fn send_signal(process: impl std::os::fd::AsFd, number: i32) -> std::io::Result<()> {
     Ok(system::send_signal(process, number)?)

@@ -173,3 +173,19 @@ fn hosts_are_added_and_the_gateway_of_the_host_is_refused_by_name() {
     let gateway = ["--add-host=me:host-gateway"];
     output_of(&mut command(&kiln, context.path(), &gateway), LIMIT).failed_saying(&["host-gateway"]);
 }
+
+/// The kernel keeps the port of a connection that a server has ended for a minute.
+#[test]
+fn a_port_that_one_step_served_is_free_for_the_next() {
+    let served = "perl -MIO::Socket::INET -e 'my $l = IO::Socket::INET->new(Listen => 1, LocalAddr => \"127.0.0.1:8080\") or die $@; \
+                  my $c = IO::Socket::INET->new(\"127.0.0.1:8080\") or die $@; my $s = $l->accept; close $s; close $c;'";
+    // The control: in one network the port is taken.
+    let once = format!("RUN {served} && grep -q :1F90 /proc/net/tcp\n");
+    let context = context_of(&format!("FROM DEBIAN\n{once}{once}RUN ! {{ {served} && {served}; }}\n"));
+    let output = output_of(&mut command(&Kiln::new(), context.path(), &[]), LIMIT);
+    if output.stderr.contains("host's network") {
+        println!("skipped: steps have no network of their own here");
+        return;
+    }
+    output.succeeded();
+}

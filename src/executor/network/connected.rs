@@ -64,6 +64,13 @@ impl Connected {
         &self.namespace
     }
 
+    /// Whether a step may use it after another. The kernel keeps the port of a server whose connections have just ended for a
+    /// minute, and a server of the next step could not have it.
+    pub(super) fn is_free(&self) -> bool {
+        let look = || sandbox::enter_network(&self.namespace).is_ok() && !has_served();
+        std::thread::scope(|scope| scope.spawn(look).join()).unwrap_or(false)
+    }
+
     /// The program that connects it, as that names itself with its version.
     pub(in crate::executor) fn by(&self, starter: &Program) -> String {
         self.tool.version(starter).unwrap_or_else(|| self.tool.name.to_owned())
@@ -105,6 +112,21 @@ impl Place {
     fn has_route_within(&self, time: Duration) -> bool {
         self.questions.send(time).is_ok() && self.answers.recv() == Ok(true)
     }
+}
+
+/// Whether the namespace of this thread has connections to ports that are not given to clients. Lines of the tables are: number,
+/// local address and port in hexadecimal digits, ...
+fn has_served() -> bool {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].map(read).concat();
+    let ports = tables.lines().filter_map(|line| {
+        let (_, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
+        u16::from_str_radix(port, 16).ok()
+    });
+    let range = read("/proc/sys/net/ipv4/ip_local_port_range");
+    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    let (first, last) = (bounds.next().unwrap_or(u16::MAX), bounds.next().unwrap_or(0));
+    ports.into_iter().any(|port| !(first..=last).contains(&port))
 }
 
 /// Looks at the namespace of this thread. Lines of the table are: device, destination, gateway, ...; a destination of zero

@@ -83,7 +83,9 @@ impl Networks {
 
     /// Gives one back.
     pub(in crate::executor) fn give(&self, connected: Connected) {
-        self.state().idle.push(connected);
+        if connected.is_free() {
+            self.state().idle.push(connected);
+        }
     }
 
     fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
