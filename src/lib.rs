@@ -18,7 +18,7 @@
 //! says so. `tests/layering.rs` reads this list and compares it with the code.
 //!
 //! ```text
-//! 0 source diag digest progress fsutil: spans, diagnostics, digests, events, directory handles; they know nothing (diag uses source, progress uses diag, progress uses source, fsutil uses digest)
+//! 0 source diag digest progress fsutil expansion: spans, diagnostics, digests, events, directory handles, bombs; they know nothing (diag uses source, progress uses diag, progress uses source, fsutil uses digest)
 //! 1 dockerfile oci layer context: text to instructions; image types; layer tars in and out; build contexts (layer uses oci)
 //! 2 content snapshot cache registry attest signature: blobs by digest; unpacked layers; step records by key; the distribution client; what is said about images; signatures of images (registry uses content)
 //! 3 sandbox executor: one process in namespaces; a run request to its exit status (executor uses sandbox)
@@ -78,6 +78,7 @@ pub mod diag;
 pub mod digest;
 pub mod dockerfile;
 pub mod executor;
+pub mod expansion;
 pub mod export;
 pub mod fsutil;
 pub mod images;

@@ -12,7 +12,7 @@ build=(build-essential ca-certificates)
 run=("${build[@]}" busybox-static runc umoci)
 test=(
   "${run[@]}"
-  docker-registry skopeo podman        # a real registry, and strangers who read and copy images
+  docker-registry skopeo               # a real registry, and strangers who read and copy images
   mmdebstrap                           # makes the Debian base images
   qemu-user-static                     # RUN for another machine
   uidmap                               # builds of an ordinary user: subordinate ids
@@ -22,6 +22,7 @@ test=(
   python3-venv                         # and in it, from PyPI, readers of SBOMs and provenance: tests/support/python.rs
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
   openssh-client openssh-server        # key agents, repositories behind ssh
+  containerd docker.io podman          # engines that images are loaded into
   golang-go golang-github-containerd-stargz-snapshotter-dev # the verifier of eStargz layers
   e2fsprogs mount passwd util-linux    # a small file system, test users, setpriv and unshare
 )

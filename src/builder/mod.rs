@@ -13,6 +13,7 @@ mod attest;
 mod boot;
 mod build;
 mod call;
+mod engine;
 mod epoch;
 mod failure;
 mod files;
@@ -39,7 +40,8 @@ pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
     Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource,
-    Entitlement, ImageAttributes, LayerCompression, LocalDirectory, NamedContext, Network, NoCache, Output, Provenance,
-    ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent, SshSource,
+    EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory, NamedContext, Network,
+    NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent,
+    SshSource,
 };
 pub use store::open_snapshots;

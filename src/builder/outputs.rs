@@ -55,6 +55,11 @@ impl Delivery<'_> {
     async fn one(&self, output: &Output) -> Result<Option<ImageSet>, BuildFailure> {
         match output {
             Output::Image { push, attributes } => self.image(*push, attributes).await.map(Some),
+            Output::Load { into, attributes } => {
+                let set = self.image(false, attributes).await?;
+                self.load(into, attributes, &set, &all_names(self.request, attributes, &set)).await?;
+                Ok(Some(set))
+            }
             Output::Oci { destination, tar, attributes } => {
                 self.archive(destination, attributes, "oci", *tar).await.map(Some)
             }
@@ -69,7 +74,7 @@ impl Delivery<'_> {
     }
 
     /// The same, and nothing is said of the images.
-    fn silent(&self) -> Self {
+    pub(super) fn silent(&self) -> Self {
         Self { said: &[], set: self.set.clone(), ..*self }
     }
 
@@ -79,7 +84,7 @@ impl Delivery<'_> {
         let built = self.as_built(attributes);
         let default = if push { Format::Gzip } else { Format::Plain };
         let outgoing = match push || attributes.change_the_image() {
-            true => self.outgoing(attributes, default).await?,
+            true => self.outgoing(attributes, default, push).await?,
             false => built.clone(),
         };
         let kept = if attributes.change_the_image() { &outgoing } else { &built };
@@ -100,7 +105,7 @@ impl Delivery<'_> {
     }
 
     /// The image with what is said of it, its layers as they are.
-    fn as_built(&self, attributes: &ImageAttributes) -> ImageSet {
+    pub(super) fn as_built(&self, attributes: &ImageAttributes) -> ImageSet {
         let several = self.several(attributes);
         let set = Annotations(&self.request.annotations).set(self.set.images.clone(), several, MediaTypes::Oci);
         export::attach(set, self.said, &names_of(self.request, attributes), attributes.attestations)
@@ -150,7 +155,7 @@ impl Delivery<'_> {
         kind: &'static str,
         tar: bool,
     ) -> Result<ImageSet, BuildFailure> {
-        let set = self.outgoing(attributes, Format::Gzip).await?;
+        let set = self.outgoing(attributes, Format::Gzip, false).await?;
         let names = all_names(self.request, attributes, &set);
         let (written, store, destination) = (set.clone(), self.open.content.clone(), destination.clone());
         let write = async |id| {
@@ -187,8 +192,13 @@ impl Delivery<'_> {
         Ok(set)
     }
 
-    /// The image as it leaves: layers made here compressed, once.
-    async fn outgoing(&self, attributes: &ImageAttributes, default: Format) -> Result<ImageSet, BuildFailure> {
+    /// The image as it leaves: layers made here compressed, once. If it is `pushed`, they go to the registry meanwhile.
+    async fn outgoing(
+        &self,
+        attributes: &ImageAttributes,
+        default: Format,
+        pushed: bool,
+    ) -> Result<ImageSet, BuildFailure> {
         let codec = Codec {
             format: match attributes.compression {
                 None => default,
@@ -216,10 +226,14 @@ impl Delivery<'_> {
         let several = self.several(attributes);
         let (said, names) = (self.said.to_vec(), names_of(self.request, attributes));
         let form = attributes.attestations;
+        let (tell, begun) = tokio::sync::mpsc::unbounded_channel();
+        let first = names_of(self.request, attributes).into_iter().next().filter(|_| pushed);
+        let early = first.map(|name| tokio::spawn(export::push_early(name, self.worker.registry.clone(), begun)));
         let compress = async |id| {
             self.fetch_all(id).await?;
             let report = self.report(id);
             blocking(move || {
+                let begun = |growing| _ = tell.send(growing);
                 let threads = std::thread::available_parallelism().map_or(1, usize::from);
                 let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
                 let mut images = Vec::with_capacity(set.images.len());
@@ -228,7 +242,7 @@ impl Delivery<'_> {
                     if let Some(latest) = epoch {
                         layers = export::clamped(&layers, &store, latest, &records, &report).map_err(|e| wrong(&e))?;
                     }
-                    let layers = export::compressed(&layers, &store, codec, &records, threads, &report)
+                    let layers = export::compressed_telling(&layers, &store, codec, &records, threads, &report, &begun)
                         .map_err(|error| wrong(&error))?;
                     let config: ImageConfig = serde_json::from_slice(&image.config.bytes)
                         .map_err(|error| environment("cannot read the config just written", &error))?;
@@ -239,8 +253,22 @@ impl Delivery<'_> {
             .await
         };
         let name = "exporting layers".to_owned();
-        let set = self.vertices.show(name, compress).await?;
-        self.write_documents(set)
+        let set = self.vertices.show(name, compress).await;
+        if let Some(early) = early {
+            match &set {
+                Ok(_) => self.ended(early).await,
+                Err(_) => early.abort(),
+            }
+        }
+        self.write_documents(set?)
+    }
+
+    /// Waits for what goes out early, but not beyond the end of the build.
+    async fn ended(&self, mut early: tokio::task::JoinHandle<()>) {
+        tokio::select! {
+            _ = &mut early => {}
+            () = self.worker.canceled() => early.abort(),
+        }
     }
 
     /// Configs and manifests that go out are blobs of the store too, so that an archive finds them.

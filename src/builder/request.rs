@@ -260,6 +260,13 @@ pub enum Output {
         /// How its blobs are written.
         attributes: ImageAttributes,
     },
+    /// An image in the store, and in the engine that runs images on this machine.
+    Load {
+        /// Which.
+        into: LoadInto,
+        /// How its blobs are written.
+        attributes: ImageAttributes,
+    },
     /// An OCI layout.
     Oci {
         /// Where.
@@ -293,12 +300,37 @@ impl Output {
     /// How the blobs of an image are written, if this makes one.
     pub fn attributes(&self) -> Option<&ImageAttributes> {
         match self {
-            Self::Image { attributes, .. } | Self::Oci { attributes, .. } | Self::Docker { attributes, .. } => {
-                Some(attributes)
-            }
+            Self::Image { attributes, .. }
+            | Self::Load { attributes, .. }
+            | Self::Oci { attributes, .. }
+            | Self::Docker { attributes, .. } => Some(attributes),
             Self::Local(_) | Self::Tar { .. } | Self::CacheOnly => None,
         }
     }
+}
+
+/// The engine that an image is given to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoadInto {
+    /// Which.
+    pub engine: EngineChoice,
+    /// The address of docker's daemon, in the form of `DOCKER_HOST`.
+    pub docker_host: String,
+}
+
+/// Which engine is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineChoice {
+    /// Docker, else podman, else containerd: the first that answers. Where none does the image is only in the store.
+    Any,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd.
+    Containerd,
+    /// None: the image stays in the store.
+    Store,
 }
 
 /// A directory that files are written into.

@@ -137,11 +137,11 @@ pub(super) struct BuildArguments {
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     #[arg(help_heading = "Result")]
     pub(super) push: bool,
-    /// Keep the image in the store, as a build without --output does
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
-    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
-    #[arg(help_heading = "Result")]
-    pub(super) load: bool,
+    /// Give the image to the engine that runs images here: docker, podman or containerd, the first that answers (type=docker);
+    /// kiln keeps it in its own store only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_name = "ENGINE", help_heading = "Result")]
+    pub(super) load: Option<String>,
     /// Label for the image's config
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Result")]
     pub(super) label: Vec<String>,

@@ -19,6 +19,7 @@ mod call;
 mod describe;
 mod doctor;
 mod du;
+mod engines;
 mod environment;
 mod fields;
 mod files;

@@ -3,8 +3,10 @@
 use super::environment::Environment;
 use super::fields::{self, Field};
 use super::usage::{UsageError, did_you_mean};
-use super::{annotations, names};
-use crate::builder::{Annotation, Destination, ImageAttributes, LayerCompression, LocalDirectory, Output};
+use super::{annotations, engines, names};
+use crate::builder::{
+    Annotation, Destination, EngineChoice, ImageAttributes, LayerCompression, LoadInto, LocalDirectory, Output,
+};
 use crate::export::Form;
 use crate::oci::Reference;
 
@@ -23,7 +25,7 @@ pub(super) struct Outputs {
 pub(super) fn outputs(
     typed: &[String],
     push: bool,
-    load: bool,
+    load: Option<&str>,
     environment: &Environment,
 ) -> Result<Outputs, UsageError> {
     let mut all = Outputs::default();
@@ -35,8 +37,12 @@ pub(super) fn outputs(
     if push && !push_image_outputs(&mut all.outputs) {
         all.outputs.push(Output::Image { push: true, attributes: ImageAttributes::default() });
     }
-    let kept = all.outputs.iter().any(|output| matches!(output, Output::Image { .. }));
-    if (load && !kept) || all.outputs.is_empty() {
+    let is_loaded = all.outputs.iter().any(|output| matches!(output, Output::Load { .. }));
+    if let Some(engine) = engines::choice(load)?.filter(|_| !is_loaded) {
+        let into = LoadInto { engine, docker_host: engines::docker_host(None, environment)? };
+        all.outputs.push(Output::Load { into, attributes: ImageAttributes::default() });
+    }
+    if all.outputs.is_empty() {
         all.outputs.push(Output::Image { push: false, attributes: ImageAttributes::default() });
     }
     let to_stdout = |output: &&Output| matches!(destination_of(output), Some(Destination::Stdout));
@@ -64,7 +70,7 @@ pub(super) fn destination_of(output: &Output) -> Option<&Destination> {
         Output::Oci { destination, .. } | Output::Docker { destination, .. } | Output::Tar { destination, .. } => {
             Some(destination)
         }
-        Output::Image { .. } | Output::Local(_) | Output::CacheOnly => None,
+        Output::Image { .. } | Output::Load { .. } | Output::Local(_) | Output::CacheOnly => None,
     }
 }
 
@@ -99,7 +105,12 @@ fn output(text: &str, environment: &Environment) -> Result<(Output, bool), Usage
             Output::Image { push: spec.truth("push", kind == "registry")?, attributes: spec.image()? }
         }
         // Without a destination, docker's own meaning is "into the local image store".
-        "docker" if !spec.has("dest") => Output::Image { push: false, attributes: spec.attributes()? },
+        "docker" if !spec.has("dest") => {
+            let context = spec.take("context").map(|field| field.required(OUTPUT).map(str::to_owned)).transpose()?;
+            let docker_host = engines::docker_host(context.as_deref(), environment)?;
+            let engine = if context.is_some() { EngineChoice::Docker } else { EngineChoice::Any };
+            Output::Load { into: LoadInto { engine, docker_host }, attributes: spec.attributes()? }
+        }
         "oci" | "docker" => {
             let tar = spec.truth("tar", true)?;
             let destination = spec.destination(environment)?;
@@ -128,7 +139,8 @@ fn output(text: &str, environment: &Environment) -> Result<(Output, bool), Usage
 }
 
 const TYPES: [&str; 7] = ["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
+    "context",
     "type",
     "dest",
     "tar",

@@ -12,6 +12,7 @@ fn read(text: &str) -> String {
         }
         Ok((Output::Oci { destination, tar, .. }, _)) => format!("Oci {destination:?} tar={tar}"),
         Ok((Output::Docker { destination, .. }, _)) => format!("Docker {destination:?}"),
+        Ok((Output::Load { into, .. }, _)) => format!("Load {:?} {}", into.engine, into.docker_host),
         Ok((Output::Local(local), _)) => format!("{local:?}"),
         Ok((output, _)) => format!("{output:?}"),
         Err(error) => error.to_string(),
@@ -30,7 +31,7 @@ fn each_type_has_its_own_rules() {
         ("type=oci,dest=/o.tar", "Oci File(\"/o.tar\") tar=true"),
         ("type=oci,tar=false,dest=o", "Oci File(\"/w/o\") tar=false"),
         ("type=oci,tar=false", "invalid value `type=oci,tar=false` for --output: tar=false needs dest=DIR"),
-        ("type=docker", "Image push=false"),
+        ("type=docker", "Load Any unix:///var/run/docker.sock"),
         (
             "type=local,dest=out,mode=delete,platform-split=false",
             "LocalDirectory { path: \"/w/out\", split: Some(false), delete: true }",
@@ -104,12 +105,13 @@ fn attributes_are_read() {
 #[test]
 fn push_and_load_add_an_image() {
     let environment = Environment { directory: PathBuf::from("/w"), ..Environment::default() };
-    let shown = |typed: &[&str], push, load| {
+    let shown = |typed: &[&str], push, load: bool| {
         let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
-        let all = outputs(&typed, push, load, &environment).unwrap().outputs;
+        let all = outputs(&typed, push, load.then_some("true"), &environment).unwrap().outputs;
         let word = |output: &Output| match output {
             Output::Image { push: true, .. } => "pushed",
             Output::Image { push: false, .. } => "kept",
+            Output::Load { .. } => "loaded",
             _ => "other",
         };
         all.iter().map(word).collect::<Vec<_>>().join(" ")
@@ -117,8 +119,9 @@ fn push_and_load_add_an_image() {
     assert_eq!(shown(&[], false, false), "kept");
     assert_eq!(shown(&[], true, false), "pushed");
     assert_eq!(shown(&["o"], false, false), "other");
-    assert_eq!(shown(&["o"], false, true), "other kept");
-    assert_eq!(shown(&["o"], true, true), "other pushed");
+    assert_eq!(shown(&["o"], false, true), "other loaded");
+    assert_eq!(shown(&["o"], true, true), "other pushed loaded");
+    assert_eq!(shown(&["type=docker"], false, true), "loaded");
     assert_eq!(shown(&["type=image"], true, false), "pushed");
-    assert!(super::outputs(&["-".into(), "type=oci".into()], false, false, &environment).is_err());
+    assert!(super::outputs(&["-".into(), "type=oci".into()], false, None, &environment).is_err());
 }

@@ -19,7 +19,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
     refuse(&typed.foreign)?;
     let call = call::call(typed)?.call;
     let build_args = build_args(&typed.build_arg, environment);
-    let outputs = outputs::outputs(&typed.output, typed.push, typed.load, environment)?;
+    let outputs = outputs::outputs(&typed.output, typed.push, typed.load.as_deref(), environment)?;
     let annotations = annotations::annotations(&typed.annotation)?;
     let tags = names::tags("--tag", typed.tag.iter().map(String::as_str))?;
     let mut insecure_hosts = typed.insecure.clone();

@@ -131,6 +131,7 @@ pub(super) fn sweep(temporary: &Path) -> Result<(), ContentError> {
         let dir = Dir::open(temporary)?;
         for entry in dir.entries()? {
             if !entry.name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+                super::single::sweep(&dir, &entry.name)?;
                 continue;
             }
             match dir.child_file(&entry.name) {

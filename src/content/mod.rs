@@ -27,6 +27,7 @@ mod blob;
 mod error;
 mod ingest;
 mod referrers;
+mod single;
 mod tags;
 
 use std::fs::File;

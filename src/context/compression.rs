@@ -1,35 +1,42 @@
 //! Compressed streams, known by their first bytes and never by a name.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
+
+use crate::expansion::{self, Metered};
 
 /// Bytes that are enough to tell every format.
 const MAGIC: usize = 6;
+const BUFFER: usize = 64 * 1024;
 
 /// Returns what `reader` holds once decompressed, whether it was gzip, bzip2, xz, zstd or none of them.
-/// Members that follow each other are read as one.
+/// Members that follow each other are read as one. A bomb is an error ([`expansion`]).
 pub fn decompressed<'r>(mut reader: impl Read + 'r) -> io::Result<Decompressed<'r>> {
     let mut magic = Vec::with_capacity(MAGIC);
     reader.by_ref().take(MAGIC as u64).read_to_end(&mut magic)?;
-    let whole = BufReader::with_capacity(64 * 1024, Cursor::new(magic.clone()).chain(reader));
-    Ok(match magic.as_slice() {
-        [0x1f, 0x8b, ..] => {
-            Decompressed { was_compressed: true, reader: Box::new(flate2::bufread::MultiGzDecoder::new(whole)) }
-        }
-        [b'B', b'Z', b'h', ..] => {
-            Decompressed { was_compressed: true, reader: Box::new(bzip2::bufread::MultiBzDecoder::new(whole)) }
-        }
+    let whole = Cursor::new(magic.clone()).chain(reader);
+    let decoder: Box<dyn Read + 'r> = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => bounded(whole, |input| Ok(flate2::bufread::MultiGzDecoder::new(input)))?,
+        [b'B', b'Z', b'h', ..] => bounded(whole, |input| Ok(bzip2::bufread::MultiBzDecoder::new(input)))?,
         [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            let decoder = liblzma::bufread::XzDecoder::new_multi_decoder(whole);
-            Decompressed { was_compressed: true, reader: Box::new(decoder) }
+            bounded(whole, |input| Ok(liblzma::bufread::XzDecoder::new_multi_decoder(input)))?
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd_decoder(whole)?,
-        _ => Decompressed { was_compressed: false, reader: Box::new(whole) },
-    })
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => bounded(whole, zstd::Decoder::with_buffer)?,
+        _ => {
+            return Ok(Decompressed {
+                was_compressed: false,
+                reader: Box::new(BufReader::with_capacity(BUFFER, whole)),
+            });
+        }
+    };
+    Ok(Decompressed { was_compressed: true, reader: decoder })
 }
 
-fn zstd_decoder<'r>(reader: impl BufRead + 'r) -> io::Result<Decompressed<'r>> {
-    let decoder = zstd::Decoder::with_buffer(reader)?;
-    Ok(Decompressed { was_compressed: true, reader: Box::new(decoder) })
+fn bounded<'r, R: Read + 'r, D: Read + 'r>(
+    whole: R,
+    decode: impl FnOnce(BufReader<Metered<R>>) -> io::Result<D>,
+) -> io::Result<Box<dyn Read + 'r>> {
+    let decoder = expansion::bounded(whole, |input| decode(BufReader::with_capacity(BUFFER, input)))?;
+    Ok(Box::new(decoder))
 }
 
 /// A stream after decompression.

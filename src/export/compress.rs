@@ -3,12 +3,15 @@
 //! New layers are kept as plain tars. When an image leaves the store they are compressed, on all cores, and the
 //! blob stays in the store. What was made of what is remembered, so the next export of the same layer compresses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::document::annotate;
+use super::growing::{Growing, growing};
 use super::records::Record;
 use super::report::Report;
 use crate::content::{ContentError, Store};
@@ -122,10 +125,15 @@ impl Codec {
     }
 }
 
+/// Layers that are compressed at once.
+const AT_ONCE: usize = 4;
+/// Shorter layers are compressed before anybody could make use of their beginning.
+const WORTH_TELLING: u64 = 4 << 20;
+
 /// Returns `layers` with the descriptors of their compressed blobs, which are in `store` afterwards.
 ///
 /// Layers to which the codec does not apply come back as they are. `records` is the directory of the records; it is made when
-/// it is not there. One layer after the other, each on `threads` threads; the bytes do not depend on their number.
+/// it is not there. Some at once, on `threads` threads together; the bytes do not depend on their number.
 pub fn compressed(
     layers: &[Layer],
     store: &Store,
@@ -134,41 +142,112 @@ pub fn compressed(
     threads: usize,
     report: &Report,
 ) -> Result<Vec<Layer>, CompressError> {
-    let mut made: BTreeMap<DiffId, Layer> = BTreeMap::new();
-    let mut result = Vec::with_capacity(layers.len());
-    for layer in layers {
-        if !codec.applies_to(layer) {
-            result.push(layer.clone());
-            continue;
-        }
-        let new = match made.get(&layer.diff_id) {
-            Some(new) => new.clone(),
-            None => compressed_layer(layer, store, codec, records, threads, report)?,
-        };
-        made.insert(layer.diff_id, new.clone());
-        result.push(new);
-    }
-    Ok(result)
+    compressed_telling(layers, store, codec, records, threads, report, &|_| {})
 }
 
-fn compressed_layer(
-    layer: &Layer,
+/// The same; `begun` gets each long blob that has to be made now, to be read while it is written.
+pub fn compressed_telling(
+    layers: &[Layer],
     store: &Store,
     codec: Codec,
     records: &Path,
     threads: usize,
     report: &Report,
-) -> Result<Layer, CompressError> {
-    let record = Record::new(records, layer.diff_id, &codec.to_string());
-    let descriptor = match record.recall(store) {
-        Some(descriptor) => descriptor,
-        None => {
-            let descriptor = compress(layer, store, codec, threads, report)?;
-            record.keep(&descriptor);
-            descriptor
+    begun: &(dyn Fn(Growing) + Sync),
+) -> Result<Vec<Layer>, CompressError> {
+    let mut seen = BTreeSet::new();
+    let pending: Vec<&Layer> =
+        layers.iter().filter(|layer| codec.applies_to(layer) && seen.insert(layer.diff_id)).collect();
+    let at_once = pending.len().clamp(1, AT_ONCE);
+    let work = Work { store, codec, records, threads: threads.div_ceil(at_once), report, begun };
+    let made = work.all(&pending, at_once)?;
+    Ok(layers
+        .iter()
+        .map(|layer| made.get(&layer.diff_id).filter(|_| codec.applies_to(layer)).unwrap_or(layer).clone())
+        .collect())
+}
+
+/// What it takes to compress a layer.
+struct Work<'a> {
+    store: &'a Store,
+    codec: Codec,
+    records: &'a Path,
+    threads: usize,
+    report: &'a Report,
+    begun: &'a (dyn Fn(Growing) + Sync),
+}
+
+impl Work<'_> {
+    /// Compresses all layers, `at_once` at a time; the first failure ends it.
+    fn all(&self, pending: &[&Layer], at_once: usize) -> Result<BTreeMap<DiffId, Layer>, CompressError> {
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let made = Mutex::new(Vec::new());
+        let one_after_the_other = || {
+            while !failed.load(Ordering::Relaxed)
+                && let Some(layer) = pending.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let done = self.layer(layer);
+                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                made.lock().unwrap_or_else(PoisonError::into_inner).push(done.map(|new| (layer.diff_id, new)));
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..at_once).for_each(|_| _ = scope.spawn(one_after_the_other));
+        });
+        made.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+    }
+
+    fn layer(&self, layer: &Layer) -> Result<Layer, CompressError> {
+        let record = Record::new(self.records, layer.diff_id, &self.codec.to_string());
+        let descriptor = match record.recall(self.store) {
+            Some(descriptor) => descriptor,
+            None => {
+                let descriptor = self.compress(layer)?;
+                record.keep(&descriptor);
+                descriptor
+            }
+        };
+        Ok(made_of(layer, descriptor))
+    }
+
+    fn compress(&self, layer: &Layer) -> Result<Descriptor, CompressError> {
+        let in_store = |source| CompressError::Store { layer: layer.diff_id, source };
+        let failed = |source| CompressError::Encode { layer: layer.diff_id, format: self.codec.format, source };
+        let blob = self.store.open_blob(&layer.digest()?).map_err(in_store)?;
+        let blob = self.report.reading(layer.diff_id.to_string(), layer.descriptor.size(), blob);
+        let mut tar = HashingReader::new(layer::decoder(layer.compression(), blob).map_err(failed)?);
+        let mut ingest = self.store.ingest().map_err(in_store)?;
+        let path = ingest.path().to_owned();
+        let (mut out, reader) = growing(&path, &mut ingest).map_err(failed)?;
+        if layer.descriptor.size() >= WORTH_TELLING {
+            (self.begun)(reader);
         }
-    };
-    Ok(made_of(layer, descriptor))
+        let annotations = encode(self.codec, &mut tar, &mut out, self.threads).map_err(failed)?;
+        let (_, actual, _) = tar.finish();
+        if actual != layer.diff_id.0 {
+            return Err(CompressError::DiffId { layer: layer.diff_id, actual });
+        }
+        out.finish().map_err(failed)?;
+        let (digest, length) = ingest.commit(None).map_err(in_store)?;
+        let mut descriptor = oci::descriptor(self.codec.format.compression().oci_layer(), &digest, length);
+        annotate(&mut descriptor, annotations);
+        Ok(descriptor)
+    }
+}
+
+/// Writes `tar` as the codec says; returns the annotations of the blob.
+fn encode(
+    codec: Codec,
+    tar: &mut impl io::Read,
+    out: &mut impl io::Write,
+    threads: usize,
+) -> io::Result<Vec<(&'static str, String)>> {
+    match codec.format {
+        Format::Plain => io::copy(tar, out).map(|_| Vec::new()),
+        Format::Gzip => layer::gzip::compress(tar, out, codec.level(), threads).map(|()| Vec::new()),
+        Format::Zstd => layer::zstd::compress(tar, out, codec.level(), threads).map(|()| Vec::new()),
+        Format::Estargz => layer::estargz::compress(tar, out, codec.level(), threads).map(annotations_of),
+    }
 }
 
 /// In a record, says that the layer got another diff id.
@@ -180,37 +259,6 @@ fn made_of(layer: &Layer, mut descriptor: Descriptor) -> Layer {
     let own = annotations.remove(DIFF_ID).and_then(|text| text.parse().ok()).map(DiffId);
     descriptor.set_annotations((!annotations.is_empty()).then_some(annotations));
     Layer { diff_id: own.unwrap_or(layer.diff_id), descriptor, origin: None }
-}
-
-fn compress(
-    layer: &Layer,
-    store: &Store,
-    codec: Codec,
-    threads: usize,
-    report: &Report,
-) -> Result<Descriptor, CompressError> {
-    let in_store = |source| CompressError::Store { layer: layer.diff_id, source };
-    let failed = |source| CompressError::Encode { layer: layer.diff_id, format: codec.format, source };
-    let blob = store.open_blob(&layer.digest()?).map_err(in_store)?;
-    let blob = report.reading(layer.diff_id.to_string(), layer.descriptor.size(), blob);
-    let tar = layer::decoder(layer.compression(), blob).map_err(failed)?;
-    let mut tar = HashingReader::new(tar);
-    let mut ingest = store.ingest().map_err(in_store)?;
-    let annotations = match codec.format {
-        Format::Plain => io::copy(&mut tar, &mut ingest).map(|_| Vec::new()),
-        Format::Gzip => layer::gzip::compress(&mut tar, &mut ingest, codec.level(), threads).map(|()| Vec::new()),
-        Format::Zstd => layer::zstd::compress(&mut tar, &mut ingest, codec.level(), threads).map(|()| Vec::new()),
-        Format::Estargz => layer::estargz::compress(&mut tar, &mut ingest, codec.level(), threads).map(annotations_of),
-    }
-    .map_err(failed)?;
-    let (_, actual, _) = tar.finish();
-    if actual != layer.diff_id.0 {
-        return Err(CompressError::DiffId { layer: layer.diff_id, actual });
-    }
-    let (digest, length) = ingest.commit(None).map_err(in_store)?;
-    let mut descriptor = oci::descriptor(codec.format.compression().oci_layer(), &digest, length);
-    annotate(&mut descriptor, annotations);
-    Ok(descriptor)
 }
 
 fn annotations_of(written: layer::estargz::Written) -> Vec<(&'static str, String)> {

@@ -1,6 +1,7 @@
 //! `type=docker`: the tar `docker load` reads. It is an OCI layout with one file more, `manifest.json`, which names
 //! config, tags and layers for readers that do not know layouts (moby image-spec v1.2).
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use serde::Serialize;
@@ -45,12 +46,25 @@ pub fn write_docker_archive<W: Write>(
     out: W,
     report: &Report,
 ) -> Result<W, ArchiveError> {
+    write_docker_archive_without(set, &BTreeSet::new(), names, store, out, report)
+}
+
+/// The same without the blobs `left_out`, which the reader has.
+pub(super) fn write_docker_archive_without<W: Write>(
+    set: &ImageSet,
+    left_out: &BTreeSet<Digest>,
+    names: &[Reference],
+    store: &Store,
+    out: W,
+    report: &Report,
+) -> Result<W, ArchiveError> {
     let [image] = set.images.as_slice() else {
         return Err(ArchiveError::SeveralPlatforms { count: set.images.len() });
     };
     let mut all = layout(set, index_json(entries(set, names)))?;
     let layers = image.layers.iter().map(|layer| layer.digest()).collect::<Result<Vec<_>, _>>()?;
     all.push(manifest_json(&[Entry::new(&image.config.digest, names, &layers)]));
+    all.retain(|part| !matches!(&part.content, Content::Blob(digest, _) if left_out.contains(digest)));
     parts::sort(&mut all);
     parts::write_tar(&all, store, out, report)
 }

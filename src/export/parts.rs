@@ -102,6 +102,13 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// Whether the reader at the other end is gone, who knows why.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Tar { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
 /// Returns all blobs of `set`: layers as references into the store, documents as bytes.
 pub(super) fn blobs(set: &ImageSet) -> Result<Vec<Part>, ArchiveError> {
     let mut parts = Vec::new();

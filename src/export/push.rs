@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::document::Document;
+use super::growing::Growing;
 use super::image::ImageSet;
 use super::report::Report;
 use crate::content::{ContentError, Store};
@@ -56,6 +58,21 @@ pub async fn push(
         push_attestations(set, false, names[0], client).await?;
     }
     Ok(())
+}
+
+/// Sends layers to the repository of `name` while they are still being compressed; `begun` are those that have begun, and ends.
+///
+/// What fails here is no failure, and nothing is tried again: [`push`] finds out afterwards what the registry lacks, and
+/// sends it from the store.
+pub async fn push_early(name: Reference, client: Client, mut begun: mpsc::UnboundedReceiver<Growing>) {
+    let mut tasks = JoinSet::new();
+    while let Some(layer) = begun.recv().await {
+        let (name, client) = (name.clone(), client.clone());
+        tasks.spawn(async move {
+            let _ = client.push_stream(&name, layer.pieces()).await;
+        });
+    }
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Sends configs and layers to the repository of `name`.

@@ -4,6 +4,8 @@ use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::expansion::{self, Bounded, Metered};
+
 use crate::oci::Compression;
 
 /// Largest window a zstd frame may ask for: 128 MiB, what readers must take at most (RFC 8878, 3.1.1.1.2 asks
@@ -11,14 +13,16 @@ use crate::oci::Compression;
 const WINDOW_LOG: u32 = 27;
 const BUFFER: usize = 128 * 1024;
 
-/// The tar inside a stored layer. gzip may have several members, zstd several frames.
+/// The tar inside a stored layer. gzip may have several members, zstd several frames. A bomb is an error.
 pub struct Decoder<R: Read>(Inner<R>);
 
 enum Inner<R: Read> {
     Plain(Prefixed<R>),
     Gzip(Box<MultiGzDecoder<BufReader<Prefixed<R>>>>),
-    Zstd(Box<zstd::Decoder<'static, BufReader<Prefixed<R>>>>),
+    Zstd(Box<Zstd<R>>),
 }
+
+type Zstd<R> = Bounded<zstd::Decoder<'static, BufReader<Metered<Prefixed<R>>>>>;
 
 /// The first bytes, read already, and the rest.
 type Prefixed<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
@@ -30,14 +34,16 @@ pub fn decoder<R: Read>(_stated: Compression, mut input: R) -> io::Result<Decode
     input.by_ref().take(4).read_to_end(&mut first)?;
     let actual = compression_of(&first);
     let input = io::Cursor::new(first).chain(input);
-    let buffered = |input| BufReader::with_capacity(BUFFER, input);
     Ok(Decoder(match actual {
         Compression::None => Inner::Plain(input),
-        Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(buffered(input)))),
+        Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input)))),
         Compression::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(buffered(input))?;
-            decoder.window_log_max(WINDOW_LOG)?;
-            Inner::Zstd(Box::new(decoder))
+            let decoder = expansion::bounded(input, |input| {
+                let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, input))?;
+                decoder.window_log_max(WINDOW_LOG)?;
+                Ok(decoder)
+            });
+            Inner::Zstd(Box::new(decoder?))
         }
     }))
 }

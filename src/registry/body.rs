@@ -90,6 +90,11 @@ fn read_pieces(file: Arc<File>, range: Range<u64>) -> mpsc::Receiver<io::Result<
     receiver
 }
 
+/// Returns a body of pieces that somebody makes meanwhile; an error among them ends the request.
+pub fn streamed(pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> reqwest::Body {
+    Pieces { pieces, sent: Arc::default() }.into_body()
+}
+
 /// A channel of pieces as a stream.
 pub(super) struct Pieces {
     pub(super) pieces: mpsc::Receiver<io::Result<Vec<u8>>>,

@@ -48,7 +48,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 pub use account::{Account, AccountError, Kept, forget};
-pub use body::BlobSource;
+pub use body::{BlobSource, streamed};
 pub use config::{ConfigError, ConfigFiles};
 pub use docker_config::DockerConfig;
 pub use download::{Download, DownloadError, DownloadRequest, Take};
@@ -56,6 +56,7 @@ pub use error::{Cause, RegistryError};
 pub use push::Pushed;
 pub use resolve::Resolved;
 pub use settings::{Insecure, Proxies, Retry, Settings};
+pub use transport::use_ring;
 
 use crate::progress::{SharedSink, Silent};
 use config::Configuration;

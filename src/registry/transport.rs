@@ -106,7 +106,7 @@ impl Transport {
 }
 
 /// Makes ring the provider of TLS.
-pub(super) fn use_ring() {
+pub fn use_ring() {
     // Fails when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -7,4 +7,8 @@
 mod support;
 
 mod attributes;
+mod bombs;
+mod engines;
 mod estargz;
+mod readers;
+mod upload;

@@ -36,6 +36,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
 fn package_of(name: &str) -> &str {
     match name {
         "find" => "findutils",
+        "dockerd" => "docker.io",
+        "ctr" => "containerd",
         "go" => "golang-go",
         "mkfs.ext4" => "e2fsprogs",
         "newuidmap" => "uidmap",
