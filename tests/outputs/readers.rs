@@ -121,7 +121,11 @@ fn podman_loads(written: &Written, compression: &str, scratch: &Path) {
                 "--tls-verify=false",
                 &written.sources[&(compression_of(compression), form)],
             ])),
-            "directory" => tool::run(podman().args(["pull", "-q"]).arg(format!("oci:{}", path.display()))),
+            // It names the image by the path, and takes no capital letters in a name.
+            "directory" => {
+                let source = format!("oci:{}", path.file_name().unwrap().to_string_lossy());
+                tool::run(podman().args(["pull", "-q", &source]).current_dir(path.parent().unwrap()))
+            }
             _ => tool::run(podman().args(["load", "-q", "-i"]).arg(&path)),
         };
         let id = tool::run(podman().args(["images", "-q", "--no-trunc"]));
