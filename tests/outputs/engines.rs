@@ -167,7 +167,9 @@ fn docker_takes_an_image_and_then_only_the_layers_it_lacks() {
 fn podman_storage(directory: &Path) -> PathBuf {
     let configuration = directory.join("storage.conf");
     let [graph, run] = ["graph", "run"].map(|name| directory.join(name).display().to_string());
-    let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{graph}\"\nrunroot = \"{run}\"\n");
+    // An ordinary user's podman asks for the second name of the first place.
+    let places = format!("graphroot = \"{graph}\"\nrootless_storage_path = \"{graph}\"\nrunroot = \"{run}\"\n");
+    let text = format!("[storage]\ndriver = \"vfs\"\n{places}");
     std::fs::write(&configuration, text).unwrap();
     configuration
 }
