@@ -158,8 +158,12 @@ pub async fn push(
         let is_index = media_type::is_index(image.target.media_type().as_ref());
         let is_partial = is_index && !is_whole(store, &image.target)?;
         let set = set_of(store, image, platform.is_some() || is_partial)?;
-        let set = if super::is_received(&image.target) { set } else { compressed(root, store, set, report).await? };
-        export::push(&set, &[name.with_tag(name.tag_or_latest())?], false, client, store, report).await?;
+        let name = name.with_tag(name.tag_or_latest())?;
+        let set = match super::is_received(&image.target) {
+            true => set,
+            false => compressed(root, store, set, Some((&name, client)), report).await?,
+        };
+        export::push(&set, &[name], false, client, store, report).await?;
         let only = (is_partial && platform.is_none()).then(|| image.platform());
         Ok(Sent { target: set.root().clone(), only })
     })
@@ -183,23 +187,35 @@ pub async fn push_set(
     .await
 }
 
-/// The set as `build --push` would send it.
+/// The set as `build --push` would send it. `to` is where its layers go meanwhile.
 pub(super) async fn compressed(
     root: &Path,
     store: &Store,
     set: ImageSet,
+    to: Option<(&Reference, &Client)>,
     report: &Report,
 ) -> Result<ImageSet, ImagesError> {
+    let (tell, begun) = tokio::sync::mpsc::unbounded_channel();
+    let early = to.map(|(name, client)| tokio::spawn(export::push_early(name.clone(), client.clone(), begun)));
     let (store, report, records) = (store.clone(), report.clone(), root.join("cache/compressed"));
     let compress = move || {
+        let begun = |growing| _ = tell.send(growing);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let codec = Codec { format: Format::Gzip, level: None, force: false };
         export::with_layers(set, |layers| {
-            export::compressed(layers, &store, codec, &records, threads, &report).map_err(ImagesError::from)
+            export::compressed_telling(layers, &store, codec, &records, threads, &report, &begun)
+                .map_err(ImagesError::from)
         })
     };
     let done = tokio::task::spawn_blocking(compress).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let done = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    if let Some(early) = early {
+        match &done {
+            Ok(_) => _ = early.await,
+            Err(_) => early.abort(),
+        }
+    }
+    done
 }
 
 /// Does a transfer that users see under `name`.

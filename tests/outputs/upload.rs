@@ -120,6 +120,20 @@ fn an_upload_begins_before_the_layer_is_compressed_and_sends_nothing_twice() {
 }
 
 #[test]
+fn what_the_store_has_goes_out_the_same_way() {
+    let (kiln, context) = (Kiln::new(), context());
+    let relay = Relay::start(kiln.store().to_owned());
+    let name = format!("{}/stored:1", relay.address);
+    kiln.build(context.path(), &["-t", &name]).succeeded();
+    let before = relay.seen.sent.load(Ordering::Relaxed);
+    kiln.run(["push", &name]).succeeded();
+    let blobs = relay.seen.blobs_at_patch.lock().unwrap().clone();
+    assert!(blobs.len() >= 2 && blobs[0] <= 6, "blobs of the store when each upload begins: {blobs:?}");
+    let sent = relay.seen.sent.load(Ordering::Relaxed) - before;
+    assert!(sent < 52 << 20, "{sent} bytes for two layers of 24 MiB");
+}
+
+#[test]
 fn an_upload_that_breaks_is_made_up_for_by_the_push() {
     let kiln = Kiln::new();
     let relay = Relay::start(kiln.store().to_owned());

@@ -107,7 +107,7 @@ impl Sources<'_> {
         let set = set_of(self.store, image, false)?;
         let set = match is_received(&image.target) {
             true => set,
-            false => compressed(self.root, self.store, set, &Report::silent()).await?,
+            false => compressed(self.root, self.store, set, None, &Report::silent()).await?,
         };
         found(set)
     }
