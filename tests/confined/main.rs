@@ -11,6 +11,7 @@ mod mounts;
 mod network;
 mod output;
 mod paths;
+mod process;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
