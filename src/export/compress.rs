@@ -213,17 +213,24 @@ impl Work<'_> {
     fn compress(&self, layer: &Layer) -> Result<Descriptor, CompressError> {
         let in_store = |source| CompressError::Store { layer: layer.diff_id, source };
         let failed = |source| CompressError::Encode { layer: layer.diff_id, format: self.codec.format, source };
-        let blob = self.store.open_blob(&layer.digest()?).map_err(in_store)?;
-        let blob = self.report.reading(layer.diff_id.to_string(), layer.descriptor.size(), blob);
-        let mut tar = HashingReader::new(layer::decoder(layer.compression(), blob).map_err(failed)?);
+        let own = layer.digest()?;
+        let blob = self.store.open_blob(&own).map_err(in_store)?;
+        let mut blob = self.report.reading(layer.diff_id.to_string(), layer.descriptor.size(), blob);
         let mut ingest = self.store.ingest().map_err(in_store)?;
         let path = ingest.path().to_owned();
         let (mut out, reader) = growing(&path, &mut ingest).map_err(failed)?;
         if layer.descriptor.size() >= WORTH_TELLING {
             (self.begun)(reader);
         }
-        let annotations = encode(self.codec, &mut tar, &mut out, self.threads).map_err(failed)?;
-        let (_, actual, _) = tar.finish();
+        let (annotations, actual) = match layer.compression() {
+            // The reader of the blob verifies it, and its digest is that of the tar.
+            Compression::None => (encode(self.codec, &mut blob, &mut out, self.threads).map_err(failed)?, own),
+            packed => {
+                let mut tar = HashingReader::new(layer::decoder(packed, blob).map_err(failed)?);
+                let annotations = encode(self.codec, &mut tar, &mut out, self.threads).map_err(failed)?;
+                (annotations, tar.finish().1)
+            }
+        };
         if actual != layer.diff_id.0 {
             return Err(CompressError::DiffId { layer: layer.diff_id, actual });
         }
