@@ -16,6 +16,7 @@ use super::transfer::{block_on, settings};
 use super::usage::UsageError;
 use super::{names, terminal};
 use crate::images::{self, ImagesError, SignRequest};
+use crate::oci::Reference;
 use crate::progress::Silent;
 use crate::signature::{self, KeyError, PrivateKey, PublicKey};
 
@@ -91,18 +92,22 @@ impl SignError {
     }
 }
 
-/// `kiln sign`.
-pub(super) fn sign(typed: &SignArguments) -> Exit {
-    match sign_all(typed) {
+fn told(done: Result<String, SignError>) -> Exit {
+    match done {
         Ok(text) => report::printed(terminal::print(&text)),
         Err(error) => error.told(),
     }
 }
 
+/// `kiln sign`.
+pub(super) fn sign(typed: &SignArguments) -> Exit {
+    told(sign_all(typed))
+}
+
 fn sign_all(typed: &SignArguments) -> Result<String, SignError> {
     let environment = Environment::read()?;
     let annotations = annotations(&typed.annotations)?;
-    let images = typed.names.iter().map(|name| names::reference("NAME", name)).collect::<Result<Vec<_>, _>>()?;
+    let images = references(&typed.names)?;
     let key = private_key(&typed.key, &environment)?;
     let client = settings(&typed.registries, &environment).client(Arc::new(Silent));
     let mut text = String::new();
@@ -115,18 +120,19 @@ fn sign_all(typed: &SignArguments) -> Result<String, SignError> {
     Ok(text)
 }
 
+fn references(typed: &[String]) -> Result<Vec<Reference>, UsageError> {
+    typed.iter().map(|name| names::reference("NAME", name)).collect()
+}
+
 /// `kiln verify`: prints what the signatures say, as one list.
 pub(super) fn verify(typed: &VerifyArguments) -> Exit {
-    match verify_all(typed) {
-        Ok(text) => report::printed(terminal::print(&text)),
-        Err(error) => error.told(),
-    }
+    told(verify_all(typed))
 }
 
 fn verify_all(typed: &VerifyArguments) -> Result<String, SignError> {
     let environment = Environment::read()?;
     let annotations = annotations(&typed.annotations)?;
-    let images = typed.names.iter().map(|name| names::reference("NAME", name)).collect::<Result<Vec<_>, _>>()?;
+    let images = references(&typed.names)?;
     let key = PublicKey::read(&key_bytes(&typed.key, &environment)?);
     let key = key.map_err(|source| SignError::Key { key: typed.key.clone(), source })?;
     let client = settings(&typed.registries, &environment).client(Arc::new(Silent));
@@ -144,10 +150,7 @@ fn verify_all(typed: &VerifyArguments) -> Result<String, SignError> {
 
 /// `kiln generate-key-pair`.
 pub(super) fn generate_key_pair(typed: &KeyPairArguments) -> Exit {
-    match make_key_pair(typed) {
-        Ok(text) => report::printed(terminal::print(&text)),
-        Err(error) => error.told(),
-    }
+    told(make_key_pair(typed))
 }
 
 fn make_key_pair(typed: &KeyPairArguments) -> Result<String, SignError> {

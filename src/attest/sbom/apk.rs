@@ -15,8 +15,8 @@ pub(super) fn read(path: &str, text: &str, inventory: &mut Inventory) {
 
 fn package(stanza: &Stanza<'_>, inventory: &Inventory) -> Package {
     let (name, version, architecture) = (stanza.text("P"), stanza.text("V"), stanza.text("A"));
-    let distro = inventory.os.as_ref().map(super::Os::distro).unwrap_or_default();
-    let vendor = inventory.os.as_ref().map_or("alpine", |os| os.id.as_str());
+    let distro = inventory.distro();
+    let vendor = inventory.vendor("alpine");
     let origin = stanza.get("o").filter(|origin| *origin != name);
     let qualifiers = [("arch", &*architecture), ("distro", &distro), ("upstream", origin.unwrap_or_default())];
     Package {

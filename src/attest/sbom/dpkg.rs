@@ -23,8 +23,8 @@ fn is_installed(stanza: &Stanza<'_>) -> bool {
 
 fn package(stanza: &Stanza<'_>, inventory: &Inventory) -> Package {
     let (name, version, architecture) = (stanza.text("Package"), stanza.text("Version"), stanza.text("Architecture"));
-    let distro = inventory.os.as_ref().map(super::Os::distro).unwrap_or_default();
-    let vendor = inventory.os.as_ref().map_or("debian", |os| os.id.as_str());
+    let distro = inventory.distro();
+    let vendor = inventory.vendor("debian");
     // `Source: name (version)`, where either differs from the package's.
     let source = stanza.get("Source").map(|source| match source.split_once('(') {
         Some((name, version)) => (name.trim().to_owned(), version.trim_end_matches(')').trim().to_owned()),

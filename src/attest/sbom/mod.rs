@@ -109,6 +109,16 @@ impl Inventory {
         self.packages.is_empty()
     }
 
+    /// The distribution as package URLs have it; empty if the image does not say.
+    fn distro(&self) -> String {
+        self.os.as_ref().map(Os::distro).unwrap_or_default()
+    }
+
+    /// Who makes the distribution, as package URLs have it.
+    fn vendor<'a>(&'a self, unsaid: &'a str) -> &'a str {
+        self.os.as_ref().map_or(unsaid, |os| os.id.as_str())
+    }
+
     /// Adds a package that the file at `path` tells of; one that is known already was found there, too.
     fn add(&mut self, path: &str, mut package: Package) {
         let fields = [&package.name, &package.version];

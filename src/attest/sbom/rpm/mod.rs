@@ -38,8 +38,8 @@ pub(super) fn read(path: &str, file: &File, inventory: &mut Inventory) {
         Ok(pages) => pages,
         Err(error) => return inventory.remark(path, &format!("cannot be read: {error}")),
     };
-    let distro = inventory.os.as_ref().map(super::Os::distro).unwrap_or_default();
-    let vendor = inventory.os.as_ref().map(|os| os.id.clone()).unwrap_or_default();
+    let distro = inventory.distro();
+    let vendor = inventory.vendor("").to_owned();
     let mut take = |bytes: &[u8]| match Header::read(bytes).and_then(|header| package(&header)) {
         Some(Installed::Package(package)) => inventory.add(path, package.named(&vendor, &distro)),
         Some(Installed::Key) => {}
