@@ -48,7 +48,7 @@ impl Open {
 }
 
 /// Joins the users of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text
-/// says why they are no overlays, if nobody asked for that.
+/// says why they are no overlays, if nobody asked for that. Blobs are opened by the lock ([`StoreLock::content`]).
 pub fn open_snapshots(
     root: &Path,
     entered: Entered,
@@ -68,8 +68,6 @@ pub fn open_snapshots(
         failure
     })?;
     let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
-    // What a killed process left of blobs is swept, too.
-    content::Store::open(root).map_err(|error| wrong(&error))?;
     let userxattr = entered.user_namespace;
     let (snapshotter, no_overlay) = match asked {
         Some(asked) => (asked, None),
