@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::attestation::Attestation;
 use super::document::Document;
-use crate::oci::{self, Compression, Descriptor, ImageConfig, Layer, Platform, media_type};
+use crate::digest::{DiffId, DigestError};
+use crate::oci::{self, Compression, Descriptor, ImageConfig, Layer, Platform, Reference, media_type};
 
 /// Which family of media types an image is written with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,6 +60,27 @@ pub struct Image {
     pub manifest: Document,
     /// The layers, with the media types of the manifest.
     pub layers: Vec<Layer>,
+}
+
+impl Image {
+    /// Puts an image together from its documents, as they are. `layers` are those of the manifest, which can be had from `origin` if they
+    /// are not here. A config that is none of an image, as that of an artifact, says nothing: a layer is its own diff id then.
+    pub fn of(
+        config: Document,
+        manifest: Document,
+        layers: &[Descriptor],
+        origin: Option<&Reference>,
+    ) -> Result<Self, DigestError> {
+        let said: ImageConfig = serde_json::from_slice(&config.bytes).unwrap_or_default();
+        let layer = |(at, layer): (usize, &Descriptor)| {
+            let own = DiffId(oci::digest_of(layer)?);
+            let diff_id = said.rootfs.diff_ids.get(at).copied().unwrap_or(own);
+            Ok(Layer { diff_id, descriptor: layer.clone(), origin: origin.cloned() })
+        };
+        let layers = layers.iter().enumerate().map(layer).collect::<Result<_, DigestError>>()?;
+        let platform = Platform::new(&said.os, &said.architecture, said.variant.as_deref());
+        Ok(Self { platform, created: said.created, config, manifest, layers })
+    }
 }
 
 /// What one build makes: one image, or several with an index over them.

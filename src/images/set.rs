@@ -5,12 +5,9 @@ use super::manifest::origin::{Origins, origins};
 use super::transfer::index_of;
 use super::{Image, ImagesError};
 use crate::content::Store;
-use crate::digest::{DiffId, Digest};
+use crate::digest::Digest;
 use crate::export::{self, Attestation, Document, ImageSet};
-use crate::oci::{
-    Descriptor, ImageConfig, Layer, Manifest, Platform, REFERENCE_DIGEST, REFERENCE_TYPE, descriptor, digest_of,
-    media_type,
-};
+use crate::oci::{Descriptor, Manifest, REFERENCE_DIGEST, REFERENCE_TYPE, descriptor, digest_of, media_type};
 
 /// The longest that all statements about an image may be together, in bytes: one may list every package of it.
 const STATEMENT_LIMIT: u64 = 256 << 20;
@@ -105,16 +102,7 @@ fn one(store: &Store, of: &Descriptor, origins: &Origins) -> Result<export::Imag
     let origin = origins.get(&manifest.digest);
     let read: Manifest = parsed(&manifest)?;
     let config = document(store, read.config())?;
-    // What an attestation calls its config need not be one of an image.
-    let said: ImageConfig = serde_json::from_slice(&config.bytes).unwrap_or_default();
-    let mut layers = Vec::new();
-    for (at, layer) in read.layers().iter().enumerate() {
-        let own = digest_of(layer).map_err(|error| ImagesError::archive(error.to_string()))?;
-        let diff_id = said.rootfs.diff_ids.get(at).copied().unwrap_or(DiffId(own));
-        layers.push(Layer { diff_id, descriptor: layer.clone(), origin: origin.cloned() });
-    }
-    let platform = Platform::new(&said.os, &said.architecture, said.variant.as_deref());
-    Ok(export::Image { platform, created: said.created, config, manifest, layers })
+    export::Image::of(config, manifest, read.layers(), origin).map_err(|error| ImagesError::archive(error.to_string()))
 }
 
 fn document(store: &Store, of: &Descriptor) -> Result<Document, ImagesError> {

@@ -10,9 +10,9 @@ use super::super::{ImagesError, is_received};
 use super::listed::read;
 use super::{Entry, Listed, What};
 use crate::content::Store;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{Digest, DigestError};
 use crate::export::{self, Attestation, Document, ImageSet, Report};
-use crate::oci::{Descriptor, ImageConfig, Layer, Platform, Reference, descriptor, digest_of, media_type};
+use crate::oci::{Descriptor, Platform, Reference, descriptor, digest_of, media_type};
 use crate::registry::{Client, Resolved};
 
 /// One thing that shall be listed.
@@ -142,7 +142,11 @@ fn missing(text: &str) -> ImagesError {
 }
 
 fn digest(of: &Descriptor) -> Result<Digest, ImagesError> {
-    digest_of(of).map_err(|error| ImagesError::Descriptor { problem: error.to_string() })
+    digest_of(of).map_err(unusable)
+}
+
+fn unusable(error: DigestError) -> ImagesError {
+    ImagesError::Descriptor { problem: error.to_string() }
 }
 
 /// An image of a registry, whose layers stay there.
@@ -152,21 +156,9 @@ fn fetched(resolved: Resolved, from: &Reference) -> Result<export::Image, Images
         let descriptor = self::descriptor(descriptor.media_type().as_ref(), &digest, bytes.len() as u64);
         Ok::<_, ImagesError>(Document { descriptor, digest, bytes })
     };
-    // The config of what is no image, such as an attestation, says nothing of a platform.
-    let said: ImageConfig = serde_json::from_slice(&resolved.config_bytes).unwrap_or_default();
-    let mut layers = Vec::new();
-    for (at, layer) in resolved.manifest.layers().iter().enumerate() {
-        let own = digest(layer)?;
-        let diff_id = said.rootfs.diff_ids.get(at).copied().unwrap_or(DiffId(own));
-        layers.push(Layer { diff_id, descriptor: layer.clone(), origin: Some(from.clone()) });
-    }
-    Ok(export::Image {
-        platform: Platform::new(&said.os, &said.architecture, said.variant.as_deref()),
-        created: said.created,
-        config: document(resolved.manifest.config().clone(), resolved.config_bytes)?,
-        manifest: document(resolved.descriptor, resolved.manifest_bytes)?,
-        layers,
-    })
+    let config = document(resolved.manifest.config().clone(), resolved.config_bytes)?;
+    let manifest = document(resolved.descriptor, resolved.manifest_bytes)?;
+    export::Image::of(config, manifest, resolved.manifest.layers(), Some(from)).map_err(unusable)
 }
 
 /// The entries of a set: as its index lists them, or with the platform that the config names.
