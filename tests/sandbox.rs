@@ -45,7 +45,7 @@ impl Bench {
         for name in ["bin", "etc", "tmp", "root"] {
             std::fs::create_dir_all(lower.join(name)).unwrap();
         }
-        std::fs::copy("/bin/busybox", lower.join("bin/busybox")).unwrap();
+        support::tool::copy_program("/bin/busybox", lower.join("bin/busybox"));
         let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
         for name in String::from_utf8(list.stdout).unwrap().lines() {
             let _ = std::os::unix::fs::symlink("busybox", lower.join("bin").join(name));
@@ -566,7 +566,7 @@ fn as_an_ordinary_user() {
     let place = support::scratch();
     user.give(place.path());
     let tests = place.path().join("tests");
-    std::fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
+    support::tool::copy_program(std::env::current_exe().unwrap(), &tests);
     let mut command = user.command(Path::new("unshare"));
     command.args(["--mount", "--map-root-user", "--map-users=auto", "--map-groups=auto", "--"]).arg(&tests);
     command.args(["--test-threads=2", "--skip=as_an_ordinary_user"]).env("TMPDIR", place.path());

@@ -164,7 +164,7 @@ fn an_image_that_runs_in_place_of_the_builder_cannot_write_it() {
     spec.argv = vec!["/bin/trap".to_owned()];
     // A copy, which belongs to who runs this test: only the mount is in the way.
     let builder = bench.path("builder");
-    std::fs::copy(env!("CARGO_BIN_EXE_kiln"), &builder).unwrap();
+    support::tool::copy_program(env!("CARGO_BIN_EXE_kiln"), &builder);
     let executor = Executor::with(Program::at(&builder).unwrap());
     let ran = executor.run(&spec, &mut |_, _| (), &CancelFlag::new().unwrap()).unwrap();
     assert_eq!(ran.status, ExitStatus::Code(libc::EROFS));
@@ -223,7 +223,7 @@ fn set_id_files_of_the_store_are_out_of_reach() {
     let snapshots = kiln::snapshot::Snapshots::open(dir.path(), kiln::snapshot::Snapshotter::Copy, false).unwrap();
     let scratch = snapshots.scratch().unwrap();
     let program = scratch.fs().join("program");
-    std::fs::copy("/bin/busybox", &program).unwrap();
+    support::tool::copy_program("/bin/busybox", &program);
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     if !rustix::process::geteuid().is_root() || in_user_namespace() {
         println!("skipped: needs a second user");
@@ -236,6 +236,6 @@ fn set_id_files_of_the_store_are_out_of_reach() {
     assert!(as_another(&program).is_err());
     let control = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let copy = control.path().join("busybox");
-    std::fs::copy(&program, &copy).unwrap();
+    support::tool::copy_program(&program, &copy);
     assert!(as_another(&copy).unwrap().success());
 }

@@ -1,6 +1,6 @@
 //! Other people's programs that tests call, each with the Debian package it comes from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Returns a command for a program that must be installed; fails with the name of its Debian package otherwise.
@@ -24,6 +24,13 @@ pub fn run(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Copies a program that is to be run. Were it written by this process, a child that another thread has just forked could have it open
+/// for writing, and the kernel runs no such file (ETXTBSY).
+#[track_caller]
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    run(tool("cp").arg("--preserve=mode").args([from.as_ref(), to.as_ref()]));
 }
 
 /// Returns where a program is, looking in the system's own directories too: an ordinary user's PATH may lack them.
