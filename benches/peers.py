@@ -65,17 +65,38 @@ class Failed(Exception):
     """A measured command did not succeed."""
 
 
+class Disk:
+    """A new ext4 with a journal in a sparse file: what a file system has been through changes how fast it is."""
+
+    def __init__(self, scratch, name, gigabytes=24):
+        self.image = scratch / (name + ".ext4")
+        self.place = scratch / name
+        self.place.mkdir()
+        with open(self.image, "wb") as file:
+            file.truncate(gigabytes << 30)
+        # Without lazy tables the kernel would go on making the file system while something is measured.
+        options = "lazy_itable_init=0,lazy_journal_init=0"
+        run(["mkfs.ext4", "-q", "-F", "-N", "1000000", "-E", options, self.image])
+        run(["mount", "-o", "loop", self.image, self.place])
+
+    def remove(self):
+        unmount_below(self.place)
+        subprocess.run(["umount", "--lazy", str(self.place)], check=False)
+        self.image.unlink()
+
+
 class Registry:
-    """Debian's docker-registry on a free loopback port, with the asked bases in it."""
+    """Debian's docker-registry on a free loopback port and a file system of its own, with the asked bases in it."""
 
     def __init__(self, scratch, bases):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = "127.0.0.1:%d" % probe.getsockname()[1]
+        self.disk = Disk(scratch, "registry")
         config = scratch / "registry.yml"
         config.write_text(
             "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\n"
-            'http: {addr: "%s"}\n' % (scratch / "registry", self.address)
+            'http: {addr: "%s"}\n' % (self.disk.place / "registry", self.address)
         )
         self.process = subprocess.Popen(
             ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -100,26 +121,7 @@ class Registry:
     def stop(self):
         self.process.kill()
         self.process.wait()
-
-
-class Disk:
-    """A new ext4 with a journal in a sparse file: what a file system has been through changes how fast it is."""
-
-    def __init__(self, scratch, name, gigabytes=24):
-        self.image = scratch / (name + ".ext4")
-        self.place = scratch / name
-        self.place.mkdir()
-        with open(self.image, "wb") as file:
-            file.truncate(gigabytes << 30)
-        # Without lazy tables the kernel would go on making the file system while something is measured.
-        options = "lazy_itable_init=0,lazy_journal_init=0"
-        run(["mkfs.ext4", "-q", "-F", "-N", "1000000", "-E", options, self.image])
-        run(["mount", "-o", "loop", self.image, self.place])
-
-    def remove(self):
-        unmount_below(self.place)
-        subprocess.run(["umount", "--lazy", str(self.place)], check=False)
-        self.image.unlink()
+        self.disk.remove()
 
 
 def unmount_below(directory):

@@ -11,7 +11,7 @@ use super::growing::Growing;
 use super::image::ImageSet;
 use super::report::Report;
 use crate::content::{ContentError, Store};
-use crate::digest::DigestError;
+use crate::digest::{Digest, DigestError};
 use crate::oci::{Descriptor, Layer, Reference, digest_of, media_type};
 use crate::registry::{BlobSource, Cause, Client, RegistryError};
 
@@ -30,7 +30,7 @@ pub enum PushError {
 ///
 /// Blobs go first and in parallel (as many as the client allows), then manifests, then the tags: a registry never shows half
 /// an image. A layer that is not in `store` is mounted from its origin, or found in the registry; only if neither works
-/// it is fetched. May be dropped at any point.
+/// it is fetched. Where all tags name this image already, nothing of it is sent. May be dropped at any point.
 pub async fn push(
     set: &ImageSet,
     names: &[Reference],
@@ -43,19 +43,47 @@ pub async fn push(
     for name in names {
         repositories.entry(name.name()).or_default().push(name);
     }
+    let root = set.index.as_ref().unwrap_or(&set.images[0].manifest);
     for names in repositories.into_values() {
-        push_blobs(set, names[0], client, store, report).await?;
-        push_manifests(set, names[0], client).await?;
-        push_attestations(set, true, names[0], client).await?;
-        let root = set.index.as_ref().unwrap_or(&set.images[0].manifest);
-        if by_digest {
-            put(client, &names[0].with_digest(root.digest), root).await?;
-        } else {
-            for name in &names {
-                put(client, name, root).await?;
-            }
+        let names: Vec<Reference> = match by_digest {
+            true => vec![names[0].with_digest(root.digest)],
+            false => names.into_iter().cloned().collect(),
+        };
+        // Asked beside the first steps of a push, which so loses no time by it.
+        tokio::select! {
+            biased;
+            true = are_there(client, &names, &root.digest) => {}
+            sent = send(set, root, &names, client, store, report) => sent?,
         }
-        push_attestations(set, false, names[0], client).await?;
+        push_attestations(set, false, &names[0], client).await?;
+    }
+    Ok(())
+}
+
+/// Whether all `names` mean a manifest with this digest. A registry takes no manifest without everything it refers to.
+async fn are_there(client: &Client, names: &[Reference], digest: &Digest) -> bool {
+    for name in names {
+        if !client.has_manifest(name, digest).await {
+            return false;
+        }
+    }
+    true
+}
+
+/// Sends what the repository of `names` lacks of an image, and names it.
+async fn send(
+    set: &ImageSet,
+    root: &Document,
+    names: &[Reference],
+    client: &Client,
+    store: &Store,
+    report: &Report,
+) -> Result<(), PushError> {
+    push_blobs(set, &names[0], client, store, report).await?;
+    push_manifests(set, &names[0], client).await?;
+    push_attestations(set, true, &names[0], client).await?;
+    for name in names {
+        put(client, name, root).await?;
     }
     Ok(())
 }

@@ -68,6 +68,14 @@ impl Client {
         pushed.map_err(|cause| RegistryError::new("push", reference.name(), repository.address(), cause))
     }
 
+    /// Whether a manifest or index with this digest is what a reference names at the place where it would be put. Not known is no.
+    pub async fn has_manifest(&self, reference: &Reference, digest: &Digest) -> bool {
+        match self.0.push_to(reference, || reference.to_string()) {
+            Ok(repository) => self.0.has_manifest(&repository, reference, digest).await,
+            Err(_) => false,
+        }
+    }
+
     /// Puts a manifest or index under the reference's tag (or `latest`), or, when the reference has only a digest, under that.
     /// Everything it refers to must be there. Returns its descriptor.
     pub async fn put_manifest(

@@ -196,21 +196,31 @@ impl Inner {
         }
     }
 
+    /// Asks once, and believes what the registry says of itself.
+    pub(super) async fn has_manifest(&self, repository: &Repository, reference: &Reference, digest: &Digest) -> bool {
+        let head = self.head(repository, &name(reference)).await;
+        head.ok().flatten().is_some_and(|found| digest_of(&found) == Ok(*digest))
+    }
+
+    /// Asks for the headers of a manifest; `None` when they do not say what it is.
+    async fn head(&self, repository: &Repository, name: &str) -> Result<Option<Descriptor>, Cause> {
+        let answer = self.send(repository, |client, base| {
+            client.head(format!("{base}/manifests/{name}")).header(ACCEPT, ACCEPTED.join(", "))
+        });
+        Ok(announced(answer.await?.headers()))
+    }
+
     async fn describe(&self, repository: &Repository, reference: &Reference) -> Result<Descriptor, Cause> {
         let name = name(reference);
         let mut attempts = self.attempts(&repository.host);
-        let head = loop {
-            let answer = self.send(repository, |client, base| {
-                client.head(format!("{base}/manifests/{name}")).header(ACCEPT, ACCEPTED.join(", "))
-            });
-            match answer.await {
-                Ok(answer) => break Some(answer),
+        let announced = loop {
+            match self.head(repository, &name).await {
+                Ok(announced) => break announced,
                 // Some registries answer only to GET.
                 Err(Cause::Refused { .. }) => break None,
                 Err(cause) => attempts.wait_or(cause).await?,
             }
         };
-        let announced = head.as_ref().and_then(|answer| announced(answer.headers()));
         match announced.filter(|found| reference.digest.is_none_or(|digest| digest_of(found) == Ok(digest))) {
             Some(found) => Ok(found),
             None => Ok(self.document(repository, &name, reference.digest).await?.descriptor()),

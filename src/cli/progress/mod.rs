@@ -71,6 +71,8 @@ trait Printer: Send {
     fn tick(&mut self, at: Duration) -> io::Result<()>;
     /// The build ended; what is shown now stays.
     fn finish(&mut self, at: Duration) -> io::Result<()>;
+    /// Writes out what is held back to be written with what comes next; called before waiting for that.
+    fn flush(&mut self) -> io::Result<()>;
 }
 
 /// How often a printer is told that time passes.
@@ -96,9 +98,9 @@ impl Progress {
     /// Starts showing; `now` is the time of day at which the build began.
     pub(super) fn start(mode: Mode, now: Timestamp) -> Self {
         let printer: Box<dyn Printer> = match mode {
-            Mode::Quiet => Box::new(quiet::Quiet::new(Box::new(io::stderr()))),
-            Mode::Plain => Box::new(plain::Plain::new(Box::new(io::stderr()))),
-            Mode::RawJson => Box::new(rawjson::RawJson::new(Box::new(io::stderr()), now)),
+            Mode::Quiet => Box::new(quiet::Quiet::new(stderr())),
+            Mode::Plain => Box::new(plain::Plain::new(stderr())),
+            Mode::RawJson => Box::new(rawjson::RawJson::new(stderr(), now)),
             Mode::Tty => Box::new(tty::Tty::new()),
         };
         let start = Instant::now();
@@ -142,18 +144,27 @@ impl Sink for Channel {
 }
 
 fn print(mut printer: Box<dyn Printer>, messages: &Receiver<Message>, start: Instant) {
+    // When it fails, standard error is closed: the build goes on unseen, its messages go nowhere.
+    let _ = print_all(printer.as_mut(), messages, start);
+}
+
+fn print_all(printer: &mut dyn Printer, messages: &Receiver<Message>, start: Instant) -> io::Result<()> {
     loop {
-        let shown = match messages.recv_timeout(TICK) {
-            Ok(Message::Event(at, event)) => printer.event(at, event),
-            Err(RecvTimeoutError::Timeout) => printer.tick(start.elapsed()),
-            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
+        let message = match messages.try_recv() {
+            Ok(message) => Ok(message),
+            Err(_) => {
+                printer.flush()?;
+                messages.recv_timeout(TICK)
+            }
         };
-        if shown.is_err() {
-            // Standard error is closed: the build goes on unseen, its messages go nowhere.
-            return;
+        match message {
+            Ok(Message::Event(at, event)) => printer.event(at, event)?,
+            Err(RecvTimeoutError::Timeout) => printer.tick(start.elapsed())?,
+            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let _ = printer.finish(start.elapsed());
+    printer.finish(start.elapsed())?;
+    printer.flush()
 }
 
 /// A warning in one line, as docker writes it: `Rule: message (line 3)`.
@@ -164,6 +175,11 @@ fn summary(diagnostic: &Diagnostic, place: Option<&Place>) -> String {
 
 /// Where a printer writes.
 type Writer = Box<dyn Write + Send>;
+
+/// Standard error, written in as few pieces as its readers allow: each piece costs a call, and a build has a line for everything.
+fn stderr() -> Writer {
+    Box::new(io::BufWriter::new(io::stderr()))
+}
 
 #[cfg(test)]
 mod tests;

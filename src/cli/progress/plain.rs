@@ -117,7 +117,7 @@ impl Plain {
         for line in lines {
             writeln!(self.out, "#{number} {line}")?;
         }
-        self.out.flush()
+        Ok(())
     }
 
     /// Lets one that waits speak, if the speaker has had its turn.
@@ -237,6 +237,10 @@ impl Printer for Plain {
         if self.anything_shown {
             writeln!(self.out)?;
         }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

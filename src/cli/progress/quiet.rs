@@ -33,6 +33,10 @@ impl Printer for Quiet {
         for line in self.screen.failed() {
             writeln!(self.out, "{line}")?;
         }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -263,6 +263,10 @@ impl Printer for RawJson {
     }
 
     fn finish(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

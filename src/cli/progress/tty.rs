@@ -67,6 +67,10 @@ impl Printer for Tty {
         for line in self.screen.last(at) {
             writeln!(out, "{line}")?;
         }
-        out.flush()
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
