@@ -481,6 +481,7 @@ impl Build<'_> {
             let latest = worker.settings.epoch.filter(|_| self.request.reproducible);
             verify::compare(&graph, &results, &second, &worker.store, latest).await?;
         }
+        worker.executor.rest();
         let mut steps = StepCounts::default();
         for (step, result) in graph.steps.iter().zip(&results) {
             match (&step.op, result.cached) {

@@ -28,6 +28,13 @@ impl Launcher {
         self.with_process(program, isolation, |_| Ok(()))
     }
 
+    /// Ends the process, and waits for that only when it is dropped; the next sandbox starts another.
+    pub(super) fn rest(&self) {
+        if let Some(process) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            process.requests = None;
+        }
+    }
+
     /// Has a sandbox started that talks over `socket`, and whose command writes to the first two of `streams`, and reads the third if
     /// there is one. `own_network` says beforehand that it will want a network namespace with nothing in it.
     pub(super) fn launch(

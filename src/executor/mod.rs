@@ -251,6 +251,12 @@ impl Executor {
         let _ = self.launcher.prepare(&self.program, isolation);
     }
 
+    /// Says that no sandbox will be wanted for a while: what is kept for the next one ends now, beside what the caller goes on to do.
+    pub fn rest(&self) {
+        self.launcher.rest();
+        self.networks.forget();
+    }
+
     /// Like [`Executor::run`], of a command that somebody talks to.
     pub fn run_attached(
         &self,

@@ -88,6 +88,11 @@ impl Networks {
         }
     }
 
+    /// Ends all that no step uses.
+    pub(in crate::executor) fn forget(&self) {
+        self.state().idle.clear();
+    }
+
     fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
         if !can_open_tun() {
             return Err(NoNetwork::NoDevice);
