@@ -68,7 +68,7 @@ class Failed(Exception):
 class Disk:
     """A new ext4 with a journal in a sparse file: what a file system has been through changes how fast it is."""
 
-    def __init__(self, scratch, name, gigabytes=24):
+    def __init__(self, scratch, name, gigabytes=48, inodes=1_000_000):
         self.image = scratch / (name + ".ext4")
         self.place = scratch / name
         self.place.mkdir()
@@ -76,7 +76,7 @@ class Disk:
             file.truncate(gigabytes << 30)
         # Without lazy tables the kernel would go on making the file system while something is measured.
         options = "lazy_itable_init=0,lazy_journal_init=0"
-        run(["mkfs.ext4", "-q", "-F", "-N", "1000000", "-E", options, self.image])
+        run(["mkfs.ext4", "-q", "-F", "-N", str(inodes), "-E", options, self.image])
         run(["mount", "-o", "loop", self.image, self.place])
 
     def remove(self):

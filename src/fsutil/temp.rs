@@ -16,10 +16,20 @@ pub fn random_name() -> String {
     to_hex(&bytes)
 }
 
+/// A prune that runs meanwhile may take a temporary file for one that a killed writer left, and remove it.
+const ATTEMPTS: usize = 5;
+
 /// Writes `bytes` to `path` so that a reader sees the old content or the new, never a part. Not synced to the disk; what is
 /// kept this way can be made again.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, 0o666, |file| file.write_all(bytes))
+    let mut written = Ok(());
+    for _ in 0..ATTEMPTS {
+        written = replace(path, 0o666, |file| file.write_all(bytes));
+        if !matches!(&written, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    written
 }
 
 /// Puts a new file at `path` once `write` is done with it: a temporary neighbour, with this mode less the umask, is renamed.
