@@ -9,9 +9,11 @@ use super::access::Access;
 use super::annotations::Annotations;
 use super::assemble::Built;
 use super::call;
+use super::early::Early;
 use super::failure::{environment, internal};
 use super::images::Images;
 use super::load::{Loaded, load};
+use super::outputs::Delivery;
 use super::provenance::Told;
 use super::store::Open;
 use super::vertices::Vertices;
@@ -30,7 +32,7 @@ use crate::export::{self, Image, MediaTypes, Report, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
 use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Settings, StepResult, Worker};
-use crate::plan::{self, KnownImages, Plan, Planned, StepGraph, StepId};
+use crate::plan::{self, KnownImages, Plan, Planned, Root, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::sandbox::Isolation;
 use crate::sandbox::idmap::Rung;
@@ -125,11 +127,26 @@ struct Part {
     places: Vec<StepId>,
 }
 
+impl Part {
+    /// The step that makes the last layer of the image; none of an image without layers.
+    fn root(&self) -> Root {
+        self.plan.root.map(|root| self.places[root.index()])
+    }
+}
+
 impl Merged {
     fn add(&mut self, platform: Platform, mut plan: Plan) {
         let places = self.graph.merge(std::mem::take(&mut plan.graph));
         self.parts.push(Part { platform, plan, places });
     }
+}
+
+/// What came of the steps of all platforms.
+struct Solved {
+    built: Vec<Built>,
+    graph: Arc<StepGraph>,
+    steps: StepCounts,
+    early: Option<Early>,
 }
 
 /// What does the steps a second time.
@@ -295,13 +312,14 @@ impl Build<'_> {
             true => Some(self.worker_again(open, access, loaded, epoch)?),
             false => None,
         };
-        let (built, graph, steps) = match self.solve(merged, &worker, again.as_ref(), loaded, vertices).await {
-            Ok(solved) => solved,
-            Err(mut failure) => {
-                failure.diagnostics.splice(0..0, warnings);
-                return Err(failure);
-            }
-        };
+        let Solved { built, graph, steps, early } =
+            match self.solve(merged, &worker, again.as_ref(), (open, loaded), vertices).await {
+                Ok(solved) => solved,
+                Err(mut failure) => {
+                    failure.diagnostics.splice(0..0, warnings);
+                    return Err(failure);
+                }
+            };
         let told = Told {
             request: self.request,
             loaded,
@@ -315,7 +333,7 @@ impl Build<'_> {
             true => self.without_late_times(&worker, vertices, built).await?,
             false => built,
         };
-        let image = self.deliver(open, &worker, vertices, &built, &told).await?;
+        let image = self.deliver(open, &worker, vertices, (&built, &told), (early, steps.run == 0)).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
 
@@ -430,10 +448,11 @@ impl Build<'_> {
         worker: &Arc<Worker>,
         loaded: &Loaded,
         vertices: &Vertices,
+        made: impl Fn(StepId, &StepResult),
     ) -> Result<Vec<Arc<StepResult>>, BuildFailure> {
         let first = vertices.reserve(graph.steps.len());
         let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
-        let results = solver::solve(graph, worker, jobs, |id| crate::progress::VertexId(first + id.0)).await;
+        let results = solver::solve(graph, worker, jobs, |id| crate::progress::VertexId(first + id.0), made).await;
         results.map_err(|error| super::failure::solve(error, graph, loaded))
     }
 
@@ -471,13 +490,16 @@ impl Build<'_> {
         merged: Merged,
         worker: &Arc<Worker>,
         again: Option<&Again>,
-        loaded: &Loaded,
+        (open, loaded): (&Open, &Loaded),
         vertices: &Vertices,
-    ) -> Result<(Vec<Built>, Arc<StepGraph>, StepCounts), BuildFailure> {
+    ) -> Result<Solved, BuildFailure> {
         let graph = Arc::new(merged.graph);
-        let results = self.results(&graph, worker, loaded, vertices).await?;
+        let roots = merged.parts.iter().map(|part| part.root());
+        let early = Early::start(self.request, open, worker, roots.flat_map(|root| graph.chain(root)));
+        let made = |step, result: &StepResult| _ = early.as_ref().map(|early| early.made(step, result));
+        let results = self.results(&graph, worker, loaded, vertices, made).await?;
         if let Some(Again { worker: again, .. }) = again {
-            let second = self.results(&Arc::new(verify::again(&graph)), again, loaded, vertices).await?;
+            let second = self.results(&Arc::new(verify::again(&graph)), again, loaded, vertices, |_, _| ()).await?;
             let latest = worker.settings.epoch.filter(|_| self.request.reproducible);
             verify::compare(&graph, &results, &second, &worker.store, latest).await?;
         }
@@ -494,12 +516,15 @@ impl Build<'_> {
             .parts
             .into_iter()
             .map(|part| {
-                let root = part.plan.root.map(|root| part.places[root.index()]);
+                let root = part.root();
                 let layers = root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
                 self.assemble(part, layers, &assemble::layers(&graph, root, &results), worker)
             })
             .collect();
-        Ok((built, graph, steps))
+        if let Some(early) = &early {
+            built.iter().for_each(|built| early.config(&built.image.config));
+        }
+        Ok(Solved { built, graph, steps, early })
     }
 
     fn assemble(&self, part: Part, layers: Vec<Layer>, made: &[assemble::Made], worker: &Worker) -> Built {
@@ -518,8 +543,8 @@ impl Build<'_> {
         open: &Open,
         worker: &Arc<Worker>,
         vertices: &Vertices,
-        built: &[Built],
-        told: &Told<'_>,
+        (built, told): (&[Built], &Told<'_>),
+        (early, unchanged): (Option<Early>, bool),
     ) -> Result<Option<BuiltImage>, BuildFailure> {
         if self.cancel.is_cancelled() {
             return Err(canceled());
@@ -528,7 +553,9 @@ impl Build<'_> {
         let several = platforms::several(self.request)?;
         let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
         let said = super::attest::said(open, worker, vertices, built, told).await?;
-        let set = outputs::deliver(self.request, open, worker, vertices, set, (built, &said)).await?;
+        let (request, said_of) = (self.request, said.as_slice());
+        let delivery = Delivery { request, open, worker, vertices, set, built, said: said_of, unchanged };
+        let set = delivery.all(early).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =
             set.images.first().ok_or_else(|| internal("a build has at least one platform"))?.config.digest;

@@ -13,6 +13,7 @@ mod attest;
 mod boot;
 mod build;
 mod call;
+mod early;
 mod engine;
 mod epoch;
 mod failure;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::annotations::Annotations;
 use super::assemble::Built;
+use super::early::Early;
 use super::failure::{environment, failure, kind_of_registry};
 use super::platforms;
 use super::remote::blocking;
@@ -13,50 +14,46 @@ use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::attest::Predicate;
 use crate::digest::DiffId;
-use crate::export::{self, Codec, Form, Format, ImageSet, MediaTypes, PushError, Report};
+use crate::export::{self, Codec, Form, Format, How, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
 use crate::oci::{ImageConfig, Layer, Reference};
 use crate::ops::Worker;
 use crate::progress::{Event, VertexId};
 
-/// Delivers `set` everywhere; returns what reports should describe: what went out last, or what was kept. `None` when
-/// no output is an image.
-pub(super) async fn deliver(
-    request: &BuildRequest,
-    open: &Open,
-    worker: &Arc<Worker>,
-    vertices: &Vertices,
-    set: ImageSet,
-    (built, said): (&[Built], &[Vec<Predicate>]),
-) -> Result<Option<ImageSet>, BuildFailure> {
-    let delivery = Delivery { request, open, worker, vertices, set, built, said };
-    let default = [Output::Image { push: false, attributes: ImageAttributes::default() }];
-    let outputs = if request.outputs.is_empty() { &default[..] } else { &request.outputs[..] };
-    let mut described = None;
-    for output in outputs {
-        let image = delivery.one(output).await?;
-        described = image.or(described);
-    }
-    Ok(described)
-}
-
+/// An image on its way to every output.
 pub(super) struct Delivery<'a> {
-    request: &'a BuildRequest,
+    pub(super) request: &'a BuildRequest,
     pub(super) open: &'a Open,
     pub(super) worker: &'a Arc<Worker>,
     pub(super) vertices: &'a Vertices,
     pub(super) set: ImageSet,
     pub(super) built: &'a [Built],
     /// What is said of each image.
-    said: &'a [Vec<Predicate>],
+    pub(super) said: &'a [Vec<Predicate>],
+    /// No step ran.
+    pub(super) unchanged: bool,
 }
 
 impl Delivery<'_> {
-    async fn one(&self, output: &Output) -> Result<Option<ImageSet>, BuildFailure> {
+    /// Delivers everywhere; returns what reports should describe: what went out last, or what was kept. `None` when
+    /// no output is an image. `early` is what is on its way to the first push.
+    pub(super) async fn all(&self, mut early: Option<Early>) -> Result<Option<ImageSet>, BuildFailure> {
+        let default = [Output::Image { push: false, attributes: ImageAttributes::default() }];
+        let outputs = if self.request.outputs.is_empty() { &default[..] } else { &self.request.outputs[..] };
+        let mut described = None;
+        for output in outputs {
+            let image = self.one(output, &mut early).await?;
+            described = image.or(described);
+        }
+        Ok(described)
+    }
+
+    async fn one(&self, output: &Output, early: &mut Option<Early>) -> Result<Option<ImageSet>, BuildFailure> {
         match output {
-            Output::Image { push, attributes } => self.image(*push, attributes).await.map(Some),
+            Output::Image { push: false, attributes } => self.image(attributes).await.map(Some),
+            Output::Image { push: true, attributes } => self.pushed_image(attributes, early.take()).await.map(Some),
             Output::Load { into, attributes } => {
-                let set = self.image(false, attributes).await?;
+                let set = self.image(attributes).await?;
                 self.load(into, attributes, &set, &all_names(self.request, attributes, &set)).await?;
                 Ok(Some(set))
             }
@@ -78,30 +75,42 @@ impl Delivery<'_> {
         Self { said: &[], set: self.set.clone(), ..*self }
     }
 
-    /// Kept in the store under its names, and pushed if asked. The store's copy is the image as it was built, unless
-    /// the output says how it should be.
-    async fn image(&self, push: bool, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
-        let built = self.as_built(attributes);
-        let default = if push { Format::Gzip } else { Format::Plain };
-        let outgoing = match push || attributes.change_the_image() {
-            true => self.outgoing(attributes, default, push).await?,
-            false => built.clone(),
+    /// Kept in the store under its names. The store's copy is the image as it was built, unless the output says how it should be.
+    async fn image(&self, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
+        let kept = match attributes.change_the_image() {
+            true => self.outgoing(attributes, Format::Plain, false).await?,
+            false => self.as_built(attributes),
         };
-        let kept = if attributes.change_the_image() { &outgoing } else { &built };
-        if !attributes.discard {
-            self.keep(kept, attributes).await?;
+        self.keep(&kept, attributes).await?;
+        Ok(kept)
+    }
+
+    /// The same, and pushed.
+    async fn pushed_image(&self, attributes: &ImageAttributes, early: Option<Early>) -> Result<ImageSet, BuildFailure> {
+        let outgoing = async {
+            if let Some(early) = early {
+                early.end(self.worker).await;
+            }
+            self.outgoing(attributes, Format::Gzip, true).await
+        };
+        if attributes.change_the_image() {
+            let outgoing = outgoing.await?;
+            self.keep(&outgoing, attributes).await?;
+            return self.push_all(outgoing, attributes).await;
         }
-        if attributes.unpack {
-            self.unpack().await?;
-        }
-        if !push {
-            return Ok(outgoing);
-        }
-        for name in &all_names(self.request, attributes, &outgoing) {
-            let pushed = async |id| self.push(&outgoing, name, attributes.push_by_digest, id).await;
+        // Neither needs the other.
+        let built = self.as_built(attributes);
+        let pushed = async { self.push_all(outgoing.await?, attributes).await };
+        let ((), pushed) = tokio::try_join!(self.keep(&built, attributes), pushed)?;
+        Ok(pushed)
+    }
+
+    async fn push_all(&self, set: ImageSet, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
+        for name in &all_names(self.request, attributes, &set) {
+            let pushed = async |id| self.push(&set, name, attributes.push_by_digest, id).await;
             self.vertices.show(format!("pushing {name}"), pushed).await?;
         }
-        Ok(outgoing)
+        Ok(set)
     }
 
     /// The image with what is said of it, its layers as they are.
@@ -112,6 +121,13 @@ impl Delivery<'_> {
     }
 
     async fn keep(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
+        if !attributes.discard {
+            self.tag(set, attributes).await?;
+        }
+        if attributes.unpack { self.unpack().await } else { Ok(()) }
+    }
+
+    async fn tag(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
         let mut names = all_names(self.request, attributes, set);
         if attributes.name_canonical {
             names.extend(canonical(&names, set));
@@ -140,8 +156,9 @@ impl Delivery<'_> {
 
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
         let (names, report) = (std::slice::from_ref(name), self.report(id));
+        let how = How { by_digest, unchanged: self.unchanged };
         tokio::select! {
-            pushed = export::push(set, names, by_digest, &self.worker.registry, &self.open.content, &report) => {
+            pushed = export::push(set, names, how, &self.worker.registry, &self.open.content, &report) => {
                 pushed.map_err(|error| push_failure(&error))
             }
             () = self.worker.canceled() => Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled")),
@@ -199,17 +216,7 @@ impl Delivery<'_> {
         default: Format,
         pushed: bool,
     ) -> Result<ImageSet, BuildFailure> {
-        let codec = Codec {
-            format: match attributes.compression {
-                None => default,
-                Some(LayerCompression::Uncompressed) => Format::Plain,
-                Some(LayerCompression::Gzip) => Format::Gzip,
-                Some(LayerCompression::Zstd) => Format::Zstd,
-                Some(LayerCompression::Estargz) => Format::Estargz,
-            },
-            level: attributes.compression_level,
-            force: attributes.force_compression,
-        };
+        let codec = codec(attributes, default);
         let media = match attributes.oci_media_types {
             Some(false) => MediaTypes::Docker,
             _ => MediaTypes::Oci,
@@ -308,6 +315,29 @@ pub(super) async fn view(
     let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
     worker.materialize(layers, id).await.map_err(|error| super::failure::op(&error))?;
     open.snapshots.view(&chain).map_err(|error| failure(FailureKind::Environment, &error))
+}
+
+/// What the layers of an output are compressed with.
+fn codec(attributes: &ImageAttributes, default: Format) -> Codec {
+    let format = match attributes.compression {
+        None => default,
+        Some(LayerCompression::Uncompressed) => Format::Plain,
+        Some(LayerCompression::Gzip) => Format::Gzip,
+        Some(LayerCompression::Zstd) => Format::Zstd,
+        Some(LayerCompression::Estargz) => Format::Estargz,
+    };
+    Codec { format, level: attributes.compression_level, force: attributes.force_compression }
+}
+
+/// Where layers can go as soon as they are made, and compressed with what: to the first push, if it takes them as they are.
+pub(super) fn first_push(request: &BuildRequest) -> Option<(Reference, Codec)> {
+    let pushed = request.outputs.iter().find_map(|output| match output {
+        Output::Image { push: true, attributes } => Some(attributes),
+        _ => None,
+    })?;
+    let as_they_are = !(pushed.rewrite_timestamp || request.reproducible || request.verify_reproducible);
+    let name = names_of(request, pushed).into_iter().next().filter(|_| as_they_are)?;
+    Some((name, codec(pushed, Format::Gzip)))
 }
 
 /// Returns the tags of `request` and the names of an output's own, each once.

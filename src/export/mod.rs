@@ -64,7 +64,7 @@ pub use metadata::{described, image_id, metadata_file};
 pub use mirror::{Paths, remove_others};
 pub use oci_layout::{IMAGE_NAME, REF_NAME, write_oci_directory, write_oci_tar};
 pub use parts::ArchiveError;
-pub use push::{PushError, push, push_early};
+pub use push::{How, PushError, push, push_early};
 pub use report::Report;
 pub use saved::{Saved, write_saved};
 pub use store::{AbsentError, absent, keep};

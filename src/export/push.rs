@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,7 +28,19 @@ pub enum PushError {
     Registry(#[from] RegistryError),
 }
 
-/// Pushes `set` under all `names`, each with a tag; `by_digest` leaves the tags out and names the image by its digest alone.
+/// How an image is pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// The tags are left out: the image is named by its digest alone.
+    pub by_digest: bool,
+    /// Nothing of it is new, so it was probably pushed before.
+    pub unchanged: bool,
+}
+
+/// How long the push of an image that was probably pushed before waits to hear that it was.
+const HEAD_START: Duration = Duration::from_millis(10);
+
+/// Pushes `set` under all `names`, each with a tag.
 ///
 /// Blobs go first and in parallel (as many as the client allows), then manifests, then the tags: a registry never shows half
 /// an image. A layer that is not in `store` is mounted from its origin, or found in the registry; only if neither works
@@ -34,7 +48,7 @@ pub enum PushError {
 pub async fn push(
     set: &ImageSet,
     names: &[Reference],
-    by_digest: bool,
+    how: How,
     client: &Client,
     store: &Store,
     report: &Report,
@@ -45,15 +59,24 @@ pub async fn push(
     }
     let root = set.index.as_ref().unwrap_or(&set.images[0].manifest);
     for names in repositories.into_values() {
-        let names: Vec<Reference> = match by_digest {
+        let names: Vec<Reference> = match how.by_digest {
             true => vec![names[0].with_digest(root.digest)],
             false => names.into_iter().cloned().collect(),
         };
-        // Asked beside the first steps of a push, which so loses no time by it.
-        tokio::select! {
-            biased;
-            true = are_there(client, &names, &root.digest) => {}
-            sent = send(set, root, &names, client, store, report) => sent?,
+        // A registry nearby answers before anything is begun; one far away is asked beside the first steps of a push, which so loses
+        // no time by it.
+        let mut are_there = pin!(are_there(client, &names, &root.digest));
+        let head_start = if how.unchanged { HEAD_START } else { Duration::ZERO };
+        let known = tokio::time::timeout(head_start, &mut are_there).await;
+        let send = send(set, root, &names, client, store, report);
+        match known {
+            Ok(true) => {}
+            Ok(false) => send.await?,
+            Err(_) => tokio::select! {
+                biased;
+                true = are_there => {}
+                sent = send => sent?,
+            },
         }
         push_attestations(set, false, &names[0], client).await?;
     }

@@ -34,6 +34,11 @@ impl Report {
         Self { sink: Arc::new(Silent), id: VertexId(0), cancel: None }
     }
 
+    /// The same, of work that `cancel` stops.
+    pub fn silent_until(cancel: CancelFlag) -> Self {
+        Self { cancel: Some(cancel), ..Self::silent() }
+    }
+
     /// Says that `current` of `total` bytes of `part` are done.
     pub fn status(&self, part: &str, current: u64, total: u64, done: bool) {
         self.sink.event(Event::Status { id: self.id, part: part.to_owned(), current, total, done });

@@ -163,7 +163,7 @@ pub async fn push(
             true => set,
             false => compressed(root, store, set, Some((&name, client)), report).await?,
         };
-        export::push(&set, &[name], false, client, store, report).await?;
+        export::push(&set, &[name], export::How::default(), client, store, report).await?;
         let only = (is_partial && platform.is_none()).then(|| image.platform());
         Ok(Sent { target: set.root().clone(), only })
     })
@@ -182,7 +182,7 @@ pub async fn push_set(
         names.iter().map(|name| name.with_tag(name.tag_or_latest())).collect::<Result<_, _>>()?;
     let all = names.iter().map(Reference::complete).collect::<Vec<_>>().join(", ");
     shown(sink, format!("pushing {all}"), async |report| {
-        Ok(export::push(set, &names, false, client, store, report).await?)
+        Ok(export::push(set, &names, export::How::default(), client, store, report).await?)
     })
     .await
 }

@@ -151,8 +151,9 @@ pub(super) async fn perform(
         worker.remember_again(&by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
-    worker.executor.prepare(worker.settings.isolation);
+    // The network first: it takes longer.
     worker.connect_ahead(leads_to_network);
+    worker.executor.prepare(worker.settings.isolation);
     worker.materialize(below, vertex).await?;
     for mount in &op.mounts {
         match &mount.kind {

@@ -42,6 +42,7 @@ mod token;
 mod transport;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -58,6 +59,7 @@ pub use resolve::Resolved;
 pub use settings::{Insecure, Proxies, Retry, Settings};
 pub use transport::use_ring;
 
+use crate::digest::Digest;
 use crate::progress::{SharedSink, Silent};
 use config::Configuration;
 use host::{Host, Site};
@@ -79,6 +81,8 @@ struct Inner {
     downloads: Transport,
     hosts: Mutex<Vec<Arc<Host>>>,
     transfers: Semaphore,
+    /// What was sent or found, so that nobody asks for it again: address, path and digest.
+    pushed: Mutex<BTreeSet<(String, String, Digest)>>,
 }
 
 impl Client {
@@ -99,6 +103,7 @@ impl Client {
             downloads: Transport::following(),
             hosts: Mutex::default(),
             transfers,
+            pushed: Mutex::default(),
         }))
     }
 }

@@ -1,8 +1,8 @@
 //! Pushing blobs and manifests (distribution-spec, "Push").
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -112,6 +112,10 @@ impl Inner {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Pushed, Cause> {
         let (digest, size) = (digest_of(descriptor)?, descriptor.size());
+        if self.was_pushed(repository, &digest) {
+            progress(size);
+            return Ok(Pushed::WasThere);
+        }
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
         let mut attempts = self.attempts(&repository.host);
         let sent = Arc::new(AtomicU64::new(0));
@@ -133,12 +137,23 @@ impl Inner {
             };
             match once.await {
                 Ok(pushed) => {
+                    self.note_pushed(repository, digest);
                     progress(size);
                     return Ok(pushed);
                 }
                 Err(cause) => attempts.wait_or(cause).await?,
             }
         }
+    }
+
+    fn was_pushed(&self, repository: &Repository, digest: &Digest) -> bool {
+        let known = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(&(repository.address().to_owned(), repository.path.clone(), *digest))
+    }
+
+    fn note_pushed(&self, repository: &Repository, digest: Digest) {
+        let mut known = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((repository.address().to_owned(), repository.path.clone(), digest));
     }
 
     /// Whether a blob is there; one of another length is not.
@@ -201,6 +216,7 @@ impl Inner {
             }
         };
         self.end(repository, location(&answer?)?, &digest).await?;
+        self.note_pushed(repository, digest);
         Ok((digest, length))
     }
 

@@ -28,6 +28,12 @@ impl Repository {
     pub(super) fn address(&self) -> &str {
         &self.host.site.address
     }
+
+    fn url(&self, security: Security) -> Result<Url, Cause> {
+        let Site { address, root, .. } = &self.host.site;
+        let text = format!("{}://{address}{root}/{}", security.scheme(), self.path);
+        Url::parse(&text).map_err(|error| Cause::Malformed { what: "registry address", detail: error.to_string() })
+    }
 }
 
 type Make<'a> = &'a (dyn Fn(&reqwest::Client, &str) -> RequestBuilder + Send + Sync);
@@ -92,8 +98,26 @@ impl Inner {
         make: Make<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Cause> {
-        let base = self.base(repository).await?;
-        let security = self.security(&repository.host).await?;
+        let host = &repository.host;
+        // Plain HTTP is the first choice of registries on the loopback only, and mostly the right one: no need to ask first.
+        if let (None, [first @ Security::Plain, ..]) = (host.security.get(), host.site.candidates.as_slice())
+            && let Ok(answer) = self.send_with(repository, make, authorization, *first).await
+            && answer.status() != StatusCode::BAD_REQUEST
+        {
+            let _ = host.security.set(*first);
+            return Ok(answer);
+        }
+        self.send_with(repository, make, authorization, self.security(host).await?).await
+    }
+
+    async fn send_with(
+        &self,
+        repository: &Repository,
+        make: Make<'_>,
+        authorization: Option<&HeaderValue>,
+        security: Security,
+    ) -> Result<Response, Cause> {
+        let base = repository.url(security)?;
         let client = self.client(&repository.host, security)?;
         let mut request = make(&client, base.as_str()).build().map_err(Cause::http)?;
         // An upload may go on at another host, which has its own ways to know us.
@@ -106,10 +130,7 @@ impl Inner {
 
     /// Returns the URL of the repository, without a slash at its end.
     pub(super) async fn base(&self, repository: &Repository) -> Result<Url, Cause> {
-        let Repository { host, path, .. } = repository;
-        let scheme = self.security(host).await?.scheme();
-        let text = format!("{scheme}://{}{}/{path}", host.site.address, host.site.root);
-        Url::parse(&text).map_err(|error| Cause::Malformed { what: "registry address", detail: error.to_string() })
+        repository.url(self.security(&repository.host).await?)
     }
 
     /// Returns how to connect to a registry; where there is a choice, the first way that is answered.

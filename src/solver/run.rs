@@ -32,12 +32,13 @@ pub enum SolveError {
 }
 
 /// Runs all steps of `graph`, at most `jobs` at once, and returns their results by place.
-/// `vertex` gives the progress vertex of a step.
+/// `vertex` gives the progress vertex of a step; `made` is told each result as soon as it is there.
 pub async fn solve(
     graph: &Arc<StepGraph>,
     worker: &Arc<Worker>,
     jobs: usize,
     vertex: impl Fn(StepId) -> VertexId,
+    made: impl Fn(StepId, &StepResult),
 ) -> Result<Vec<Arc<StepResult>>, SolveError> {
     let inputs: Vec<Vec<usize>> =
         graph.steps.iter().map(|step| step.op.inputs().iter().map(|input| input.index()).collect()).collect();
@@ -81,6 +82,7 @@ pub async fn solve(
         match result {
             Ok(result) => {
                 ended(if result.cached { Outcome::Cached } else { Outcome::Done });
+                made(step_id(index), &result);
                 results[index] = Some(Arc::new(result));
                 engine.complete(index, Completion::Done);
             }

@@ -122,7 +122,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         op,
     };
     let graph = Arc::new(StepGraph { steps: ops.into_iter().enumerate().map(step).collect() });
-    let result = runtime.block_on(solve(&graph, &worker, jobs, |step| VertexId(step.0)));
+    let result = runtime.block_on(solve(&graph, &worker, jobs, |step| VertexId(step.0), |_, _| ()));
     let lines = lines.0.lock().unwrap().clone();
     Ended { result, lines, canceled: cancel.is_cancelled() }
 }

@@ -1,0 +1,148 @@
+//! Layers of an image that is to be pushed: they leave while later steps run, and its config while it is exported.
+//!
+//! What fails here is no failure, and is not told: the export finds out what the registry lacks, sends it again, and says what is wrong. A
+//! build that fails later has sent blobs that no manifest names, which registries remove in time.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::BuildRequest;
+use super::outputs::first_push;
+use super::store::Open;
+use crate::content::Store;
+use crate::executor::CancelFlag;
+use crate::export::{self, Codec, Document, Report};
+use crate::oci::{Descriptor, Layer, Reference, digest_of};
+use crate::ops::{StepResult, Worker};
+use crate::plan::StepId;
+use crate::registry::{BlobSource, Client};
+
+/// Sends layers from its start to its end.
+pub(super) struct Early {
+    /// The steps whose layers the images have.
+    wanted: BTreeSet<StepId>,
+    blobs: UnboundedSender<Blob>,
+    sending: JoinHandle<()>,
+}
+
+enum Blob {
+    Layer(Layer),
+    Config(Document),
+}
+
+impl Early {
+    /// Starts; `None` when nothing is to be pushed as it is made.
+    pub(super) fn start(
+        request: &BuildRequest,
+        open: &Open,
+        worker: &Worker,
+        wanted: impl IntoIterator<Item = StepId>,
+    ) -> Option<Self> {
+        let (name, codec) = first_push(request)?;
+        let sender = Arc::new(Sender {
+            name,
+            codec,
+            store: open.content.clone(),
+            records: request.store.join("cache/compressed"),
+            client: open.registry.clone(),
+            cancel: worker.cancel.clone(),
+            at_once: Semaphore::new(AT_ONCE),
+        });
+        let (blobs, made) = unbounded_channel();
+        let sending = tokio::spawn(sender.send_all(made));
+        Some(Self { wanted: wanted.into_iter().collect(), blobs, sending })
+    }
+
+    /// Hears what a step gave.
+    pub(super) fn made(&self, step: StepId, result: &StepResult) {
+        if let Some(layer) = result.layers.last()
+            && !result.cached
+            && self.wanted.contains(&step)
+        {
+            let _ = self.blobs.send(Blob::Layer(layer.clone()));
+        }
+    }
+
+    /// Hears what the config of an image is.
+    pub(super) fn config(&self, config: &Document) {
+        let _ = self.blobs.send(Blob::Config(config.clone()));
+    }
+
+    /// Waits for what is on its way, but not beyond the end of the build.
+    pub(super) async fn end(self, worker: &Worker) {
+        drop(self.blobs);
+        let mut sending = self.sending;
+        tokio::select! {
+            _ = &mut sending => {}
+            () = worker.canceled() => sending.abort(),
+        }
+    }
+}
+
+/// What it takes to send layers.
+struct Sender {
+    name: Reference,
+    codec: Codec,
+    store: Store,
+    records: PathBuf,
+    client: Client,
+    cancel: CancelFlag,
+    /// Bounds the memory that compressing takes.
+    at_once: Semaphore,
+}
+
+/// Layers that are compressed at once; each uses all cores it can get.
+const AT_ONCE: usize = 2;
+
+impl Sender {
+    async fn send_all(self: Arc<Self>, mut made: UnboundedReceiver<Blob>) {
+        let (mut tasks, mut seen) = (JoinSet::new(), BTreeSet::new());
+        while let Some(blob) = made.recv().await {
+            match blob {
+                Blob::Layer(layer) if self.codec.applies_to(&layer) && seen.insert(layer.diff_id) => {
+                    tasks.spawn(self.clone().layer(layer));
+                }
+                Blob::Layer(_) => {}
+                Blob::Config(config) => {
+                    let sender = self.clone();
+                    tasks.spawn(async move { sender.push(&config.descriptor, BlobSource::Bytes(config.bytes)).await });
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Sends one layer: a long one while it is compressed, any other then.
+    async fn layer(self: Arc<Self>, layer: Layer) {
+        let permit = self.at_once.acquire().await;
+        let (tell, begun) = unbounded_channel();
+        let stream = tokio::spawn(export::push_early(self.name.clone(), self.client.clone(), begun));
+        let here = self.clone();
+        let compressed = tokio::task::spawn_blocking(move || here.compress(&layer, &|growing| _ = tell.send(growing)));
+        let compressed = compressed.await;
+        drop(permit);
+        let _ = stream.await;
+        if let Ok(Some(layer)) = compressed
+            && let Ok(digest) = digest_of(&layer.descriptor)
+        {
+            self.push(&layer.descriptor, BlobSource::File(self.store.path_of(&digest))).await;
+        }
+    }
+
+    async fn push(&self, descriptor: &Descriptor, source: BlobSource) {
+        let _ = self.client.push_blob(&self.name, descriptor, &source, None, &|_| ()).await;
+    }
+
+    fn compress(&self, layer: &Layer, begun: &(dyn Fn(export::Growing) + Sync)) -> Option<Layer> {
+        let (layers, report) = (std::slice::from_ref(layer), Report::silent_until(self.cancel.clone()));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let made =
+            export::compressed_telling(layers, &self.store, self.codec, &self.records, threads, &report, begun).ok()?;
+        made.into_iter().next()
+    }
+}
