@@ -135,7 +135,7 @@ impl Sender {
     }
 
     async fn push(&self, descriptor: &Descriptor, source: BlobSource) {
-        let _ = self.client.push_blob(&self.name, descriptor, &source, None, &|_| ()).await;
+        let _ = self.client.push_new_blob(&self.name, descriptor, &source).await;
     }
 
     fn compress(&self, layer: &Layer, begun: &(dyn Fn(export::Growing) + Sync)) -> Option<Layer> {
