@@ -333,7 +333,7 @@ impl Build<'_> {
             true => self.without_late_times(&worker, vertices, built).await?,
             false => built,
         };
-        let image = self.deliver(open, &worker, vertices, (&built, &told), (early, steps.run == 0)).await?;
+        let image = self.deliver(open, &worker, vertices, (&built, &told), (early, steps.run > 0)).await?;
         Ok(BuildOutcome { image, report: None, steps, warnings, sources: Sources::default() })
     }
 
@@ -544,7 +544,7 @@ impl Build<'_> {
         worker: &Arc<Worker>,
         vertices: &Vertices,
         (built, told): (&[Built], &Told<'_>),
-        (early, unchanged): (Option<Early>, bool),
+        (early, is_new): (Option<Early>, bool),
     ) -> Result<Option<BuiltImage>, BuildFailure> {
         if self.cancel.is_cancelled() {
             return Err(canceled());
@@ -554,7 +554,7 @@ impl Build<'_> {
         let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
         let said = super::attest::said(open, worker, vertices, built, told).await?;
         let (request, said_of) = (self.request, said.as_slice());
-        let delivery = Delivery { request, open, worker, vertices, set, built, said: said_of, unchanged };
+        let delivery = Delivery { request, open, worker, vertices, set, built, said: said_of, is_new };
         let set = delivery.all(early).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =

@@ -3,6 +3,7 @@
 //! What fails here is no failure, and is not told: the export finds out what the registry lacks, sends it again, and says what is wrong. A
 //! build that fails later has sent blobs that no manifest names, which registries remove in time.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,11 +28,14 @@ pub(super) struct Early {
     /// The steps whose layers the images have.
     wanted: BTreeSet<StepId>,
     blobs: UnboundedSender<Blob>,
+    /// Layers of the images that were there before.
+    waiting: RefCell<Vec<Blob>>,
     sending: JoinHandle<()>,
 }
 
 enum Blob {
-    Layer(Layer),
+    /// And whether it was made just now.
+    Layer(Layer, bool),
     Config(Document),
 }
 
@@ -55,16 +59,22 @@ impl Early {
         });
         let (blobs, made) = unbounded_channel();
         let sending = tokio::spawn(sender.send_all(made));
-        Some(Self { wanted: wanted.into_iter().collect(), blobs, sending })
+        Some(Self { wanted: wanted.into_iter().collect(), blobs, waiting: RefCell::default(), sending })
     }
 
-    /// Hears what a step gave.
+    /// Hears what a step gave. Nothing is sent before something new is made: all else is there, mostly.
     pub(super) fn made(&self, step: StepId, result: &StepResult) {
-        if let Some(layer) = result.layers.last()
-            && !result.cached
-            && self.wanted.contains(&step)
-        {
-            let _ = self.blobs.send(Blob::Layer(layer.clone()));
+        if !self.wanted.contains(&step) {
+            return;
+        }
+        let is_new = !result.cached;
+        let is_image = result.created.is_none();
+        let own = if is_image { 0 } else { result.layers.len().saturating_sub(1) };
+        let layers = &result.layers[own..];
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.extend(layers.iter().map(|layer| Blob::Layer(layer.clone(), is_new)));
+        if is_new {
+            waiting.drain(..).for_each(|blob| _ = self.blobs.send(blob));
         }
     }
 
@@ -104,38 +114,51 @@ impl Sender {
         let (mut tasks, mut seen) = (JoinSet::new(), BTreeSet::new());
         while let Some(blob) = made.recv().await {
             match blob {
-                Blob::Layer(layer) if self.codec.applies_to(&layer) && seen.insert(layer.diff_id) => {
-                    tasks.spawn(self.clone().layer(layer));
+                Blob::Layer(layer, is_new) if seen.insert(layer.diff_id) => {
+                    tasks.spawn(self.clone().layer(layer, is_new));
                 }
-                Blob::Layer(_) => {}
+                Blob::Layer(..) => {}
                 Blob::Config(config) => {
                     let sender = self.clone();
-                    tasks.spawn(async move { sender.push(&config.descriptor, BlobSource::Bytes(config.bytes)).await });
+                    let source = BlobSource::Bytes(config.bytes);
+                    tasks.spawn(async move { sender.push_new(&config.descriptor, &source).await });
                 }
             }
         }
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Sends one layer: a long one while it is compressed, any other then.
-    async fn layer(self: Arc<Self>, layer: Layer) {
+    async fn layer(self: Arc<Self>, layer: Layer, is_new: bool) {
+        let origin = layer.origin.clone();
+        let packed = if self.codec.applies_to(&layer) { self.clone().packed(layer).await } else { Some(layer) };
+        let Some(layer) = packed else { return };
+        let Ok(digest) = digest_of(&layer.descriptor) else { return };
+        let source = BlobSource::File(self.store.path_of(&digest));
+        match is_new {
+            true => self.push_new(&layer.descriptor, &source).await,
+            false => self.push_old(&layer.descriptor, &source, origin.as_ref()).await,
+        }
+    }
+
+    async fn push_new(&self, descriptor: &Descriptor, source: &BlobSource) {
+        let _ = self.client.push_new_blob(&self.name, descriptor, source).await;
+    }
+
+    async fn push_old(&self, descriptor: &Descriptor, source: &BlobSource, origin: Option<&Reference>) {
+        let _ = self.client.push_blob(&self.name, descriptor, source, origin, &|_| ()).await;
+    }
+
+    /// Returns a layer as it leaves. A long one is sent while it is compressed.
+    async fn packed(self: Arc<Self>, layer: Layer) -> Option<Layer> {
         let permit = self.at_once.acquire().await;
         let (tell, begun) = unbounded_channel();
         let stream = tokio::spawn(export::push_early(self.name.clone(), self.client.clone(), begun));
         let here = self.clone();
-        let compressed = tokio::task::spawn_blocking(move || here.compress(&layer, &|growing| _ = tell.send(growing)));
-        let compressed = compressed.await;
+        let packed = tokio::task::spawn_blocking(move || here.compress(&layer, &|growing| _ = tell.send(growing)));
+        let packed = packed.await;
         drop(permit);
         let _ = stream.await;
-        if let Ok(Some(layer)) = compressed
-            && let Ok(digest) = digest_of(&layer.descriptor)
-        {
-            self.push(&layer.descriptor, BlobSource::File(self.store.path_of(&digest))).await;
-        }
-    }
-
-    async fn push(&self, descriptor: &Descriptor, source: BlobSource) {
-        let _ = self.client.push_new_blob(&self.name, descriptor, &source).await;
+        packed.ok().flatten()
     }
 
     fn compress(&self, layer: &Layer, begun: &(dyn Fn(export::Growing) + Sync)) -> Option<Layer> {

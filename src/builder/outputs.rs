@@ -30,8 +30,8 @@ pub(super) struct Delivery<'a> {
     pub(super) built: &'a [Built],
     /// What is said of each image.
     pub(super) said: &'a [Vec<Predicate>],
-    /// No step ran.
-    pub(super) unchanged: bool,
+    /// Some step ran.
+    pub(super) is_new: bool,
 }
 
 impl Delivery<'_> {
@@ -156,7 +156,7 @@ impl Delivery<'_> {
 
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
         let (names, report) = (std::slice::from_ref(name), self.report(id));
-        let how = How { by_digest, unchanged: self.unchanged };
+        let how = How { by_digest, new: self.is_new };
         tokio::select! {
             pushed = export::push(set, names, how, &self.worker.registry, &self.open.content, &report) => {
                 pushed.map_err(|error| push_failure(&error))

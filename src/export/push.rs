@@ -33,11 +33,11 @@ pub enum PushError {
 pub struct How {
     /// The tags are left out: the image is named by its digest alone.
     pub by_digest: bool,
-    /// Nothing of it is new, so it was probably pushed before.
-    pub unchanged: bool,
+    /// Something of it was made just now, so it was not pushed before.
+    pub new: bool,
 }
 
-/// How long the push of an image that was probably pushed before waits to hear that it was.
+/// How long the push of an image that may have been pushed before waits to hear that it was.
 const HEAD_START: Duration = Duration::from_millis(10);
 
 /// Pushes `set` under all `names`, each with a tag.
@@ -66,8 +66,10 @@ pub async fn push(
         // A registry nearby answers before anything is begun; one far away is asked beside the first steps of a push, which so loses
         // no time by it.
         let mut are_there = pin!(are_there(client, &names, &root.digest));
-        let head_start = if how.unchanged { HEAD_START } else { Duration::ZERO };
-        let known = tokio::time::timeout(head_start, &mut are_there).await;
+        let known = match how.new {
+            true => Ok(false),
+            false => tokio::time::timeout(HEAD_START, &mut are_there).await,
+        };
         let send = send(set, root, &names, client, store, report);
         match known {
             Ok(true) => {}
