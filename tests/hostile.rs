@@ -198,8 +198,13 @@ fn a_full_disk() {
     let large = context_of(&format!("FROM {base}\nCOPY large /\n"));
     write(large.path(), "large", vec![7; 24 << 20]);
     let running = context_of(&format!("FROM {base}\nRUN dd if=/dev/zero of=/large bs=1M count=24\n"));
+    let added = context_of("FROM scratch\nADD large.tar /\n");
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_path_with_name(large.path().join("large"), "large").expect("an archive");
+    write(added.path(), "large.tar", tar.into_inner().expect("an archive"));
     let small = small_context();
-    for (what, bad, size) in [("pull", &small, "1m"), ("COPY", &large, "12m"), ("RUN", &running, "12m")] {
+    let all = [("pull", &small, "1m"), ("COPY", &large, "12m"), ("ADD", &added, "12m"), ("RUN", &running, "12m")];
+    for (what, bad, size) in all {
         let kiln = Kiln::new();
         std::fs::create_dir(kiln.store()).expect("the mount point");
         // In a mount namespace of its own, so that nothing stays mounted whatever happens.
@@ -215,6 +220,8 @@ fn a_full_disk() {
         let output = output_of(command.env("KILN_ROOT", kiln.store()), LIMIT);
         let log = output.both();
         assert!(log.to_lowercase().contains("no space left"), "{what}: the message does not name the cause\n{log}");
+        let is_ours = what == "RUN" || log.contains("`kiln prune` takes out");
+        assert!(is_ours, "{what}: the message does not say what to do\n{log}");
         assert!(!log.contains("first build: 0") && !log.contains("panicked"), "{what}\n{log}");
         assert!(log.contains("second build: 0"), "{what}: the next build failed\n{log}");
     }

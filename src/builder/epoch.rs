@@ -1,11 +1,13 @@
 //! The time that SOURCE_DATE_EPOCH comes to, when it names what the time is to be taken from (language rule 17.5).
 
 use std::fs::File;
+use std::io;
 
 use super::access::Access;
 use super::remote::{blocking, cannot_fetch, download, repository};
 use super::{BuildFailure, BuildRequest, ContextSource, NamedContext};
 use crate::context::{GitAddress, decompressed};
+use crate::expansion;
 use crate::plan::Epoch;
 
 /// Returns seconds since 1970; `None` when what was named has no time.
@@ -53,10 +55,12 @@ async fn http(access: &Access, url: &str) -> Result<Option<i64>, BuildFailure> {
 
 /// `None` when it is no archive.
 fn newest(file: File) -> Option<i64> {
-    let mut archive = tar::Archive::new(decompressed(file).ok()?.reader);
+    let (reader, allowance) = expansion::sparing(decompressed(file).ok()?.reader);
+    let mut archive = tar::Archive::new(reader);
     let mut newest = None;
-    for entry in archive.entries().ok()? {
-        let entry = entry.ok()?;
+    for entry in allowance.over(archive.entries().ok()?) {
+        let mut entry = entry.ok()?;
+        io::copy(&mut entry, &mut io::sink()).ok()?;
         if entry.header().entry_type().is_file() {
             newest = newest.max(i64::try_from(entry.header().mtime().ok()?).ok());
         }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::compression::decompressed;
 use super::glob::clean_inside;
+use crate::expansion;
 use crate::fsutil::{Dir, Kind, Timestamp, set_mode, set_mtime};
 
 const BLOCK: usize = 512;
@@ -62,19 +63,18 @@ pub fn is_archive(reader: impl Read) -> io::Result<bool> {
 /// Unpacks a tar stream, compressed or not, into the directory `target`.
 pub fn unpack(reader: impl Read, target: &Dir) -> Result<(), UnpackError> {
     let reader = decompressed(reader).map_err(UnpackError::Stream)?.reader;
+    let (reader, allowance) = expansion::sparing(reader);
     let mut archive = tar::Archive::new(reader);
     // A directory's mode may deny writing into it, and its time changes with what is put in.
     let mut directories: Vec<(Vec<u8>, u32, Timestamp)> = Vec::new();
-    for entry in archive.entries().map_err(UnpackError::Stream)? {
+    for entry in allowance.over(archive.entries().map_err(UnpackError::Stream)?) {
         let mut entry = entry.map_err(UnpackError::Stream)?;
         let name = entry.path_bytes().into_owned();
         let shown = String::from_utf8_lossy(&name).into_owned();
         let path = clean_inside(&name).ok_or_else(|| UnpackError::Outside { path: shown.clone() })?;
-        if path.is_empty() {
-            continue;
-        }
         let failed = |source| UnpackError::Entry { path: shown, source };
-        let is_directory = unpack_entry(&mut entry, target, &path).map_err(failed)?;
+        let is_directory = !path.is_empty() && unpack_entry(&mut entry, target, &path).map_err(failed)?;
+        io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Stream)?;
         if is_directory {
             let (mode, mtime) = mode_and_time(&entry).map_err(UnpackError::Stream)?;
             directories.push((path, mode, mtime));

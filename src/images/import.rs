@@ -7,6 +7,7 @@ use crate::content::{ContentError, Store};
 use crate::context::{decompressed, without_credentials};
 use crate::digest::{DiffId, Digest};
 use crate::dockerfile::{InstructionKind, parse};
+use crate::expansion;
 use crate::fsutil::Timestamp;
 use crate::oci::{self, History, ImageConfig, Platform, Reference, RootFs, descriptor, media_type, rfc3339, to_json};
 use crate::plan::{Options, Planned, plan};
@@ -67,10 +68,12 @@ fn layer(store: &Store, input: impl Read) -> Result<(Digest, u64), ImagesError> 
     let failed = |error: io::Error| ImagesError::archive(format!("cannot read it as a tar: {error}"));
     let plain = decompressed(input).map_err(failed)?;
     let mut keeping = Keeping { inner: plain.reader, blob: store.ingest()? };
-    let mut tar = tar::Archive::new(&mut keeping);
-    for entry in tar.entries().map_err(failed)? {
-        entry.map_err(failed)?;
+    let (reader, allowance) = expansion::sparing(&mut keeping);
+    let mut tar = tar::Archive::new(reader);
+    for entry in allowance.over(tar.entries().map_err(failed)?) {
+        io::copy(&mut entry.map_err(failed)?, &mut io::sink()).map_err(failed)?;
     }
+    drop(tar);
     // What follows the end of an archive belongs to the blob as well.
     io::copy(&mut keeping, &mut io::sink()).map_err(failed)?;
     Ok(keeping.blob.commit(None)?)

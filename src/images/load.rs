@@ -19,6 +19,7 @@ use super::{Image, ImagesError};
 use crate::content::Store;
 use crate::context::decompressed;
 use crate::digest::{DiffId, Digest, HashingReader};
+use crate::expansion;
 use crate::export::{IMAGE_NAME, REF_NAME};
 use crate::fsutil::Dir;
 use crate::layer;
@@ -60,9 +61,12 @@ pub fn load_directory(store: &Store, path: &Path) -> Result<Vec<Loaded>, ImagesE
     };
     let index: Index = parsed(&read("index.json")?, "index.json")?;
     let mut waiting: Vec<Descriptor> = index.manifests().clone();
-    let mut taken = Vec::new();
+    let (mut taken, mut seen) = (BTreeSet::new(), BTreeSet::new());
     while let Some(next) = waiting.pop() {
         let Ok(digest) = digest_of(&next) else { continue };
+        if !seen.insert(digest) {
+            continue;
+        }
         let name = format!("blobs/sha256/{}", digest.hex());
         match dir.open_file_in_root(Path::new(&name)) {
             // An index may list platforms that are not here.
@@ -73,19 +77,13 @@ pub fn load_directory(store: &Store, path: &Path) -> Result<Vec<Loaded>, ImagesE
             }
             Ok(_) => {}
         }
-        taken.push(digest);
-        waiting.extend(
-            children(store, &next, &digest)?.into_iter().filter(|child| !taken.contains(&digest_or(child, digest))),
-        );
+        taken.insert(digest);
+        waiting.extend(children(store, &next, &digest)?);
         if taken.len() > FILES_LIMIT {
             return Err(ImagesError::archive(format!("it has more than {FILES_LIMIT} blobs")));
         }
     }
     layout(store, index, &|digest| taken.contains(digest))
-}
-
-fn digest_or(descriptor: &Descriptor, other: Digest) -> Digest {
-    digest_of(descriptor).unwrap_or(other)
 }
 
 /// What a document leads to.
@@ -116,14 +114,15 @@ impl Archive {
     fn read(store: &Store, input: impl Read) -> Result<Self, ImagesError> {
         let failed = |error: io::Error| ImagesError::archive(format!("cannot read it: {error}"));
         let plain = decompressed(input).map_err(failed)?;
-        let mut tar = tar::Archive::new(plain.reader);
+        let (reader, allowance) = expansion::sparing(plain.reader);
+        let mut tar = tar::Archive::new(reader);
         let mut archive = Self::default();
-        for entry in tar.entries().map_err(failed)? {
+        for (number, entry) in allowance.over(tar.entries().map_err(failed)?).enumerate() {
             let mut entry = entry.map_err(failed)?;
-            let name = clean(&String::from_utf8_lossy(&entry.path_bytes()));
-            if archive.files.len() + archive.links.len() > FILES_LIMIT {
+            if number >= FILES_LIMIT {
                 return Err(ImagesError::archive(format!("it has more than {FILES_LIMIT} files")));
             }
+            let name = clean(&String::from_utf8_lossy(&entry.path_bytes()));
             let kind = entry.header().entry_type();
             if kind.is_symlink() || kind.is_hard_link() {
                 let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -134,6 +133,7 @@ impl Archive {
             } else if kind.is_file() {
                 archive.take(store, name, &mut entry)?;
             }
+            io::copy(&mut entry, &mut io::sink()).map_err(failed)?;
         }
         Ok(archive)
     }

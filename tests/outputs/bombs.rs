@@ -75,6 +75,43 @@ fn a_stream_out_of_all_proportion_is_refused() {
     }
 }
 
+/// An archive whose one file has a name of 64 MiB.
+fn archive_of_a_long_name() -> Vec<u8> {
+    let header = |kind, size| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    };
+    let (long, file) = (header(tar::EntryType::GNULongName, 64 << 20), header(tar::EntryType::Regular, 0));
+    let mut tar =
+        long.as_slice().chain(std::io::repeat(b'a').take(64 << 20)).chain(file.as_slice()).chain([0; 1024].as_slice());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut tar, &mut gzip).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// Names are kept in memory: 64 MiB here, and gigabytes if they were believed.
+#[test]
+fn names_longer_than_any_are_refused_wherever_an_archive_comes_in() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    write(context.path(), "bomb.tar.gz", archive_of_a_long_name());
+    write(context.path(), "Dockerfile", "FROM scratch\nADD bomb.tar.gz /\n");
+    let archive = context.path().join("bomb.tar.gz");
+    let archive = archive.to_str().unwrap();
+    let refused = |output: support::kiln::Output| {
+        output.failed_saying(&["longer than any real ones", "bomb"]);
+        support::leftovers::assert_no_temporary_files(kiln.store());
+    };
+    refused(kiln.build(context.path(), &[]));
+    refused(kiln.run(["load", "-i", archive]));
+    refused(kiln.run(["import", archive]));
+    let mut command = kiln.command();
+    command.args(["build", "-"]).stdin(std::fs::File::open(archive).unwrap());
+    refused(support::kiln::output_of(&mut command, Duration::from_secs(120)));
+}
+
 /// Below that proportion the file system is the limit. Here it has 32 MiB, the bomb 1 GiB.
 #[test]
 fn a_bomb_that_does_not_fit_ends_with_a_clear_error_little_memory_and_nothing_left() {

@@ -19,6 +19,7 @@ use super::resolve::join;
 use super::select::SelectedEntry;
 use crate::context::glob::clean_inside;
 use crate::context::{begins_as_tar, decompressed};
+use crate::expansion;
 use crate::fsutil::{Kind, Timestamp, Xattrs, random_name};
 use crate::layer::{EntryKind, TarEntry, is_carried_xattr};
 
@@ -45,7 +46,11 @@ impl Archive {
         if plain.reader.read_exact(&mut first).is_err() || !begins_as_tar(&first) {
             return Ok(None);
         }
-        let broken = |error: io::Error| CopyError::Archive { archive: name.clone(), problem: error.to_string() };
+        let broken = |error: io::Error| match error.raw_os_error() {
+            // The kernel's answer says nothing about the archive: the disk is full, for example.
+            Some(_) => CopyError::Io { doing: "unpack", path: name.clone(), source: error },
+            None => CopyError::Archive { archive: name.clone(), problem: error.to_string() },
+        };
         let mut spool = nameless_file(scratch).map_err(reading)?;
         spool.write_all(&first).and_then(|()| io::copy(&mut plain.reader, &mut spool)).map_err(broken)?;
         drop(plain);
@@ -70,9 +75,10 @@ fn nameless_file(directory: &Path) -> io::Result<File> {
 fn index(mut file: File, scratch: &Path) -> io::Result<Vec<SelectedEntry>> {
     file.seek(SeekFrom::Start(0))?;
     let shared = Arc::new(file.try_clone()?);
-    let mut archive = tar::Archive::new(io::BufReader::new(file));
+    let (reader, allowance) = expansion::sparing(io::BufReader::new(file));
+    let mut archive = tar::Archive::new(reader);
     let mut entries = Vec::new();
-    for entry in archive.entries_with_seek()? {
+    for entry in allowance.over(archive.entries_with_seek()?) {
         let mut entry = entry?;
         let Some(kind) = kind_of(&entry)? else { continue };
         let content = match kind {
