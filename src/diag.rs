@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 
 use crate::source::Span;
 
-pub use frame::{printable, render};
+pub use frame::{is_unsafe, printable, render};
 
 /// How bad it is. Only errors end a build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

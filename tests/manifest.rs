@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
+use support::http::{HttpServer, Response};
 use support::kiln::Kiln;
 use support::registry::{self, Registry};
 use support::{tool, write};
@@ -169,6 +170,99 @@ fn an_entry_is_annotated_and_the_rest_stays() {
     kiln.run(["manifest", "rm", "amd64"]).failed_saying(&["not-an-index"]);
     assert_eq!(kiln.run(["manifest", "rm", "list"]).succeeded().stdout, "Untagged: list:latest\n");
     kiln.run(["inspect", "amd64"]).succeeded();
+}
+
+#[test]
+fn changes_of_one_list_at_once_are_all_kept() {
+    let kiln = Kiln::new();
+    built(&kiln, "amd64", "amd64");
+    kiln.run(["manifest", "create", "list", "amd64"]).succeeded();
+    let all = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let change = |key: &str| {
+        let mut command = kiln.command();
+        command.args(["manifest", "annotate", "--index", "list", "--annotation"]).arg(format!("{key}={key}"));
+        command.spawn().expect("kiln")
+    };
+    let mut children = all.map(change);
+    for child in &mut children {
+        assert!(child.wait().expect("an end").success());
+    }
+    let annotations = inspected(&kiln, "list")["annotations"].clone();
+    assert_eq!(annotations.as_object().map(serde_json::Map::len), Some(all.len()), "{annotations}");
+}
+
+#[test]
+fn an_entry_is_what_is_named_and_nothing_else() {
+    let kiln = Kiln::new();
+    built(&kiln, "one", "amd64");
+    built(&kiln, "two", "arm64");
+    kiln.run(["manifest", "create", "single", "one"]).succeeded();
+    for nothing in ["", "sha256:", "single@sha256:"] {
+        let refused = kiln.run(["manifest", "annotate", "single", nothing, "--os", "windows"]);
+        assert_eq!(refused.code, 1, "`{nothing}`: {}", refused.both());
+    }
+    // A name that the digest of the other entry begins with.
+    kiln.run(["manifest", "create", "list", "one", "two"]).succeeded();
+    let digest = |at: usize| inspected(&kiln, "list")["manifests"][at]["digest"].as_str().expect("a digest").to_owned();
+    let (first, second) = (digest(0), digest(1));
+    let length = (8..).find(|length| first[7..*length] != second[7..*length]).expect("other digits");
+    kiln.run(["tag", "two", &first[7..length]]).succeeded();
+    kiln.run(["manifest", "annotate", "list", &first[7..length], "--os-version", "7"]).succeeded();
+    let after = inspected(&kiln, "list");
+    assert_eq!(after["manifests"][1]["platform"]["os.version"], "7", "{after}");
+}
+
+/// A registry with one index at `list:1`, which lists these, and a manifest.
+fn hostile(entries: impl Fn(&str, usize) -> Value) -> HttpServer {
+    let config =
+        serde_json::json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "a": "\u{9b}31m" } } });
+    let config = config.to_string();
+    let digest = |text: &str| kiln::digest::Digest::of(text.as_bytes()).to_string();
+    let oci = |kind: &str| format!("application/vnd.oci.image.{kind}.v1+json");
+    let of_config = serde_json::json!({ "mediaType": oci("config"), "digest": digest(&config), "size": config.len() });
+    let manifest =
+        serde_json::json!({ "schemaVersion": 2, "mediaType": oci("manifest"), "config": of_config, "layers": [] });
+    let manifest = manifest.to_string();
+    let entries = entries(&digest(&manifest), manifest.len());
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": oci("index"), "manifests": entries }).to_string();
+    HttpServer::start(move |request| {
+        let of = |text: &str, kind: String| Response::of(text).with("content-type", &kind);
+        match request.target.rsplit('/').next() {
+            Some("1") => of(&index, oci("index")),
+            Some(name) if name == digest(&index) => of(&index, oci("index")),
+            Some(name) if name == digest(&manifest) => of(&manifest, oci("manifest")),
+            Some(name) if name == digest(&config) => of(&config, oci("config")),
+            _ if request.target == "/v2/" => Response::of("{}"),
+            _ => Response::status(404),
+        }
+    })
+}
+
+#[test]
+fn what_a_registry_lists_is_not_believed() {
+    let kiln = Kiln::new();
+    let create = |registry: &HttpServer| {
+        let name = format!("{}/hostile/list:1", registry.host());
+        let whole = kiln.run(["imagetools", "create", "--dry-run", "-t", "x", &name]);
+        assert_eq!(whole.code, 1, "{}", whole.both());
+        whole
+    };
+    create(&hostile(|_, _| serde_json::json!([]))).failed_saying(&["no-entry", "an index of nothing"]);
+    let entry = |digest: &str, size: usize, platform: &str| {
+        let platform = serde_json::json!({ "os": platform, "architecture": "\u{9d}0;" });
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        serde_json::json!({ "mediaType": kind, "digest": digest, "size": size, "platform": platform })
+    };
+    let lies = hostile(|digest, size| serde_json::json!([entry(digest, size - 1, "linux")]));
+    create(&lies).failed_saying(&["descriptor", "not as long as it is listed"]);
+    let moves = hostile(|digest, size| serde_json::json!([entry(digest, size, "linux\u{9b}2J\u{202e}")]));
+    let name = format!("{}/hostile/list:1", moves.host());
+    for arguments in
+        [&["imagetools", "inspect"][..], &["imagetools", "inspect", "--format=json"], &["manifest", "inspect"]]
+    {
+        let shown = kiln.run(arguments.iter().copied().chain([name.as_str()])).succeeded().both();
+        assert!(shown.contains("linux") && !shown.contains(['\u{9b}', '\u{9d}', '\u{202e}']), "{shown:?}");
+    }
 }
 
 /// Builds an image of one platform.

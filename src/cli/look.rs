@@ -1,5 +1,7 @@
 //! `kiln inspect` and `kiln history`: what an image says of itself.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::age::{age, created_at};
@@ -11,6 +13,7 @@ use super::template::{self, Row, Template, TemplateError};
 use super::usage::UsageError;
 use super::{names, size, terminal};
 use crate::content::Store;
+use crate::diag::is_unsafe;
 use crate::fsutil::Timestamp;
 use crate::images::{self, HistoryEntry, ImagesError};
 use crate::oci::{Platform, parse_rfc3339};
@@ -42,7 +45,7 @@ pub(super) fn inspect(typed: &InspectArguments) -> Exit {
     }
     let text = match (&template, typed.format.as_str()) {
         (Some(template), _) => found.iter().map(|value| Ok(template.write(value)? + "\n")).collect(),
-        (None, "json") => Ok(format!("{}\n", Value::Array(found))),
+        (None, "json") => Ok(printable_json(&Value::Array(found).to_string()) + "\n"),
         (None, _) => Ok(pretty(&Value::Array(found)) + "\n"),
     };
     match text.map_err(|error: TemplateError| UsageError::template(&typed.format, &error)) {
@@ -77,7 +80,22 @@ pub(super) fn pretty(value: &Value) -> String {
         let inside = line.trim_start();
         format!("{}{inside}", " ".repeat(2 * (line.len() - inside.len())))
     });
-    lines.collect::<Vec<_>>().join("\n")
+    printable_json(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Escapes in JSON what would move or hide text on a terminal: of control characters the format itself escapes only some.
+pub(super) fn printable_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push('\n'),
+            _ if is_unsafe(character) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+            }
+            _ => out.push(character),
+        }
+    }
+    out
 }
 
 /// `kiln history`.

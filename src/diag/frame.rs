@@ -154,7 +154,7 @@ fn push_printable(shown: &mut String, character: char) {
 }
 
 /// Control characters, and those that turn the direction of text, would move the marks, or lie about the text.
-fn is_unsafe(character: char) -> bool {
+pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

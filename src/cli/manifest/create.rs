@@ -8,9 +8,10 @@ use crate::cli::report::{self, Exit};
 use crate::cli::transfer::block_on;
 use crate::cli::usage::UsageError;
 use crate::cli::{annotations, names, terminal};
+use crate::diag::printable;
 use crate::export::ImageSet;
 use crate::images;
-use crate::images::manifest::{self, CreateRequest, Listed, Place, Source, Sources};
+use crate::images::manifest::{self, CreateRequest, Listed, Lock, Place, Source, Sources};
 use crate::oci::{Platform, Reference};
 
 /// Makes an index, and says how to exit.
@@ -24,6 +25,7 @@ pub(super) fn run(typed: &CreateArguments, place: Place) -> Exit {
     let progress = prepared.progress();
     let client = prepared.settings.client(progress.sink());
     let made = images::open(&prepared.root).and_then(|(store, _lock)| {
+        let _alone = (place == Place::Store && !typed.dry_run).then(|| Lock::take(&prepared.root)).transpose()?;
         let home = names.first().cloned();
         let sources = Sources { root: &prepared.root, store: &store, client: &client, place, home };
         let is_new = place == Place::Store && !typed.amend && !typed.dry_run;
@@ -63,16 +65,14 @@ fn document(made: &ImageSet) -> Vec<u8> {
 
 /// Of two images for one platform only the first is ever used.
 fn doubt(made: &ImageSet) {
-    let Ok(value) = serde_json::from_slice::<crate::oci::Index>(&document(made)) else { return };
     let mut seen: Vec<Platform> = Vec::new();
-    for entry in value.manifests() {
-        let platform = entry.platform().as_ref().filter(|platform| platform.os_version().is_none()).map(Platform::of);
-        match platform {
-            Some(platform) if platform.os != "unknown" && seen.contains(&platform) => terminal::print_error(&format!(
-                "WARNING: several images are listed for {platform}: the first is used\n"
-            )),
-            Some(platform) => seen.push(platform),
-            None => {}
+    for platform in manifest::platforms(&document(made)) {
+        if platform.os != "unknown" && seen.contains(&platform) {
+            let platform = printable(&platform.to_string());
+            let text = format!("WARNING: several images are listed for {platform}: the first is used\n");
+            terminal::print_error(&text);
+        } else {
+            seen.push(platform);
         }
     }
 }

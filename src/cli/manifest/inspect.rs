@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Prepared;
 use super::args::InspectArguments;
-use crate::cli::look::pretty;
+use crate::cli::look::{pretty, printable_json};
 use crate::cli::report::{self, Exit};
 use crate::cli::template::Template;
 use crate::cli::terminal;
@@ -58,7 +58,7 @@ pub(super) fn run(typed: &InspectArguments, place: Place) -> Exit {
             Ok(text) => text + "\n",
             Err(error) => return report::refused(&UsageError::template(typed.format.as_deref().unwrap_or(""), &error)),
         },
-        (None, Some(_)) => format!("{shown}\n"),
+        (None, Some(_)) => printable_json(&shown.to_string()) + "\n",
         (None, None) if place == Place::Store => json(&looked.bytes) + "\n",
         (None, None) => page(&looked),
     };
@@ -68,14 +68,14 @@ pub(super) fn run(typed: &InspectArguments, place: Place) -> Exit {
 /// A document with its lines indented, as docker shows it.
 pub(super) fn json(bytes: &[u8]) -> String {
     serde_json::from_slice::<Value>(bytes)
-        .map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), |value| pretty(&value))
+        .map_or_else(|_| printable_json(&String::from_utf8_lossy(bytes)), |value| pretty(&value))
 }
 
 /// The page that buildx prints.
 fn page(looked: &Looked) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Name:      {}", looked.name);
-    let _ = writeln!(out, "MediaType: {}", looked.descriptor.media_type());
+    let _ = writeln!(out, "MediaType: {}", printable(looked.descriptor.media_type().as_ref()));
     let _ = writeln!(out, "Digest:    {}", looked.descriptor.digest());
     let Ok(value) = looked.value() else { return out };
     let mut lead = "\nManifests: \n";

@@ -8,7 +8,7 @@ use crate::cli::transfer::block_on;
 use crate::cli::usage::UsageError;
 use crate::cli::{names, terminal};
 use crate::content::Store;
-use crate::images::manifest::{self, CreateRequest, Place, Source, Sources};
+use crate::images::manifest::{self, CreateRequest, Lock, Place, Source, Sources};
 use crate::images::{self, ImagesError};
 
 /// Sends an index and all it lists, and says how to exit.
@@ -36,7 +36,12 @@ pub(super) fn push(typed: &PushArguments) -> Exit {
         let set = block_on(manifest::create(&sources, &request))?;
         block_on(images::push_set(&store, &client, &set, std::slice::from_ref(&name), &progress.sink()))?;
         if typed.purge {
-            store.remove_tag(&typed.index)?;
+            let _alone = Lock::take(&prepared.root)?;
+            let now = store.resolve_tag(&typed.index)?;
+            // What was said of it meanwhile was not pushed.
+            if now.is_some_and(|now| now.digest() == set.root().digest()) {
+                store.remove_tag(&typed.index)?;
+            }
         }
         Ok(set)
     });

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::super::ImagesError;
-use super::{Listed, Sources, index_in_store, listed};
+use super::{Listed, Lock, Sources, index_in_store, listed};
+use crate::digest::Digest;
 
 /// What shall be said of one entry, or of the index. What is `None` stays as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,6 +32,7 @@ pub async fn annotate(
     entry: Option<&str>,
     change: &Change,
 ) -> Result<(), ImagesError> {
+    let _alone = Lock::take(sources.root)?;
     let (name, target, (mut fields, mut entries)) = index_in_store(sources.store, list)?;
     let name = name.ok_or_else(|| ImagesError::NotAnIndex { name: list.to_owned() })?;
     match entry {
@@ -49,12 +51,16 @@ pub async fn annotate(
     Ok(sources.store.set_tag(&name, made.descriptor)?)
 }
 
-/// Which entry is meant.
+/// Which entry is meant. A name of the store counts before the start of a digest that it looks like.
 async fn position(sources: &Sources<'_>, entries: &[Listed], text: &str) -> Result<Option<usize>, ImagesError> {
     let digits = text.rsplit_once('@').map_or(text, |(_, digest)| digest);
     let digits = digits.strip_prefix("sha256:").unwrap_or(digits);
     let digests: Vec<_> = entries.iter().map(|entry| entry.digest().ok()).collect();
-    let begins = |at: &usize| digests[*at].is_some_and(|digest| digest.hex().starts_with(digits));
+    let is_name = digits == text && matches!(sources.store.resolve_tag(text), Ok(Some(_)));
+    let begins = |at: &usize| {
+        let is_start = |digest: &Digest| !digits.is_empty() && !is_name && digest.hex().starts_with(digits);
+        digests[*at].as_ref().is_some_and(is_start)
+    };
     let found: Vec<usize> = (0..entries.len()).filter(begins).collect();
     match found[..] {
         [at] => return Ok(Some(at)),
@@ -105,7 +111,6 @@ fn of_entry(entry: &mut Listed, change: &Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
     use crate::oci::{descriptor, media_type};
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::{ImagesError, received};
 use super::source::Found;
-use super::{Entry, Source, Sources, What, listed, origin, set_of};
+use super::{Entry, Source, Sources, listed, origin, set_of};
 use crate::builder::{Annotation, AnnotationLevel};
 use crate::content::Store;
 use crate::digest::Digest;
@@ -44,6 +44,9 @@ pub async fn create(sources: &Sources<'_>, request: &CreateRequest) -> Result<Im
     let is_changed = !request.annotations.is_empty() || !request.platforms.is_empty();
     if !is_changed && all.len() == 1 {
         let only = all.remove(0);
+        if !only.entries.iter().any(Entry::is_image) {
+            return Err(ImagesError::NoEntries);
+        }
         if only.index.is_some() || request.keep_single {
             return Ok(set_of(only.entries, only.index, only.beside));
         }
@@ -55,7 +58,7 @@ pub async fn create(sources: &Sources<'_>, request: &CreateRequest) -> Result<Im
     };
     let mut beside: Vec<Attestation> = all.iter_mut().flat_map(|found| std::mem::take(&mut found.beside)).collect();
     let entries = chosen(all, &request.platforms);
-    if !entries.iter().any(|entry| matches!(entry.what, What::Image(_))) {
+    if !entries.iter().any(Entry::is_image) {
         return Err(ImagesError::NoEntries);
     }
     beside.retain(|one| entries.iter().any(|entry| entry.digest() == one.subject));

@@ -37,6 +37,10 @@ impl Listed {
             .map_err(|error: crate::digest::DigestError| ImagesError::Descriptor { problem: error.to_string() })
     }
 
+    pub(super) fn size(&self) -> Option<u64> {
+        self.0.get("size")?.as_u64()
+    }
+
     pub(super) fn is_index(&self) -> bool {
         media_type::is_index(self.text("mediaType"))
     }

@@ -24,12 +24,17 @@ pub use inspect::{Looked, inspect};
 pub use listed::Listed;
 pub use source::{Place, Source, Sources};
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
 use super::ImagesError;
 use super::find::find;
+use crate::builder::LockError;
 use crate::content::Store;
 use crate::digest::Digest;
 use crate::export::{self, Document, ImageSet};
-use crate::oci::{Descriptor, media_type};
+use crate::oci::{Descriptor, Platform, media_type};
 
 /// One entry of an index: how it is listed, and what it is.
 #[derive(Clone, Debug)]
@@ -52,6 +57,27 @@ impl Entry {
             What::Image(image) => image.manifest.digest,
             What::Attestation(attestation) => attestation.manifest.digest,
         }
+    }
+
+    fn is_image(&self) -> bool {
+        matches!(self.what, What::Image(_))
+    }
+}
+
+/// Held by who changes what a name of the store lists: changes begin with what is listed, so of two at once one would be lost.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for its turn. The store at `root` must be there.
+    pub fn take(root: &Path) -> Result<Self, ImagesError> {
+        let failed = |source| LockError::Io { root: root.to_owned(), source };
+        let file = File::options().create(true).append(true).mode(0o600).open(root.join("manifests.lock"));
+        let file = file.map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(Self { _file: file })
     }
 }
 
@@ -76,6 +102,13 @@ fn index_in_store(store: &Store, text: &str) -> Result<(Option<String>, Descript
     }
     let bytes = store.read_blob(&image.digest, super::image::DOCUMENT_LIMIT)?;
     Ok((image.name, image.target, listed::read(&bytes)?))
+}
+
+/// The platforms of an index that its entries tell apart by no more than that: not by a version of the operating system.
+pub fn platforms(index: &[u8]) -> Vec<Platform> {
+    let entries = listed::read(index).map(|(_, entries)| entries).unwrap_or_default();
+    let is_all = |entry: &&Listed| entry.0.get("platform").is_some_and(|platform| platform.get("os.version").is_none());
+    entries.iter().filter(is_all).filter_map(Listed::platform).collect()
 }
 
 /// Says that `text` means an index of the store, before it is treated as one.

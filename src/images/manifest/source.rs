@@ -57,6 +57,8 @@ pub(super) struct Found {
     pub(super) beside: Vec<Attestation>,
 }
 
+/// Bytes of all documents that an index of a registry leads to: they are kept in memory.
+const DOCUMENTS_LIMIT: u64 = 256 << 20;
 /// How a name says that it is one of a registry, as with skopeo and podman.
 const TRANSPORT: &str = "docker://";
 
@@ -120,12 +122,21 @@ impl Sources<'_> {
             let resolved = self.client.resolve(&at(top.digest), &Platform::host()).await?;
             return found(ImageSet::single(fetched(resolved, reference)?));
         }
-        let mut images = Vec::new();
+        let (mut images, mut left) = (Vec::new(), DOCUMENTS_LIMIT);
         for child in read(&top.bytes)?.1 {
             if child.is_index() {
                 return Err(ImagesError::NestedIndex { digest: child.digest()? });
             }
             let resolved = self.client.resolve(&at(child.digest()?), &Platform::host()).await?;
+            let (length, listed) = (resolved.manifest_bytes.len() as u64, child.size());
+            if listed != Some(length) {
+                let problem = format!("{} has {length} bytes, and is not as long as it is listed", child.digest()?);
+                return Err(ImagesError::Descriptor { problem });
+            }
+            left = left.checked_sub(length + resolved.config_bytes.len() as u64).ok_or_else(|| {
+                let problem = format!("the documents that {} lists are more than 256 MiB", top.digest);
+                ImagesError::Descriptor { problem }
+            })?;
             images.push(fetched(resolved, reference)?);
         }
         found(ImageSet { images, index: Some(top), attestations: Vec::new() })
