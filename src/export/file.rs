@@ -1,11 +1,11 @@
 //! `dest=`: an archive that is a file appears when all of it is written.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use super::parts::{ArchiveError, BUFFER};
-use crate::fsutil::random_name;
+use crate::fsutil::replace_with;
 
 /// Lets `write` write the file at `path`; what was there stays until the new file is complete, and for good if `write` fails.
 ///
@@ -16,21 +16,16 @@ pub fn to_file(
 ) -> Result<(), ArchiveError> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let failed = |source| ArchiveError::File { path: path.clone(), source };
-    let in_place = std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
-    if in_place {
-        let file = File::options().write(true).open(&path).map_err(failed)?;
-        return write(BufWriter::with_capacity(BUFFER, file)).map(|_| ());
+    let write = |file| match write(BufWriter::with_capacity(BUFFER, file)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.in_file(&path)),
+    };
+    match std::fs::metadata(&path) {
+        // Before hours are spent on what could not be put there.
+        Ok(found) if found.is_dir() => Err(failed(io::ErrorKind::IsADirectory.into())),
+        Ok(found) if !found.is_file() => write(File::options().write(true).open(&path).map_err(failed)?),
+        _ => replace_with(&path, 0o666, write, failed),
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", random_name()));
-    let temporary = path.with_file_name(name);
-    let file = File::create_new(&temporary).map_err(failed)?;
-    let written =
-        write(BufWriter::with_capacity(BUFFER, file)).and_then(|_| std::fs::rename(&temporary, &path).map_err(failed));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]
@@ -69,8 +64,20 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_is_named_by_its_file() {
+        let error = to_file(Path::new("/dev/full"), |mut out| {
+            let full = out.write_all(b"x").and_then(|()| out.flush());
+            full.map_err(|source| ArchiveError::Tar { part: "x".to_owned(), source }).map(|()| out)
+        });
+        assert_eq!(error.unwrap_err().to_string(), "cannot write `/dev/full`");
+        let (temp, long) = (tempfile::tempdir().unwrap(), "n".repeat(255));
+        to_file(&temp.path().join(&long), put("as long as names get")).unwrap();
+    }
+
+    #[test]
     fn a_directory_is_refused() {
         let temp = tempfile::tempdir().unwrap();
-        assert!(to_file(temp.path(), put("x")).is_err());
+        let error = to_file(temp.path(), |_| unreachable!("nothing is written")).unwrap_err();
+        assert!(matches!(error, ArchiveError::File { path, .. } if path == temp.path()), "before anything is written");
     }
 }

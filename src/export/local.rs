@@ -5,17 +5,20 @@
 //! with buildx; modes, times, hard links and the extended attributes the file system accepts are kept.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::report::Report;
 use crate::fsutil::{
-    Dir, DirStack, Entry, Kind, Metadata, OVERRIDE, Timestamp, set_mode, set_mtime, set_xattr, xattrs_of,
+    Dir, DirStack, Entry, Kind, Metadata, OVERRIDE, Timestamp, random_name, set_mode, set_mtime, set_xattr, xattrs_of,
 };
 use crate::oci::Platform;
+
+/// Bytes copied at once; between them an export can be stopped.
+const PIECE: u64 = 64 << 20;
 
 /// What an export of files did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,11 +50,21 @@ pub enum LocalError {
         /// What went wrong.
         source: io::Error,
     },
+    /// Something of the result cannot be read.
+    #[error("cannot read `/{}` of the result", path.display())]
+    Read {
+        /// Its path in the result.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// Something of the result cannot be read, or its copy not be written.
-    #[error("cannot export `/{}`", path.display())]
+    #[error("cannot export `/{}` to `{}`", path.display(), dest.display())]
     Entry {
         /// Its path in the result.
         path: PathBuf,
+        /// The directory that is exported to.
+        dest: PathBuf,
         /// What went wrong.
         source: io::Error,
     },
@@ -74,7 +87,7 @@ pub fn write_local(
     std::fs::create_dir_all(dest).map_err(destination)?;
     let root = Dir::open(dest).map_err(destination)?;
     let mut copy = Copy { root: &root, time, first_names: BTreeMap::new(), summary: LocalSummary::default(), report };
-    copy.tree(view).map_err(|(path, source)| LocalError::Entry { path, source })?;
+    copy.tree(view).map_err(|(path, source)| LocalError::Entry { path, dest: dest.to_owned(), source })?;
     for path in &copy.summary.skipped {
         report.notice(format!("`/{}` is left out: it may not be made here", path.display()));
     }
@@ -132,18 +145,21 @@ impl Copy<'_> {
     /// Copies one name; a directory is returned to be walked.
     fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, path: &Path) -> io::Result<Option<(Dir, Dir, Left)>> {
         let Some(metadata) = from.child_metadata(name)?.map(|metadata| self.dated(metadata)) else { return Ok(None) };
+        self.report.go_on()?;
         self.summary.entries += 1;
         if metadata.kind == Kind::Directory {
             let source = from.child_dir(name)?;
             let left = Left { names: source.entries()?.into_iter(), metadata };
             return Ok(Some((source, directory(to, name)?, left)));
         }
-        to.remove_tree(name)?;
-        if metadata.kind == Kind::File && metadata.links > 1 && self.link(to, name, path, &metadata)? {
+        if metadata.kind == Kind::File {
+            if metadata.links == 1 || !self.link(to, name, path, &metadata)? {
+                self.file(from, to, name, &metadata)?;
+            }
             return Ok(None);
         }
+        to.remove_tree(name)?;
         match metadata.kind {
-            Kind::File => self.file(from, to, name, &metadata)?,
             Kind::Symlink => {
                 to.create_symlink(name, from.child_link(name)?.as_os_str())?;
                 to.set_child_mtime(name, metadata.mtime)?;
@@ -168,13 +184,36 @@ impl Copy<'_> {
             return Ok(false);
         };
         let parent = self.root.open_dir_in_root(first.parent().unwrap_or(Path::new("")))?;
+        to.remove_tree(name)?;
         to.create_hard_link(name, &parent, first.file_name().unwrap_or_default())?;
         Ok(true)
     }
 
+    /// The file appears under its name when all of it is written, with its mode and its time.
     fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        let (mut source, mut target) = (from.child_file(name)?, to.create_file(name)?);
-        self.summary.bytes += io::copy(&mut source, &mut target)?;
+        let temporary = OsString::from(format!(".kiln-{}", random_name()));
+        let written = self.contents(from, name, to, &temporary, metadata).and_then(|()| {
+            if to.child_metadata(name)?.is_some_and(|found| found.is_dir()) {
+                to.remove_tree(name)?;
+            }
+            to.rename(&temporary, to, name)
+        });
+        if written.is_err() {
+            let _ = to.remove_tree(&temporary);
+        }
+        written
+    }
+
+    fn contents(&mut self, from: &Dir, name: &OsStr, to: &Dir, new: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        let (mut source, mut target) = (from.child_file(name)?, to.create_file(new)?);
+        loop {
+            self.report.go_on()?;
+            let copied = io::copy(&mut (&mut source).take(PIECE), &mut target)?;
+            self.summary.bytes += copied;
+            if copied < PIECE {
+                break;
+            }
+        }
         if self.summary.entries.is_multiple_of(256) {
             self.report.status("files", self.summary.bytes, 0, false);
         }
@@ -274,6 +313,36 @@ mod tests {
         assert_eq!(std::fs::read_to_string(to.join("dir/file")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(to.join("dir/other")).unwrap(), "stays");
         assert_eq!(std::fs::read_to_string(to.join("was-directory")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_whole_leaves_the_old_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+        for directory in [&from, &to] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(from.join("file"), "new").unwrap();
+        std::fs::write(to.join("file"), "old").unwrap();
+        // It is stopped before the first byte, as it is by a full disk somewhere in the middle.
+        let cancel = crate::executor::CancelFlag::new().unwrap();
+        let report =
+            Report::new(std::sync::Arc::new(crate::progress::Silent), crate::progress::VertexId(0), cancel.clone());
+        let view = Dir::open(&from).unwrap();
+        let mut copy = Copy {
+            root: &Dir::open(&to).unwrap(),
+            time: None,
+            first_names: BTreeMap::new(),
+            summary: LocalSummary::default(),
+            report: &report,
+        };
+        cancel.cancel();
+        let metadata = view.child_metadata(OsStr::new("file")).unwrap().unwrap();
+        copy.file(&view, copy.root, OsStr::new("file"), &metadata).unwrap_err();
+        assert_eq!(std::fs::read_to_string(to.join("file")).unwrap(), "old");
+        assert_eq!(Dir::open(&to).unwrap().entries().unwrap().len(), 1);
+        let error = write_local(&view, &to, None, &report).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot export `/file` to `{}`", to.display()));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Paths {
             };
             Visit::Enter
         };
-        walk(view, &mut add).map_err(|(path, source)| LocalError::Entry { path, source })?;
+        walk(view, &mut add).map_err(|(path, source)| LocalError::Read { path, source })?;
         Ok(all)
     }
 

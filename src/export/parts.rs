@@ -2,7 +2,6 @@
 //!
 //! The list is sorted by path and complete before the first byte is written, so the same images give the same tar.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,8 +9,8 @@ use super::image::ImageSet;
 use super::report::Report;
 use crate::content::{BlobReader, ContentError, Store};
 use crate::digest::{Digest, DigestError};
-use crate::fsutil::random_name;
-use crate::layer::LayerError;
+use crate::fsutil::replace_with;
+use crate::layer::{LayerError, WriteError};
 
 /// Bytes read or written at once.
 pub(super) const BUFFER: usize = 256 << 10;
@@ -56,10 +55,12 @@ pub enum ArchiveError {
         actual: u64,
     },
     /// Reading a blob failed midway, or its bytes do not match the digest.
-    #[error("cannot copy layer {digest}")]
+    #[error("cannot copy layer {digest} to `{}`", path.display())]
     Copy {
         /// The blob.
         digest: Digest,
+        /// The file.
+        path: PathBuf,
         /// What went wrong.
         #[source]
         source: io::Error,
@@ -103,6 +104,18 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// The same about the file that is written: its name says more than that of a part of it.
+    pub(super) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Tar { source, .. } | Self::Files(LayerError::Write(WriteError::Output(source)))
+                if source.raw_os_error().is_some() =>
+            {
+                Self::File { path: path.to_owned(), source }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the reader at the other end is gone, who knows why.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Tar { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
@@ -207,16 +220,9 @@ pub(super) fn write_directory(parts: &[Part], store: &Store, dest: &Path, report
 
 /// The blob appears under its name when all of it was read and verified.
 fn copy_to(path: &Path, digest: &Digest, mut blob: impl Read) -> Result<(), ArchiveError> {
-    let temporary = path.with_extension(random_name());
-    let failed = |source| ArchiveError::File { path: temporary.clone(), source };
-    let mut file = File::create_new(&temporary).map_err(failed)?;
-    let copied = io::copy(&mut blob, &mut file)
-        .and_then(|_| std::fs::rename(&temporary, path))
-        .map_err(|source| ArchiveError::Copy { digest: *digest, source });
-    if copied.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    copied
+    let copied = |source| ArchiveError::Copy { digest: *digest, path: path.to_owned(), source };
+    let failed = |source| ArchiveError::File { path: path.to_owned(), source };
+    replace_with(path, 0o666, |mut file| io::copy(&mut blob, &mut file).map(drop).map_err(copied), failed)
 }
 
 /// The length is written before the bytes are read, so it must be known to be right.

@@ -49,6 +49,14 @@ impl Report {
         self.sink.event(Event::Notice(text));
     }
 
+    /// Fails when the export shall stop.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        match self.cancel.as_ref().is_some_and(CancelFlag::is_cancelled) {
+            true => Err(io::Error::other("canceled")),
+            false => Ok(()),
+        }
+    }
+
     /// Wraps a reader so that what is read from it is told.
     pub(super) fn reading<R: Read>(&self, part: String, total: u64, inner: R) -> Reading<'_, R> {
         Reading { report: self, part, total, current: 0, told: 0, inner }
@@ -67,9 +75,7 @@ pub(super) struct Reading<'a, R> {
 
 impl<R: Read> Read for Reading<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.report.cancel.as_ref().is_some_and(CancelFlag::is_cancelled) {
-            return Err(io::Error::other("canceled"));
-        }
+        self.report.go_on()?;
         let n = self.inner.read(buffer)?;
         self.current += n as u64;
         let done = n == 0 && !buffer.is_empty();

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
@@ -59,9 +59,12 @@ impl Dir {
         Ok(fs::renameat(self, name, to, to_name)?)
     }
 
-    /// Sets the mode of one name, which must not be a link: the kernel would follow it.
+    /// Sets the mode of one name. A link has none that could be set, and is an error.
     pub fn set_child_mode(&self, name: &OsStr, mode: u32) -> io::Result<()> {
-        Ok(fs::chmodat(self, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
+        // By its name the kernel would follow a link, which somebody may have put in its place.
+        let child = fs::openat(self, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let path = format!("/proc/self/fd/{}", child.as_raw_fd());
+        Ok(fs::chmod(path, Mode::from_raw_mode(mode))?)
     }
 
     /// Sets the time of last modification of one name.

@@ -26,6 +26,6 @@ pub use lease::{Lease, Removal};
 pub use metadata::{Kind, Metadata, Timestamp};
 pub use owners::{Note, OVERRIDE, Owners};
 pub use stack::DirStack;
-pub use temp::{random_name, replace, write_atomically};
+pub use temp::{random_name, replace, replace_with, write_atomically};
 pub use usage::DiskUsage;
 pub use xattr::{Xattrs, remove_xattr, set_xattr, xattrs_of};

@@ -35,12 +35,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Puts a new file at `path` once `write` is done with it: a temporary neighbour, with this mode less the umask, is renamed.
 /// When that fails, what was there stays.
 pub fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    replace_with(path, mode, |mut file| write(&mut file), |error| error)
+}
+
+/// The same for who has errors of their own. `failed` makes one of the kernel's answer about the file.
+pub fn replace_with<E>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(File) -> Result<(), E>,
+    failed: impl Fn(io::Error) -> E,
+) -> Result<(), E> {
     // Not made of the file's name, which may be as long as names get.
     let temporary = path.with_file_name(format!(".kiln-{}", random_name()));
-    let written = File::options().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
-        write(&mut file)?;
-        std::fs::rename(&temporary, path)
-    });
+    let new = File::options().write(true).create_new(true).mode(mode).open(&temporary).map_err(&failed)?;
+    let written = write(new).and_then(|()| std::fs::rename(&temporary, path).map_err(&failed));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
