@@ -2,11 +2,37 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
+use liblzma::stream::Stream;
+
 use crate::expansion::{self, Metered};
 
 /// Bytes that are enough to tell every format.
 const MAGIC: usize = 6;
 const BUFFER: usize = 64 * 1024;
+
+/// What a decoder of xz may need: the dictionary that a stream asks for, and a little more. `xz -9` takes 64 MiB; twice that is what
+/// zstd may ask for, too.
+const XZ_MEMORY: u64 = (128 << 20) + (1 << 20);
+
+/// Says what it means that a stream needs more than [`XZ_MEMORY`].
+struct Xz<D>(D);
+
+impl<D: Read> Read for Xz<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let found = error.get_ref().and_then(|found| found.downcast_ref());
+            match found {
+                Some(liblzma::stream::Error::MemLimit) => io::Error::new(io::ErrorKind::InvalidData, DictionaryError),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// A dictionary that no usual stream has.
+#[derive(Debug, thiserror::Error)]
+#[error("the xz stream asks for a dictionary of more than 128 MiB, and is refused: `xz -9` takes 64 MiB")]
+struct DictionaryError;
 
 /// Returns what `reader` holds once decompressed, whether it was gzip, bzip2, xz, zstd or none of them.
 /// Members that follow each other are read as one. A bomb is an error ([`expansion`]).
@@ -17,9 +43,10 @@ pub fn decompressed<'r>(mut reader: impl Read + 'r) -> io::Result<Decompressed<'
     let decoder: Box<dyn Read + 'r> = match magic.as_slice() {
         [0x1f, 0x8b, ..] => bounded(whole, |input| Ok(flate2::bufread::MultiGzDecoder::new(input)))?,
         [b'B', b'Z', b'h', ..] => bounded(whole, |input| Ok(bzip2::bufread::MultiBzDecoder::new(input)))?,
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            bounded(whole, |input| Ok(liblzma::bufread::XzDecoder::new_multi_decoder(input)))?
-        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => bounded(whole, |input| {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Ok(Xz(liblzma::bufread::XzDecoder::new_stream(input, stream)))
+        })?,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => bounded(whole, zstd::Decoder::with_buffer)?,
         _ => {
             return Ok(Decompressed {
@@ -58,6 +85,24 @@ mod tests {
         let mut out = Vec::new();
         found.reader.read_to_end(&mut out).unwrap();
         (found.was_compressed, out)
+    }
+
+    #[test]
+    fn a_dictionary_of_xz_is_bounded() {
+        let compressed = |dictionary: u32| {
+            let mut options = liblzma::stream::LzmaOptions::new_preset(0).unwrap();
+            options.dict_size(dictionary);
+            let mut filters = liblzma::stream::Filters::new();
+            filters.lzma2(&options);
+            let stream = Stream::new_stream_encoder(&filters, liblzma::stream::Check::None).unwrap();
+            let mut xz = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            xz.write_all(b"text").unwrap();
+            xz.finish().unwrap()
+        };
+        let text = plain(&compressed(128 << 20));
+        assert_eq!(text, (true, b"text".to_vec()));
+        let error = decompressed(compressed(256 << 20).as_slice()).unwrap().reader.read(&mut [0; 9]).unwrap_err();
+        assert!(error.to_string().contains("a dictionary of more than 128 MiB"), "{error}");
     }
 
     #[test]
