@@ -254,12 +254,20 @@ fn a_directory_is_added_to() {
     };
     let first = write("amd64", &["app:1"]);
     let second = write("arm64", &["app:2"]);
+    // What another tool said there, stays, whether kiln knows of it or not.
+    let path = layout.join("index.json");
+    let mut said: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    said["annotations"] = serde_json::json!({ "of": "all" });
+    said["manifests"][1]["platform"]["os.version"] = "10.1".into();
+    std::fs::write(&path, said.to_string()).unwrap();
     let third = write("riscv64", &["app:1"]);
     is_valid(&layout);
     let index: oci::Index = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
     let listed: Vec<String> = index.manifests().iter().map(|entry| entry.digest().to_string()).collect();
     assert_eq!(listed, [second, third]);
     assert_ne!(listed[1], first);
+    let now: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!((&now["annotations"], &now["manifests"][0]), (&said["annotations"], &said["manifests"][1]));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::document::annotate;
 use super::image::{ImageSet, platform_descriptor};
 use super::parts::{self, ArchiveError, Content, Part};
@@ -39,9 +41,8 @@ pub fn write_oci_directory(
     dest: &Path,
     report: &Report,
 ) -> Result<(), ArchiveError> {
-    let mut all = others(dest, set, names)?;
-    all.extend(entries(set, names));
-    let index = index_json(all);
+    let new = serde_json::to_value(oci::index(media_type::OCI_INDEX, entries(set, names)));
+    let index = to_json(&beside_others(dest, set, names, new.unwrap_or_default())?);
     // The index names the blobs, so it is written after them.
     let (blobs, rest): (Vec<Part>, Vec<Part>) =
         layout(set, index)?.into_iter().partition(|part| part.path.starts_with("blobs/"));
@@ -92,24 +93,32 @@ pub(super) fn index_json(entries: Vec<Descriptor>) -> Vec<u8> {
     to_json(&oci::index(media_type::OCI_INDEX, entries))
 }
 
-/// The entries of the layout at `dest` that stay when `set` comes in under `names`.
-fn others(dest: &Path, set: &ImageSet, names: &[Reference]) -> Result<Vec<Descriptor>, ArchiveError> {
+/// `new` beside what the `index.json` at `dest` lists and that stays when `set` comes in under `names`. That is kept as it is, with what
+/// kiln does not know of it.
+fn beside_others(dest: &Path, set: &ImageSet, names: &[Reference], new: Value) -> Result<Value, ArchiveError> {
     let path = dest.join("index.json");
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(new),
         Err(source) => return Err(ArchiveError::File { path, source }),
     };
-    let index: Index = serde_json::from_slice(&bytes).map_err(|source| ArchiveError::Index { path, source })?;
+    let wrong = |source| ArchiveError::Index { path: path.clone(), source };
+    let index: Index = serde_json::from_slice(&bytes).map_err(wrong)?;
+    let mut all: Value = serde_json::from_slice(&bytes).map_err(wrong)?;
     let replaced: Vec<String> = names.iter().map(Reference::to_string).collect();
-    let new: Vec<_> = entries(set, names).iter().map(|entry| entry.digest().clone()).collect();
-    let stays = |entry: &&Descriptor| {
+    let incoming: Vec<_> = entries(set, names).iter().map(|entry| entry.digest().clone()).collect();
+    let stays = |entry: &Descriptor| {
         let name = entry.annotations().as_ref().and_then(|all| all.get(IMAGE_NAME));
         match name {
             Some(name) => !replaced.contains(name),
             // Without a name it is told apart by its digest alone.
-            None => !new.contains(entry.digest()),
+            None => !incoming.contains(entry.digest()),
         }
     };
-    Ok(index.manifests().iter().filter(stays).cloned().collect())
+    let mut known = index.manifests().iter();
+    if let (Some(listed), Some(new)) = (all["manifests"].as_array_mut(), new["manifests"].as_array()) {
+        listed.retain(|_| known.next().is_some_and(stays));
+        listed.extend(new.iter().cloned());
+    }
+    Ok(all)
 }
