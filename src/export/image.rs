@@ -102,7 +102,10 @@ impl ImageSet {
 
     /// The descriptor a name points to: that of the index, else that of the only manifest.
     pub fn root(&self) -> &Descriptor {
-        &self.index.as_ref().unwrap_or(&self.images[0].manifest).descriptor
+        match &self.index {
+            Some(index) => &index.descriptor,
+            None => &self.images[0].manifest.descriptor,
+        }
     }
 
     /// All documents, each after those it refers to.

@@ -1,5 +1,6 @@
 //! `save`: images into an archive, as they are.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use super::{Image, ImagesError, find};
@@ -18,7 +19,8 @@ pub fn to_save(store: &Store, texts: &[String], platform: Option<&Platform>) -> 
         match all.iter_mut().find(|known| known.target == saved.target) {
             Some(known) => {
                 known.names.extend(saved.names);
-                known.names.dedup();
+                let mut seen = BTreeSet::new();
+                known.names.retain(|name| seen.insert(name.to_string()));
             }
             None => all.push(saved),
         }

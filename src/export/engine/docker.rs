@@ -21,6 +21,9 @@ use crate::registry;
 /// A daemon on this machine answers at once, or it is none.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The longest answer read, in bytes: a list of its images has less than a kilobyte of each.
+const ANSWER_LIMIT: usize = 64 << 20;
+
 /// A daemon that answered.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -70,7 +73,8 @@ impl Daemon {
     pub(super) async fn at(address: &str) -> Result<Self, EngineError> {
         let unspoken = || EngineError::Address { address: address.to_owned() };
         registry::use_ring();
-        let builder = reqwest::Client::builder().no_proxy();
+        // It is on this machine, or where the user says, and sends nobody elsewhere.
+        let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let (builder, base) = match address.split_once("://") {
             Some(("unix", path)) => (builder.unix_socket(std::path::Path::new(path)), "http://docker".to_owned()),
             Some(("tcp" | "http", host)) => (builder, format!("http://{}", host.trim_end_matches('/'))),
@@ -89,7 +93,7 @@ impl Daemon {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
         let answer = self.client.get(self.path(path)).send().await.and_then(reqwest::Response::error_for_status);
-        let text = answer.map_err(EngineError::Daemon)?.bytes().await.map_err(EngineError::Daemon)?;
+        let text = whole(answer.map_err(EngineError::Daemon)?).await?;
         let unread = |error: serde_json::Error| EngineError::Refused { said: format!("GET /{path}: {error}") };
         serde_json::from_slice(&text).map_err(unread)
     }
@@ -169,7 +173,7 @@ impl Daemon {
             (Err(error), _) => return Err(EngineError::Daemon(error)),
         };
         let is_ok = answer.status().is_success();
-        let text = answer.text().await.map_err(EngineError::Daemon)?;
+        let text = String::from_utf8_lossy(&whole(answer).await?).into_owned();
         let error = text.lines().filter_map(|line| serde_json::from_str::<Said>(line).ok()?.error).next();
         match error {
             Some(said) => Err(EngineError::Refused { said }),
@@ -177,6 +181,18 @@ impl Daemon {
             None => Err(EngineError::Refused { said: message(&text) }),
         }
     }
+}
+
+/// An answer, which no daemon makes long.
+async fn whole(mut answer: reqwest::Response) -> Result<Vec<u8>, EngineError> {
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(EngineError::Daemon)? {
+        text.extend_from_slice(&chunk);
+        if text.len() > ANSWER_LIMIT {
+            return Err(EngineError::Refused { said: "its answer is longer than 64 MiB".to_owned() });
+        }
+    }
+    Ok(text)
 }
 
 /// The words of an answer that is an error.
