@@ -79,6 +79,7 @@ fn a_stream_out_of_all_proportion_is_refused() {
 fn archive_of_a_long_name() -> Vec<u8> {
     let header = |kind, size| {
         let mut header = tar::Header::new_gnu();
+        header.set_path("././@LongLink").unwrap();
         header.set_entry_type(kind);
         header.set_size(size);
         header.set_cksum();
