@@ -169,7 +169,7 @@ impl Build<'_> {
         for doubt in self.request.platforms.iter().filter_map(Platform::doubt) {
             self.sink.event(Event::Notice(format!("building for an unusual platform: {doubt}")));
         }
-        let open = Open::store(self.request, self.sink.clone())?;
+        let open = Open::store(self.request, self.sink.clone()).await?;
         self.tell_of(&open);
         let access = Access::of(self.request, &open, &self.cancel)?;
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());

@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use super::failure::failure;
+use super::remote::blocking;
 use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
 use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
@@ -35,9 +36,12 @@ pub(super) struct Open {
 
 impl Open {
     /// Opens the store of `request`, and sweeps what dead processes left unfinished. `sink` hears of registries that make wait.
-    pub(super) fn store(request: &BuildRequest, sink: SharedSink) -> Result<Self, BuildFailure> {
+    pub(super) async fn store(request: &BuildRequest, sink: SharedSink) -> Result<Self, BuildFailure> {
         let root = &request.store;
-        let (lock, snapshots, no_overlay) = open_snapshots(root, request.entered, request.snapshotter)?;
+        let (own, entered, asked) = (root.clone(), request.entered, request.snapshotter);
+        // It waits for a prune that runs, and the user may not want to.
+        let opened = blocking(move || open_snapshots(&own, entered, asked)).await;
+        let (lock, snapshots, no_overlay) = opened?;
         let wrong = |error: &(dyn std::error::Error + 'static)| failure(FailureKind::Environment, error);
         let content = lock.content(root).map_err(|error| wrong(&error))?;
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;

@@ -165,7 +165,7 @@ pub enum Cause {
         /// Which.
         what: &'static str,
         /// Why.
-        source: reqwest::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The local store failed.
     #[error("{0}")]

@@ -38,6 +38,7 @@ mod resolve;
 mod route;
 mod secret;
 mod settings;
+mod several;
 mod token;
 mod transport;
 mod upload;

@@ -8,6 +8,7 @@ use reqwest::{NoProxy, Proxy, redirect};
 
 use super::config::Trust;
 use super::error::Cause;
+use super::several;
 use super::settings::Settings;
 
 /// How a connection is protected.
@@ -98,8 +99,18 @@ impl Transport {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        if let Some(pem) = self.trust.identity.as_ref().filter(|_| security != Security::Plain) {
-            builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(settings_error("client certificate"))?);
+        match (self.trust.identities.as_slice(), security) {
+            ([], _) | (_, Security::Plain) => {}
+            // Whoever does without the server's certificate shows the first of its own.
+            ([pem], _) | ([pem, ..], Security::Unverified) => {
+                let identity = reqwest::Identity::from_pem(pem).map_err(settings_error("client certificate"))?;
+                builder = builder.identity(identity);
+            }
+            (_, Security::Verified) => {
+                let config = several::configuration(&self.trust);
+                let config = config.map_err(|source| Cause::Settings { what: "client certificate", source })?;
+                builder = builder.use_preconfigured_tls(config);
+            }
         }
         builder.build().map_err(Cause::http)
     }
@@ -112,7 +123,7 @@ pub fn use_ring() {
 }
 
 fn settings_error(what: &'static str) -> impl Fn(reqwest::Error) -> Cause {
-    move |error| Cause::Settings { what, source: error.without_url() }
+    move |error| Cause::Settings { what, source: error.without_url().into() }
 }
 
 /// The client drops `Authorization` when the host changes; here it is refused to leave TLS.

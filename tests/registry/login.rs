@@ -55,6 +55,15 @@ async fn a_client_certificate_opens_the_door() {
     files.write(&format!("{directory}/me.cert"), std::fs::read(&certificate).unwrap());
     files.write(&format!("{directory}/me.key"), std::fs::read(&key).unwrap());
     try_login(files.settings(), &registry.domain, "").await.unwrap();
+    // Of several it is the one whose authority the registry names, wherever it stands.
+    for other in ["another", "stranger"] {
+        let at = |kind: &str| files.path(&format!("{directory}/{other}.{kind}"));
+        make_certificate(other, &at("key"), &at("cert"));
+    }
+    try_login(files.settings(), &registry.domain, "").await.unwrap();
+    std::fs::remove_file(files.path(&format!("{directory}/me.cert"))).unwrap();
+    std::fs::remove_file(files.path(&format!("{directory}/me.key"))).unwrap();
+    assert!(try_login(files.settings(), &registry.domain, "").await.is_err(), "no other opens it");
     // The same by containerd's file.
     std::fs::remove_dir_all(files.path("docker")).unwrap();
     files.write("ca.pem", &registry.certificate);

@@ -9,15 +9,15 @@ use super::{ConfigError, files_of};
 pub(in super::super) struct Trust {
     /// Authorities, as PEM.
     pub(in super::super) authorities: Vec<Vec<u8>>,
-    /// The client's certificate and its key, as PEM. Of several the first by name counts: a connection shows one.
-    pub(in super::super) identity: Option<Vec<u8>>,
+    /// The client's certificates, each with its key, as PEM, by name. A connection shows one.
+    pub(in super::super) identities: Vec<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Trust {
     /// A key is not shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (authorities, has_identity) = (self.authorities.len(), self.identity.is_some());
-        f.debug_struct("Trust").field("authorities", &authorities).field("identity", &has_identity).finish()
+        let (authorities, identities) = (self.authorities.len(), self.identities.len());
+        f.debug_struct("Trust").field("authorities", &authorities).field("identities", &identities).finish()
     }
 }
 
@@ -45,17 +45,17 @@ impl Trust {
         Ok(())
     }
 
-    /// Adds what another trusts; an identity that is there stays.
+    /// Adds what another trusts; identities that are there stay alone.
     pub(in super::super) fn add(&mut self, other: &Self) {
         self.authorities.extend(other.authorities.iter().cloned());
-        if self.identity.is_none() {
-            self.identity.clone_from(&other.identity);
+        if self.identities.is_empty() {
+            self.identities.clone_from(&other.identities);
         }
     }
 
     /// Whether there is nothing in it.
     pub(in super::super) fn is_empty(&self) -> bool {
-        self.authorities.is_empty() && self.identity.is_none()
+        self.authorities.is_empty() && self.identities.is_empty()
     }
 
     /// Adds the authorities of a file.
@@ -86,7 +86,7 @@ impl Trust {
             let detail = format!("no client certificate with its key (PEM): {error}");
             return Err(ConfigError::Whole { path: path.to_owned(), detail });
         }
-        self.identity.get_or_insert(pem);
+        self.identities.push(pem);
         Ok(())
     }
 }
