@@ -450,6 +450,19 @@ fn an_interrupted_build_stops_at_once_and_ends_its_children() {
     check_next_build(&kiln);
 }
 
+#[test]
+fn a_build_that_waits_for_a_prune_hears_an_interrupt() {
+    let (kiln, context) = (Kiln::new(), context_of("FROM scratch\nCOPY . /\n"));
+    kiln.build(context.path(), &[]).succeeded();
+    let _prune = kiln::fsutil::Removal::begin(kiln.store()).expect("nobody else");
+    let mut child = kiln.command().arg("build").arg(context.path()).stderr(Stdio::null()).spawn().expect("kiln starts");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().expect("the state of a child").is_none(), "it does not wait");
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a process id")), Signal::SIGINT).expect("a signal");
+    let status = wait(&mut child, Duration::from_secs(10));
+    assert_eq!(status.expect("kiln ends after an interrupt").code(), Some(exit::INTERRUPTED));
+}
+
 /// Steps of [`killed_context`].
 const STEPS: usize = 6;
 

@@ -690,6 +690,24 @@ fn passes_signals(kiln: &Kiln, user: &str) {
     assert_eq!(child.wait().expect("its end").code(), Some(137));
 }
 
+/// Whoever sends a SIGHUP may be gone, and nobody is left to send another.
+#[test]
+fn a_command_that_does_not_hear_a_hangup_is_killed_in_the_end() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let base = registry::base(Base::Busybox);
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\n"));
+    kiln.build(context.path(), &["-t", "app"]).succeeded();
+    let mut command = kiln.command();
+    command.args(["run", "-q", "app", "sh", "-c", "echo ready; exec sleep 100"]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("kiln starts");
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().expect("its output"), &mut ready).expect("a line");
+    let sent = std::time::Instant::now();
+    tool::run(tool::tool("kill").args(["-s", "HUP", &child.id().to_string()]));
+    let status = support::kiln::wait(&mut child, std::time::Duration::from_secs(30)).expect("an end");
+    assert_eq!((status.code(), sent.elapsed().as_secs() >= 9), (Some(137), true), "after {:?}", sent.elapsed());
+}
+
 /// Whoever has a file may open it anew, to write, and whoever has a directory has those above it.
 #[test]
 fn what_a_command_reads_is_no_way_to_the_machine() {
