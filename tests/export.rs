@@ -271,6 +271,23 @@ fn a_directory_is_added_to() {
 }
 
 #[test]
+fn a_directory_that_several_add_to_at_once_lists_all_of_them() {
+    let (bench, tags) = (Bench::new(), ["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let (layout, set) = (bench.path("layout"), ImageSet::single(bench.image("amd64", MediaTypes::Oci)));
+    let add = &|tag: &str| {
+        let names = names(&[&format!("app:{tag}")]);
+        export::write_oci_directory(&set, &names, &bench.store, &layout, &Report::silent()).unwrap();
+    };
+    std::thread::scope(|scope| {
+        for tag in tags {
+            scope.spawn(move || add(tag));
+        }
+    });
+    let index: oci::Index = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index.manifests().len(), tags.len());
+}
+
+#[test]
 fn a_directory_that_is_no_layout_is_left_alone() {
     let bench = Bench::new();
     let layout = bench.path("layout");

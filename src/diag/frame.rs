@@ -31,22 +31,22 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
     let widest = diagnostic.span.into_iter().chain(notes).map(last_line).max();
     let mut frame = Frame { text: String::new(), gutter: widest.map_or(0, |line| line.to_string().len()), color };
     let head = frame.paint(ansi, &format!("{word}[{}]", diagnostic.code));
-    let _ = writeln!(frame.text, "{head}: {}", diagnostic.message);
+    let _ = writeln!(frame.text, "{head}: {}", said(&diagnostic.message));
     let mut shown_file = None;
     if let Some(span) = diagnostic.span {
         frame.heading(&Place::of(span, sources));
-        frame.place(&Place::of(span, sources), '^', diagnostic.label.as_deref().unwrap_or(""), ansi);
+        frame.place(&Place::of(span, sources), '^', &said(diagnostic.label.as_deref().unwrap_or("")), ansi);
         shown_file = Some(span.source);
     }
     for note in &diagnostic.notes {
         if shown_file.replace(note.span.source) != Some(note.span.source) {
             frame.heading(&Place::of(note.span, sources));
         }
-        frame.place(&Place::of(note.span, sources), '-', &note.message, "1;34");
+        frame.place(&Place::of(note.span, sources), '-', &said(&note.message), "1;34");
     }
     for help in &diagnostic.help {
         let word = frame.paint("1;36", "help");
-        let _ = writeln!(frame.text, "{:width$} = {word}: {help}", "", width = frame.gutter);
+        let _ = writeln!(frame.text, "{:width$} = {word}: {}", "", said(help), width = frame.gutter);
     }
     frame.text
 }
@@ -80,7 +80,8 @@ impl Frame {
     }
 
     fn heading(&mut self, place: &Place<'_>) {
-        let (name, line, column) = (place.file.name(), place.first, place.file.column_of(place.span.start));
+        let name = printable(place.file.name());
+        let (line, column) = (place.first, place.file.column_of(place.span.start));
         let _ = writeln!(self.text, "{:width$}--> {name}:{line}:{column}", "", width = self.gutter);
     }
 
@@ -159,6 +160,11 @@ pub fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The words of a message, which may be those of a registry or of an archive; its lines stay.
+fn said(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Returns `text` with everything that could move or hide text replaced; tabs are kept.
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -178,6 +184,21 @@ mod tests {
         sources.add(SourceFile::new("f", text.replace(['[', ']'], "")));
         let diagnostic = Diagnostic::error("code", Span::new(SourceId(0), start..end), "what").with_label("here");
         render(&diagnostic, &sources, false)
+    }
+
+    #[test]
+    fn what_others_say_moves_nothing() {
+        let mut sources = Sources::default();
+        sources.add(SourceFile::new("Docker\u{9b}file", "FROM a\n"));
+        let span = Span::new(SourceId(0), 0..4);
+        let evil = "said \u{1b}]0;x\u{7}\u{9b}2J\r\u{202e}\nand more";
+        let diagnostic = Diagnostic::error("code", span, evil).with_label(evil).with_note(span, evil).with_help(evil);
+        let shown = render(&diagnostic, &sources, false);
+        assert!(!shown.contains(|character| character != '\n' && is_unsafe(character)), "{shown:?}");
+        assert!(
+            shown.starts_with("error[code]: said \u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}\nand more\n"),
+            "{shown:?}"
+        );
     }
 
     #[test]

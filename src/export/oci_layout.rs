@@ -3,6 +3,7 @@
 //! `index.json` names the image once per tag, with the annotations other tools look for:
 //! `org.opencontainers.image.ref.name` (the tag alone) and `io.containerd.image.name` (the whole name).
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -41,6 +42,10 @@ pub fn write_oci_directory(
     dest: &Path,
     report: &Report,
 ) -> Result<(), ArchiveError> {
+    let made = std::fs::create_dir_all(dest).and_then(|()| File::open(dest));
+    let directory = made.map_err(|source| ArchiveError::File { path: dest.to_owned(), source })?;
+    // Of two that add to it at once, one would lose what the other said. Some file systems have no locks, and then it may.
+    let _ = directory.lock();
     let new = serde_json::to_value(oci::index(media_type::OCI_INDEX, entries(set, names)));
     let index = to_json(&beside_others(dest, set, names, new.unwrap_or_default())?);
     // The index names the blobs, so it is written after them.

@@ -8,8 +8,8 @@ use reqwest::{NoProxy, Proxy, redirect};
 
 use super::config::Trust;
 use super::error::Cause;
-use super::several;
 use super::settings::Settings;
+use super::several;
 
 /// How a connection is protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::support::http::{HttpServer, Response};
 use super::support::user::User;
 use super::support::{self, Kiln, Output, tool, write};
 
@@ -278,4 +279,24 @@ fn what_docker_says_against_an_image_is_passed_on() {
     let refused = load(&kiln, "one", &["--load=docker", "-t", "app"], &[("DOCKER_HOST", &host)]);
     refused.failed_saying(&["docker's daemon did not take the image: no space left", "--load=kiln"]);
     kiln.run(["inspect", "app"]).succeeded();
+}
+
+#[test]
+fn a_daemon_that_says_too_much_or_sends_elsewhere_is_none() {
+    let kiln = Kiln::new();
+    let elsewhere = HttpServer::start(|_| Response::of("{}"));
+    let to = elsewhere.url();
+    let load_at = |info: fn(&str) -> Response| {
+        let to = to.clone();
+        let daemon = HttpServer::start(move |request| match request.target.as_str() {
+            "/info" => info(&to),
+            _ => Response::of("[]"),
+        });
+        let host = PathBuf::from(format!("tcp://{}", daemon.host()));
+        load(&kiln, "one", &["--load=docker", "-t", "app"], &[("DOCKER_HOST", &host)])
+    };
+    load_at(|_| Response { endless: true, ..Response::of(vec![b' '; 1 << 20]) })
+        .failed_saying(&["its answer is longer than 64 MiB"]);
+    load_at(|to| Response::status(307).with("location", &format!("{to}/info"))).failed_saying(&["docker's daemon"]);
+    assert!(elsewhere.requests().is_empty());
 }

@@ -67,7 +67,14 @@ pub fn make_certificate(name: &str, key: &Path, certificate: &Path) {
     let alternative = format!("subjectAltName=DNS:{name}");
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &alternative, "-addext", "basicConstraints=critical,CA:FALSE"]);
+    openssl.args([
+        "-subj",
+        &format!("/CN={name}"),
+        "-addext",
+        &alternative,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ]);
     let output = openssl.arg("-keyout").arg(key).arg("-out").arg(certificate).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run `openssl` (package `openssl`): {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
