@@ -443,7 +443,14 @@ fn files_come_out_as_a_tar() {
 fn push(bench: &Bench, set: &ImageSet, names: &[Reference], by_digest: bool) -> Result<(), export::PushError> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let client = Client::new(Settings::default());
-    runtime.block_on(export::push(set, names, by_digest, &client, &bench.store, &Report::silent()))
+    runtime.block_on(export::push(
+        set,
+        names,
+        export::How { by_digest, new: true },
+        &client,
+        &bench.store,
+        &Report::silent(),
+    ))
 }
 
 /// Copies an image out of a registry with its digests kept, and checks it.
