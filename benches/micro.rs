@@ -1,4 +1,4 @@
-//! The hot loops, one by one: reading a Dockerfile, a step key, a layer out of files, and files out of a layer.
+//! The hot loops, one by one: reading a Dockerfile, a step key, a layer out of files, of changes, and files out of a layer.
 //!
 //! `cargo bench --bench micro`; whole builds are measured by `benches/compare.py`.
 
@@ -11,7 +11,7 @@ use kiln::cache::{KeySink, Keyed, key_of};
 use kiln::digest::{HashingReader, HashingWriter};
 use kiln::dockerfile;
 use kiln::fsutil::Dir;
-use kiln::layer::{self, ApplyOptions};
+use kiln::layer::{self, ApplyOptions, DiffOptions};
 use kiln::source::{SourceFile, Sources};
 use tempfile::TempDir;
 
@@ -75,6 +75,51 @@ fn a_layer_and_its_digest_to_files(bencher: Bencher<'_, '_>) {
         layer::apply(&mut reader, &root, None, &ApplyOptions::default()).expect("the layer's files");
         reader.finish().1
     });
+}
+
+/// What a command left in the upper directory of an overlay, above a view that has none of it.
+#[divan::bench(args = ["dpkg", "npm"])]
+fn changes_to_a_layer_and_its_digest(bencher: Bencher<'_, '_>, shape: &str) {
+    let (upper, lower) = (scratch(), scratch());
+    let files = if shape == "dpkg" { packages(upper.path()) } else { modules(upper.path()) };
+    let open = |directory: &TempDir| Dir::open(directory.path()).expect("a directory");
+    let (upper, lower) = (open(&upper), open(&lower));
+    bencher.counter(ItemsCount::new(files)).bench(|| {
+        let mut writer = HashingWriter::new(io::sink());
+        layer::diff(&upper, Some(&lower), &DiffOptions::default(), &mut writer).expect("a layer");
+        writer.finish().1
+    });
+}
+
+/// 200 installed packages: a program, documents, and what dpkg notes of each in one directory. Returns the number of files.
+fn packages(root: &Path) -> usize {
+    for number in 0..200 {
+        let program = root.join(format!("usr/bin/program-{number}"));
+        write(&program, &[number as u8; 1024].repeat(30 + number));
+        for document in ["copyright", "changelog.Debian.gz"] {
+            write(&root.join(format!("usr/share/doc/package-{number}/{document}")), &[b'd'; 2_000]);
+        }
+        for note in ["list", "md5sums", "postinst", "triggers"] {
+            write(&root.join(format!("var/lib/dpkg/info/package-{number}.{note}")), &[b'n'; 300]);
+        }
+    }
+    200 * 7
+}
+
+/// 400 modules of 25 short files each, in directories of their own. Returns the number of files.
+fn modules(root: &Path) -> usize {
+    for number in 0..400 {
+        for file in 0..25 {
+            let path = format!("srv/app/node_modules/module-{number}/lib/part-{}/file-{file}.js", file % 5);
+            write(&root.join(path), &[b'j'; 1_200]);
+        }
+    }
+    400 * 25
+}
+
+fn write(path: &Path, content: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("it is below a root")).expect("a directory");
+    std::fs::write(path, content).expect("a file");
 }
 
 #[divan::bench(args = [1, 2])]
