@@ -102,16 +102,16 @@ mod tests {
         let unpack = || snapshots.commit(snapshots.scratch().unwrap(), &chain).unwrap();
         unpack();
         forget_other(&root, b"first", Owners::Real).unwrap();
-        assert!(snapshots.find(&chain).is_none());
+        assert!(!snapshots.has(&chain));
         unpack();
         forget_other(&root, b"first", Owners::Real).unwrap();
-        assert!(snapshots.find(&chain).is_some());
+        assert!(snapshots.has(&chain));
         let build = StoreLock::shared(&root).unwrap();
         forget_other(&root, b"second", Owners::Real).unwrap();
-        assert!(snapshots.find(&chain).is_some());
+        assert!(snapshots.has(&chain));
         drop(build);
         forget_other(&root, b"second", Owners::Real).unwrap();
-        assert!(snapshots.find(&chain).is_none());
+        assert!(!snapshots.has(&chain));
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         assert!(refused.starts_with("the layers in the store were unpacked with subordinate ids"), "{refused}");
         drop(build);
         forget_other(&root, b"boot\n", Owners::Noted).unwrap();
-        assert!(snapshots.find(&chain).is_none());
+        assert!(!snapshots.has(&chain));
         forget_other(&root, b"boot\n", Owners::Noted).unwrap();
         forget_other(&root, b"boot\n", Owners::Real).unwrap();
     }

@@ -355,7 +355,7 @@ mod tests {
         assert!(pruned.bytes > 18, "{pruned:?}");
         assert_eq!(pruned, Pruned { records: 2, snapshots: 2, blobs: 2, bytes: pruned.bytes, ..Pruned::default() });
         let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
-        assert!(snapshots.find(&layers[..1]).is_some() && snapshots.find(&layers[..2]).is_some());
+        assert!(snapshots.has(&layers[..1]) && snapshots.has(&layers[..2]));
         assert!(root.join("mounts/id/fs/cached").exists());
         assert_eq!(prune(&root, &PruneRequest::default()).unwrap(), Pruned::default());
     }

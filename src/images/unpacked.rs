@@ -35,7 +35,7 @@ impl Unpacked {
         let layers = image.layers();
         let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
         for (below, layer) in layers.iter().enumerate() {
-            if self.snapshots.find(&chain[..=below]).is_none() {
+            if !self.snapshots.has(&chain[..=below]) {
                 ops::unpack(&self.store, &self.snapshots, &chain[..=below], layer)?;
             }
         }

@@ -53,7 +53,7 @@ pub struct Thing {
 }
 
 /// Where things of each kind are.
-const PLACES: [(&str, ThingKind); 9] = [
+const PLACES: [(&str, ThingKind); 10] = [
     ("cache/steps", ThingKind::StepRecord),
     ("cache/stat", ThingKind::Note),
     ("cache/images", ThingKind::Note),
@@ -62,6 +62,8 @@ const PLACES: [(&str, ThingKind); 9] = [
     ("snapshots", ThingKind::Snapshot),
     ("trees", ThingKind::Snapshot),
     ("content/blobs/sha256", ThingKind::Blob),
+    // After the blobs, which are in them under another name, and count there.
+    ("packed", ThingKind::Snapshot),
     ("mounts", ThingKind::CacheMount),
 ];
 const UNFINISHED: [&str; 2] = ["tmp", "scratch"];

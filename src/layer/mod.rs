@@ -4,6 +4,7 @@
 //! tree, overlay upper directory -> walk -> Writer -> tar      diff, write_tree
 //! tar -> Reader -> Unpacker -> overlay lower directory        apply
 //! tree, private copy of another -> walk -> Writer -> tar       diff_trees
+//! tar -> Reader -> erofs::Image, to be mounted with the tar    erofs::image_of
 //! tar -> Reader -> Unpacker -> the whole tree of a stack       merge
 //! tree -> walk -> Unpacker -> plain directory                 copy_tree
 //! tree -> the same tree, files shared or copied                link_tree, private_copy
@@ -31,6 +32,7 @@ mod deflate;
 mod diff;
 mod duplicate;
 mod entry;
+pub mod erofs;
 mod error;
 pub mod estargz;
 pub mod gzip;

@@ -85,7 +85,7 @@ pub enum ReadError {
 /// Reads the entries of an archive one by one. Between two calls of [`Reader::next_entry`] it is, as an
 /// [`io::Read`], the content of the last entry; what is not read is skipped.
 pub struct Reader<R: Read> {
-    input: BufReader<R>,
+    input: BufReader<Counted<R>>,
     limits: Limits,
     headers: u64,
     bytes: u64,
@@ -103,7 +103,7 @@ impl<R: Read> Reader<R> {
     /// Starts reading an archive that is not compressed.
     pub fn new(input: R, limits: Limits) -> Self {
         Self {
-            input: BufReader::with_capacity(BUFFER, input),
+            input: BufReader::with_capacity(BUFFER, Counted { input, count: 0 }),
             limits,
             headers: 0,
             bytes: 0,
@@ -153,6 +153,16 @@ impl<R: Read> Reader<R> {
     /// Returns the entries of unknown type passed over since the last call: path and type flag.
     pub fn take_skipped(&mut self) -> Vec<(Vec<u8>, u8)> {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// Returns how many bytes of the archive have been read.
+    pub(super) fn position(&self) -> u64 {
+        self.input.get_ref().count - self.input.buffer().len() as u64
+    }
+
+    /// Returns where in the archive the content of the entry just returned stands in one run; `None` if it has holes.
+    pub(super) fn content_offset(&self) -> Option<u64> {
+        if self.sparse.is_none() { Some(self.position()) } else { None }
     }
 
     /// Makes an entry of a header; `None` if its type is unknown.
@@ -348,6 +358,20 @@ impl<R: Read> Reader<R> {
             io::ErrorKind::UnexpectedEof => self.truncated(),
             _ => ReadError::Input(error),
         }
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    input: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        self.count += n as u64;
+        Ok(n)
     }
 }
 

@@ -17,6 +17,7 @@ use super::plan::Limits;
 use super::system;
 use super::target::PlaceKind;
 use crate::fsutil::{Dir, Owners};
+use crate::snapshot::open_lower;
 
 impl Limits {
     fn attributes(self) -> MountAttrFlags {
@@ -58,7 +59,7 @@ pub(super) fn overlay(
     let config = config.as_fd();
     for lower in lowers.iter().rev() {
         let refused = |error| (error, Some(lower.clone()));
-        let dir = open_directory(lower).map_err(refused)?;
+        let dir = open_lower(lower).map_err(refused)?;
         fsconfig_set_string(config, "lowerdir+", by_descriptor(&dir)).map_err(refused)?;
     }
     overlay_options(config, writable, userxattr)

@@ -173,7 +173,7 @@ fn a_view_shows_the_upper_layer_over_the_lower() {
         let view = snapshots.view(&two).unwrap();
         let read = |name| std::io::read_to_string(view.open_file_in_root(Path::new(name)).unwrap()).unwrap();
         assert_eq!((read("one"), read("/two")), ("a".to_owned(), "b".to_owned()));
-        assert!(snapshots.find(&two).is_some() && snapshots.find(&two[1..]).is_none());
+        assert!(snapshots.has(&two) && !snapshots.has(&two[1..]));
         assert_eq!(snapshots.all().unwrap().len(), 2);
     });
 }
@@ -217,9 +217,10 @@ fn what_is_removed_is_no_longer_there() {
                 kind.remove(id).unwrap();
             });
         }
-        assert!(snapshots.find(&one).is_none());
-        let below = snapshots.find(&two).expect("the other one");
-        let text = fs::read_to_string(below.join("two")).unwrap();
+        assert!(!snapshots.has(&one));
+        assert!(snapshots.has(&two), "the other one");
+        let lower = Dir::from_fd(open_lower(snapshots.lowers(&two).last().unwrap()).unwrap());
+        let text = std::io::read_to_string(lower.open_file_in_root(Path::new("two")).unwrap()).unwrap();
         assert_eq!(text, "two");
     });
 }

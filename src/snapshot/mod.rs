@@ -4,7 +4,8 @@
 //!
 //! - *overlay*: a snapshot is one layer as an overlayfs lower directory. What an unpacked layer holds may depend on what
 //!   is below it, because a tar may leave out parent directories or link to a file of a lower layer, and a RUN's upper
-//!   directory may hold unchanged copies.
+//!   directory may hold unchanged copies. A large layer whose plain tar is in the store is not unpacked at all where the kernel
+//!   can mount it as it is (`packed`).
 //! - *copy*, where overlayfs cannot be had: a snapshot is the whole tree of its stack. Files are shared with the snapshot
 //!   below by hard links and never written in place; a step that writes gets a private copy of everything.
 //!
@@ -12,6 +13,7 @@
 //!
 //! ```text
 //! snapshots/<chain id hex>/   finished, for overlays: appeared by rename, never changed afterwards
+//! packed/<chain id hex>/      the same of a layer that is not unpacked
 //! snapshots/empty/            an empty directory: the bottom of every stack
 //! snapshots/mount-points/     what sandboxes mount on: the bottom of theirs
 //! snapshots/tried             boot, file system and directory with which an overlay was seen to work
@@ -33,8 +35,10 @@ mod choice;
 mod contract;
 pub mod mount_points;
 mod overlay;
+mod packed;
 mod scratch;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +48,7 @@ use crate::fsutil::{Dir, Entry, Lease, Owners, set_mode, set_mtime};
 use crate::layer::{self, DiffSummary, LayerError, Original};
 
 pub use choice::refusal;
+pub use packed::open_lower;
 pub use scratch::Scratch;
 
 /// What went wrong with a snapshot.
@@ -100,12 +105,17 @@ impl std::fmt::Display for Snapshotter {
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     finished: PathBuf,
+    packed: PathBuf,
+    pack_from: u64,
     scratch: PathBuf,
     snapshotter: Snapshotter,
     userxattr: bool,
     owners: Owners,
     lease: Option<Lease>,
 }
+
+/// Layers shorter than this are unpacked: that takes less time than a mount for each step above them.
+const PACK_FROM: u64 = 512 * 1024;
 
 /// A tree that a step may write, on top of a stack.
 #[derive(Debug)]
@@ -138,7 +148,16 @@ impl Snapshots {
             Snapshotter::Copy => root.join("trees"),
         };
         let owners = Owners::Real;
-        let snapshots = Self { finished, scratch: root.join("scratch"), snapshotter, userxattr, owners, lease: None };
+        let snapshots = Self {
+            finished,
+            packed: root.join("packed"),
+            pack_from: PACK_FROM,
+            scratch: root.join("scratch"),
+            snapshotter,
+            userxattr,
+            owners,
+            lease: None,
+        };
         std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
         // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
         let empty = snapshots.finished.join("empty");
@@ -199,12 +218,19 @@ impl Snapshots {
         Ok(Dir::open(path)?.with_owners(self.owners))
     }
 
-    /// Returns the directory of the snapshot on top of `chain` (bottom first), if it is there.
-    pub fn find(&self, chain: &[DiffId]) -> Option<PathBuf> {
-        let id = ChainId::of(chain)?;
-        let path = self.path_of(id);
+    /// Whether the snapshot on top of `chain` (bottom first) is there.
+    pub fn has(&self, chain: &[DiffId]) -> bool {
         // What cannot be held is not there: whoever makes it anew hears why.
-        (self.hold(id).is_ok() && path.is_dir()).then_some(path)
+        ChainId::of(chain).is_some_and(|id| self.hold(id).is_ok() && self.lower_of(id).is_some())
+    }
+
+    /// Returns the lower directory of a snapshot, if it is there.
+    fn lower_of(&self, id: ChainId) -> Option<PathBuf> {
+        let unpacked = self.path_of(id);
+        if unpacked.is_dir() {
+            return Some(unpacked);
+        }
+        if self.has_packed() { packed::find(&self.packed.join(id.0.hex()), &self.scratch) } else { None }
     }
 
     /// Returns the directories that, one over the other (bottom first), are the tree of `chain`: overlay lower directories,
@@ -214,7 +240,7 @@ impl Snapshots {
         let mut id = None;
         for layer in chain {
             let next = id.map_or(ChainId(layer.0), |below: ChainId| below.with(*layer));
-            lowers.push(self.path_of(next));
+            lowers.push(self.lower_of(next).unwrap_or_else(|| self.path_of(next)));
             id = Some(next);
         }
         match self.snapshotter {
@@ -250,6 +276,24 @@ impl Snapshots {
             }
         }
         Ok(scratch)
+    }
+
+    /// Whether a layer whose plain tar has `length` bytes is better packed than unpacked.
+    pub fn packs(&self, length: u64) -> bool {
+        self.has_packed() && length >= self.pack_from && packed::can_be_mounted(&self.scratch)
+    }
+
+    /// Packs and commits the last layer of `chain`, on top of the others, which are there. `tar` reads the file `blob`, and
+    /// verifies it at its end. Returns whether it was done; otherwise the layer is to be unpacked.
+    pub fn pack(&self, tar: impl Read, blob: &Path, chain: &[DiffId]) -> Result<bool, SnapshotError> {
+        let Some((id, (_, below))) = ChainId::of(chain).zip(chain.split_last()) else { return Ok(false) };
+        let (view, scratch) = (self.view(below)?, self.scratch()?);
+        let root = layer::directory_entry(&view, Vec::new()).map_err(SnapshotError::io("read", scratch.fs()))?;
+        if !packed::pack(tar, blob, &root, scratch.fs())? {
+            return Ok(false);
+        }
+        create_dir(&self.packed, 0o700).map_err(SnapshotError::io("create the directory", &self.packed))?;
+        self.publish(&scratch, id, &self.packed.join(id.0.hex())).map(|()| true)
     }
 
     /// Makes a tree that starts as `chain`, all of whose snapshots are there, and that one step may write.
@@ -332,35 +376,59 @@ impl Snapshots {
     /// Publishes the `fs` directory of `scratch` as the snapshot on top of `chain`. If another process was
     /// first, its equal snapshot stays.
     pub fn commit(&self, scratch: Scratch, chain: &[DiffId]) -> Result<(), SnapshotError> {
-        let Some(id) = ChainId::of(chain) else { return Ok(()) };
-        let path = self.path_of(id);
-        self.hold(id).map_err(SnapshotError::io("note the use of", &path))?;
-        match std::fs::rename(scratch.fs(), &path) {
+        match ChainId::of(chain) {
+            Some(id) => self.publish(&scratch, id, &self.path_of(id)),
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&self, scratch: &Scratch, id: ChainId, path: &Path) -> Result<(), SnapshotError> {
+        self.hold(id).map_err(SnapshotError::io("note the use of", path))?;
+        match std::fs::rename(scratch.fs(), path) {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),
-            Err(error) => Err(SnapshotError::io("publish the snapshot", &path)(error)),
+            Err(error) => Err(SnapshotError::io("publish the snapshot", path)(error)),
         }
     }
 
     /// Returns the names of all finished snapshots.
     pub fn all(&self) -> Result<Vec<ChainId>, SnapshotError> {
-        let entries = Dir::open(&self.finished).and_then(|dir| dir.entries());
-        let entries = entries.map_err(SnapshotError::io("list", &self.finished))?;
-        let named = |entry: &Entry| Digest::from_hex(entry.name.to_str()?).ok().map(ChainId);
-        Ok(entries.iter().filter_map(named).collect())
+        let mut all = BTreeSet::new();
+        for place in self.places() {
+            let entries = match Dir::open(place).and_then(|dir| dir.entries()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(SnapshotError::io("list", place))?,
+            };
+            let named = |entry: &Entry| Digest::from_hex(entry.name.to_str()?).ok().map(ChainId);
+            all.extend(entries.iter().filter_map(named));
+        }
+        Ok(all.into_iter().collect())
     }
 
     /// Whether the snapshot in the directory `path` is one of these.
     pub fn is_at(&self, path: &Path) -> bool {
-        path.starts_with(&self.finished)
+        self.places().any(|place| path.starts_with(place))
     }
 
-    /// Removes a snapshot that nobody uses. It goes through a scratch directory, so that one half removed is never taken for a
-    /// finished one.
+    /// Removes a snapshot that nobody uses, however it is kept. It goes through a scratch directory, so that one half removed is never taken
+    /// for a finished one.
     pub fn remove(&self, chain: ChainId) -> Result<(), SnapshotError> {
-        let path = self.path_of(chain);
-        let scratch = self.scratch()?;
-        std::fs::rename(&path, scratch.fs()).map_err(SnapshotError::io("remove the snapshot", &path))
+        for place in self.places() {
+            let (path, scratch) = (place.join(chain.0.hex()), self.scratch()?);
+            match std::fs::rename(&path, scratch.fs()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(SnapshotError::io("remove the snapshot", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where finished snapshots are.
+    fn places(&self) -> impl Iterator<Item = &Path> {
+        let packed = (self.snapshotter == Snapshotter::Overlay).then_some(self.packed.as_path());
+        [self.finished.as_path()].into_iter().chain(packed)
     }
 
     fn open_tree(&self, path: &Path) -> Result<Dir, SnapshotError> {
@@ -369,6 +437,11 @@ impl Snapshots {
 
     fn path_of(&self, chain: ChainId) -> PathBuf {
         self.finished.join(chain.0.hex())
+    }
+
+    /// Whether packed layers are for these: their marks are of one kind.
+    fn has_packed(&self) -> bool {
+        self.snapshotter == Snapshotter::Overlay && !self.userxattr
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::SnapshotError;
+use super::{SnapshotError, open_lower};
 use crate::fsutil::Dir;
 
 /// Mounts `lowers` (bottom first, at least two: the kernel refuses a single lower without an upper).
@@ -20,8 +20,7 @@ pub(super) fn mount(lowers: &[PathBuf], userxattr: bool) -> Result<Dir, Snapshot
     let config = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused)?;
     let mut opened = Vec::with_capacity(lowers.len());
     for lower in lowers.iter().rev() {
-        let dir = rustix::fs::open(lower, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| SnapshotError::io("open the snapshot", lower)(error.into()))?;
+        let dir = open_lower(lower).map_err(|error| SnapshotError::io("open the snapshot", lower)(error.into()))?;
         let name = format!("/proc/self/fd/{}", dir.as_raw_fd());
         fsconfig_set_string(config.as_fd(), "lowerdir+", name).map_err(refused)?;
         opened.push(dir);
