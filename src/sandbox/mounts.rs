@@ -57,10 +57,13 @@ pub(super) fn overlay(
 ) -> std::result::Result<OwnedFd, (Errno, Option<PathBuf>)> {
     let config = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (error, None))?;
     let config = config.as_fd();
+    // A packed layer stays mounted as long as it is open, or is in an overlay.
+    let mut opened = Vec::with_capacity(lowers.len());
     for lower in lowers.iter().rev() {
         let refused = |error| (error, Some(lower.clone()));
         let dir = open_lower(lower).map_err(refused)?;
         fsconfig_set_string(config, "lowerdir+", by_descriptor(&dir)).map_err(refused)?;
+        opened.push(dir);
     }
     overlay_options(config, writable, userxattr)
         .and_then(|()| fsconfig_create(config))

@@ -81,7 +81,9 @@ impl Image {
             Body::Directory(directory) => 2 + self.directories_in(directory),
             _ => node.links,
         };
-        let Node { mode, uid, gid, mtime, .. } = *node;
+        let Node { uid, gid, mtime, .. } = *node;
+        // As other file systems have it of links, whatever a tar says.
+        let mode = if kind == libc::S_IFLNK { 0o777 } else { node.mode };
         Inode { mode: kind | mode, uid, gid, mtime, links, size, place, number: at as u32 + 1 }
     }
 
