@@ -136,9 +136,11 @@ pub(super) async fn perform(
         fetched.push(remote.fetch(worker, vertex).await?);
     }
     let (task_worker, task_op) = (worker.clone(), op.clone());
+    // A command that follows will want to see it.
+    let packed_on = leads_to_network.then(|| inputs.chain(op.parent));
     let made = blocking(move || {
         let selected = with_remote(chosen, &fetched, &task_op.exclude)?;
-        make(&task_worker, &task_op, &selected, view.as_ref())
+        make(&task_worker, &task_op, &selected, view.as_ref(), packed_on)
     });
     let made = made.await?;
     let record = worker.remember(&facts, &made)?;
@@ -186,11 +188,13 @@ fn with_remote(chosen: Vec<Chosen>, fetched: &[remote::Local], exclude: &[String
     Ok(selected)
 }
 
+/// Writes the layer. With `packed_on`, the stack that it will be on, it is packed too.
 fn make(
     worker: &Worker,
     op: &CopyOp,
     selected: &[Selected],
     view: Option<&crate::fsutil::Dir>,
+    packed_on: Option<Vec<DiffId>>,
 ) -> Result<Made, OpError> {
     let owner = match &op.chown {
         None => Ok(None),
@@ -212,8 +216,14 @@ fn make(
         scratch: scratch.fs(),
     };
     let mut blob = worker.store.ingest()?;
-    write_layer(selected, view, &options, &mut blob).map_err(|error| explain(error, None))?;
+    let names = view.filter(|_| packed_on.is_some() && worker.snapshots.packs(copy::tar_length(selected)));
+    let mut names = names.map(|view| worker.snapshots.begin_names(view)).transpose()?;
+    write_layer(selected, view, &options, &mut blob, names.as_mut()).map_err(|error| explain(error, None))?;
     let (digest, length) = blob.commit(None)?;
+    if let (Some(names), Some(below)) = (names, packed_on) {
+        let chain: Vec<DiffId> = below.into_iter().chain([DiffId(digest)]).collect();
+        worker.snapshots.pack_written(names, (&worker.store.path_of(&digest), length), &chain)?;
+    }
     Ok(Made { digest, length })
 }
 

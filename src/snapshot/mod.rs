@@ -45,7 +45,8 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::fsutil::{Dir, Entry, Lease, Owners, set_mode, set_mtime};
-use crate::layer::{self, DiffSummary, LayerError, Original};
+use crate::layer::erofs::{Image, Names};
+use crate::layer::{self, DiffSummary, LayerError, Original, TarEntry};
 
 pub use choice::refusal;
 pub use packed::open_lower;
@@ -286,14 +287,44 @@ impl Snapshots {
     /// Packs and commits the last layer of `chain`, on top of the others, which are there. `tar` reads the file `blob`, and
     /// verifies it at its end. Returns whether it was done; otherwise the layer is to be unpacked.
     pub fn pack(&self, tar: impl Read, blob: &Path, chain: &[DiffId]) -> Result<bool, SnapshotError> {
-        let Some((id, (_, below))) = ChainId::of(chain).zip(chain.split_last()) else { return Ok(false) };
-        let (view, scratch) = (self.view(below)?, self.scratch()?);
-        let root = layer::directory_entry(&view, Vec::new()).map_err(SnapshotError::io("read", scratch.fs()))?;
-        if !packed::pack(tar, blob, &root, scratch.fs())? {
+        let Some((_, below)) = chain.split_last() else { return Ok(false) };
+        let root = self.root_of(&self.view(below)?)?;
+        self.commit_packed(blob, chain, || layer::erofs::image_of(tar, &root, layer::Limits::default()))
+    }
+
+    /// Begins to note the names of a layer that is being written on top of `view`, to be packed as it is written.
+    pub fn begin_names(&self, view: &Dir) -> Result<Names, SnapshotError> {
+        Ok(Names::new(&self.root_of(view)?))
+    }
+
+    /// Packs and commits the last layer of `chain` as [`Snapshots::pack`] does, by the names that were noted while the tar of
+    /// `length` bytes was written to the file `blob`.
+    pub fn pack_written(
+        &self,
+        names: Names,
+        (blob, length): (&Path, u64),
+        chain: &[DiffId],
+    ) -> Result<bool, SnapshotError> {
+        self.commit_packed(blob, chain, || Ok(names.finish(length)))
+    }
+
+    fn commit_packed(
+        &self,
+        blob: &Path,
+        chain: &[DiffId],
+        image: impl FnOnce() -> Result<Option<Image>, LayerError>,
+    ) -> Result<bool, SnapshotError> {
+        let (Some(id), scratch) = (ChainId::of(chain), self.scratch()?) else { return Ok(false) };
+        if !packed::pack(blob, scratch.fs(), image)? {
             return Ok(false);
         }
         create_dir(&self.packed, 0o700).map_err(SnapshotError::io("create the directory", &self.packed))?;
         self.publish(&scratch, id, &self.packed.join(id.0.hex())).map(|()| true)
+    }
+
+    /// Describes the root directory of a view, as a layer takes it over that does not say anything of it.
+    fn root_of(&self, view: &Dir) -> Result<TarEntry, SnapshotError> {
+        layer::directory_entry(view, Vec::new()).map_err(SnapshotError::io("look at the root of", &self.finished))
     }
 
     /// Makes a tree that starts as `chain`, all of whose snapshots are there, and that one step may write.

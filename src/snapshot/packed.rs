@@ -10,7 +10,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ use rustix::mount::{
 
 use super::{Scratch, SnapshotError, overlay};
 use crate::fsutil::xattrs_of;
-use crate::layer::{self, TarEntry, erofs};
+use crate::layer::{LayerError, erofs};
 
 const NAMES: &str = "names";
 const TAR: &str = "tar";
@@ -34,13 +34,17 @@ pub(super) fn find(directory: &Path, scratch: &Path) -> Option<PathBuf> {
     (names.is_file() && can_be_mounted(scratch)).then_some(names)
 }
 
-/// Packs the tar that `blob` names, of which `tar` is the content, verified where it ends, into `directory`, which becomes the
-/// layer. Returns whether it could be done; what the directory holds is not to be used otherwise.
-pub(super) fn pack(tar: impl Read, blob: &Path, root: &TarEntry, directory: &Path) -> Result<bool, SnapshotError> {
+/// Packs the tar in the file `blob`, whose image `image` gives, into `directory`, which becomes the layer. Returns whether it
+/// could be done; what the directory holds is not to be used otherwise.
+pub(super) fn pack(
+    blob: &Path,
+    directory: &Path,
+    image: impl FnOnce() -> Result<Option<erofs::Image>, LayerError>,
+) -> Result<bool, SnapshotError> {
     if std::fs::hard_link(blob, directory.join(TAR)).is_err() {
         return Ok(false);
     }
-    let Some(image) = erofs::image_of(tar, root, layer::Limits::default())? else { return Ok(false) };
+    let Some(image) = image()? else { return Ok(false) };
     let names = directory.join(NAMES);
     let written = File::create_new(&names).and_then(|file| image.write(file));
     written.map(|()| true).map_err(SnapshotError::io("write", &names))

@@ -37,26 +37,55 @@ use super::{EntryKind, LayerError};
 pub use image::Image;
 use tree::Tree;
 
-/// Describes a layer tar (not compressed, and read to its end) as an overlayfs lower directory of the initial user namespace.
-/// `root` is what the root directory is like if the tar does not say it. `None` if the tar has to be unpacked.
+/// The names of one tar as they are met, to become an image that is an overlayfs lower directory of the initial user namespace.
+pub struct Names {
+    tree: Tree,
+    /// Cleared by what has no place in an image.
+    fits: bool,
+}
+
+impl Names {
+    /// Starts with `root`: what the root directory is like if the tar does not say it.
+    pub fn new(root: &TarEntry) -> Self {
+        Self { tree: Tree::new(root), fits: true }
+    }
+
+    /// Adds an entry; the content of a file begins at `offset` of the tar, or is `None` if it has holes.
+    pub fn add(&mut self, entry: &TarEntry, offset: Option<u64>) {
+        self.fits = self.fits && self.tree.add(entry, offset).is_some();
+    }
+
+    /// Hides what the layers below have in the directory `path`.
+    pub fn opaque(&mut self, path: &[u8]) {
+        self.fits = self.fits && self.tree.mark_opaque(path).is_some();
+    }
+
+    /// Hides what the layers below have under the name `name` of `parent`.
+    fn delete(&mut self, parent: &[u8], name: &[u8]) {
+        self.fits = self.fits && self.tree.add_deletion(parent, name).is_some();
+    }
+
+    /// Makes the image of a tar that is `length` bytes long. `None` if the tar has to be unpacked.
+    pub fn finish(self, length: u64) -> Option<Image> {
+        if self.fits { Image::new(self.tree, length) } else { None }
+    }
+}
+
+/// Describes a layer tar (not compressed, and read to its end). `root` as for [`Names::new`]. `None` if the tar has to be unpacked.
 pub fn image_of(tar: impl Read, root: &TarEntry, limits: Limits) -> Result<Option<Image>, LayerError> {
     let mut reader = Reader::new(tar, limits);
-    let mut tree = Tree::new(root);
-    let mut fits = true;
+    let mut names = Names::new(root);
+    // All of it is read, whatever is met: who verifies it wants to see the end.
     while let Some(entry) = reader.next_entry()? {
-        let added = match Mark::of(&entry.path) {
-            // The rest is read all the same: whoever verifies it wants all of it.
-            _ if !fits => None,
-            Mark::None => tree.add(&entry, reader.content_offset()),
-            Mark::Opaque { parent } => tree.mark_opaque(parent),
-            Mark::Whiteout { parent, name } => tree.add_deletion(parent, name),
-            Mark::Ignored => Some(()),
+        match Mark::of(&entry.path) {
+            Mark::None => names.add(&entry, reader.content_offset()),
+            Mark::Opaque { parent } => names.opaque(parent),
+            Mark::Whiteout { parent, name } => names.delete(parent, name),
+            Mark::Ignored => {}
             Mark::Malformed => return Err(LayerError::MalformedWhiteout { path: shown(&entry.path) }),
-        };
-        fits &= added.is_some();
+        }
     }
-    let length = reader.position();
-    Ok(if fits { Image::new(tree, length) } else { None })
+    Ok(names.finish(reader.position()))
 }
 
 /// The name of what [`trial`] has.
@@ -67,7 +96,8 @@ pub const TRIAL: &str = "trial";
 pub fn trial() -> Image {
     let root = TarEntry::plain_directory(Vec::new());
     let directory = TarEntry { kind: EntryKind::Directory, path: TRIAL.into(), ..root.clone() };
-    let mut tree = Tree::new(&root);
-    let made = tree.add(&directory, None).and_then(|()| tree.mark_opaque(TRIAL.as_bytes()));
-    made.and_then(|()| Image::new(tree, BLOCK as u64)).expect("two directories fit")
+    let mut names = Names::new(&root);
+    names.add(&directory, None);
+    names.opaque(TRIAL.as_bytes());
+    names.finish(BLOCK as u64).expect("two directories fit")
 }

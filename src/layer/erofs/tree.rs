@@ -150,7 +150,7 @@ impl Node {
         let TarEntry { mode, uid, gid, mtime, .. } = *entry;
         let mut xattrs = entry.xattrs.clone();
         xattrs.retain(|name, _| is_carried_xattr(name));
-        Self { mode, uid, gid, mtime, links: 1, xattrs, body }
+        Self { mode: mode & 0o7777, uid, gid, mtime, links: 1, xattrs, body }
     }
 
     /// Whether nothing of the layers below is seen in it.

@@ -35,4 +35,4 @@ pub use content::Content;
 pub use error::CopyError;
 pub use key::content_key;
 pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select, select_in_place, select_literal};
-pub use write::{LayerOptions, Owner, Summary, Unpack, write_directory_layer, write_layer};
+pub use write::{LayerOptions, Owner, Summary, Unpack, tar_length, write_directory_layer, write_layer};

@@ -12,6 +12,7 @@ use super::land::{Changes, Target, land};
 use super::select::{Provenance, Selected, Shape};
 use crate::dockerfile::chmod::Chmod;
 use crate::fsutil::{Dir, Timestamp};
+use crate::layer::erofs::Names;
 use crate::layer::{EntryKind, TarEntry, Writer};
 
 /// Numbers of a user and a group.
@@ -63,13 +64,20 @@ pub struct Summary {
     pub bytes: u64,
 }
 
+/// Returns about how long the tar of a layer with `selected` will be, in bytes.
+pub fn tar_length(selected: &[Selected]) -> u64 {
+    let entries = selected.iter().flat_map(|source| &source.entries);
+    entries.map(|one| 512 + one.entry.size().next_multiple_of(512)).sum()
+}
+
 /// Writes the layer that puts `selected` over `view` to `out` (not flushed). `view` is `None` for an
-/// empty filesystem, which is also what `--link` copies to (11.19).
+/// empty filesystem, which is also what `--link` copies to (11.19). What is written is noted in `names`, if that is wanted.
 pub fn write_layer(
     selected: &[Selected],
     view: Option<&Dir>,
     options: &LayerOptions,
     out: impl Write,
+    names: Option<&mut Names>,
 ) -> Result<Summary, CopyError> {
     let target = Target::new(options.working_directory, options.destination);
     let changes = Changes { owner: options.owner, mode: options.mode };
@@ -84,7 +92,7 @@ pub fn write_layer(
             land(&mut destination, number, source, &target, changes)?;
         }
     }
-    write_nodes(destination, out)
+    write_nodes(destination, out, names)
 }
 
 /// Writes the layer that makes the directory `path` (absolute), with all above it, where it is missing:
@@ -100,7 +108,7 @@ pub fn write_directory_layer(
     let mut destination = Destination::new(view, made(changes, time));
     let path = destination.follow(b"", &Target::new("/", path).path)?;
     destination.make_directories(&path)?;
-    write_nodes(destination, out)
+    write_nodes(destination, out, None)
 }
 
 /// What a directory looks like that is made on the way (11.2).
@@ -124,25 +132,41 @@ fn unpacked(source: &Selected, options: &LayerOptions) -> Result<Option<archive:
     }
 }
 
-fn write_nodes(destination: Destination, out: impl Write) -> Result<Summary, CopyError> {
+fn write_nodes(
+    destination: Destination,
+    out: impl Write,
+    mut names: Option<&mut Names>,
+) -> Result<Summary, CopyError> {
     let mut writer = Writer::new(out);
     let mut first_names: BTreeMap<(usize, u64, u64), Vec<u8>> = BTreeMap::new();
-    for node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
+    for mut node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
         let first = node.identity.and_then(|identity| first_names.get(&identity));
         if let Some(first) = first {
-            let kind = EntryKind::Hardlink(first.clone());
-            writer.append(&TarEntry { kind, ..node.entry }, &mut io::empty())?;
-            continue;
+            (node.entry.kind, node.content) = (EntryKind::Hardlink(first.clone()), Content::Nothing);
         }
         write_node(&mut writer, &node)?;
+        if let Some(names) = &mut names {
+            note(names, &node, writer.written().1);
+        }
         if let Some(identity) = node.identity {
-            first_names.insert(identity, node.entry.path);
+            first_names.entry(identity).or_insert(node.entry.path);
         }
     }
     let (entries, bytes) = writer.written();
     writer.finish()?;
     // The end of the tar: two empty blocks.
     Ok(Summary { entries, bytes: bytes + 1024 })
+}
+
+/// Notes a node, as a reader of the tar, which is `written` bytes long with it, would find it.
+fn note(names: &mut Names, node: &Node, written: u64) {
+    let mtime = Timestamp::from_seconds(node.entry.mtime.seconds);
+    // Only directories have a mark behind them.
+    let offset = written - node.entry.size().next_multiple_of(512);
+    names.add(&TarEntry { mtime, ..node.entry.clone() }, Some(offset));
+    if node.is_opaque() {
+        names.opaque(&node.entry.path);
+    }
 }
 
 fn write_node<W: Write>(writer: &mut Writer<W>, node: &Node) -> Result<(), CopyError> {
