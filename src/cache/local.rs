@@ -1,7 +1,8 @@
 //! Records on this machine.
 //!
 //! ```text
-//! cache/steps/<key hex>    one JSON object, written once by rename; no lock, no index
+//! cache/steps/<key hex>     one JSON object, written once by rename; no lock, no index
+//! cache/former/<key hex>    the digest of the layer that a step made last, whatever its files were
 //! ```
 
 use std::io;
@@ -40,6 +41,7 @@ pub struct CacheError {
 #[derive(Debug, Clone)]
 pub struct LocalCache {
     steps: PathBuf,
+    former: PathBuf,
 }
 
 impl LocalCache {
@@ -51,7 +53,7 @@ impl LocalCache {
             path: steps.clone(),
             source,
         })?;
-        Ok(Self { steps })
+        Ok(Self { steps, former: root.join("cache/former") })
     }
 
     /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed. The time of the file says when
@@ -65,6 +67,19 @@ impl LocalCache {
             Some(_) => touch(&path),
         }
         record
+    }
+
+    /// Returns the layer that a step made last, by a key that its files are not part of.
+    pub fn former(&self, key: &Key) -> Option<DiffId> {
+        std::fs::read_to_string(self.former.join(key.hex())).ok()?.parse().ok().map(DiffId)
+    }
+
+    /// Remembers what [`LocalCache::former`] returns.
+    pub fn put_former(&self, key: &Key, layer: DiffId) -> Result<(), CacheError> {
+        let path = self.former.join(key.hex());
+        let written = std::fs::create_dir_all(&self.former)
+            .and_then(|()| write_atomically(&path, layer.0.to_string().as_bytes()));
+        written.map_err(|source| CacheError { doing: "write", path, source })
     }
 
     /// Writes the record of `key`, over an older one if there is any.

@@ -29,6 +29,7 @@ const CONTENT: std::ops::Range<usize> = 64..96;
 const AGE: usize = 96;
 /// A record is dropped after the cache was written this many times without anybody asking for it.
 const OLDEST: u8 = 16;
+const MOST_GUESSES: u32 = 8;
 
 /// Content hashes by path and stat, shared between the threads of a build.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl StatCache {
     pub fn file_name(context: &Path) -> String {
         use std::os::unix::ffi::OsStrExt;
         blake3::hash(context.as_os_str().as_bytes()).to_hex().to_string()
+    }
+
+    /// Returns the name of this cache's file: which context it is of.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Returns the hash of the file at `path` (relative to the context) if it is known and the file unchanged.
@@ -116,18 +122,32 @@ impl StatCache {
         &self.file[HEADER.len() + at * RECORD..][..RECORD]
     }
 
+    /// The keys are hashes, spread evenly, so that a guess lands close by: a few looks into the file, where halving takes one for
+    /// each doubling of it.
     fn search(&self, facts: &[u8; 64]) -> Option<usize> {
+        let wanted = head(facts);
         let (mut low, mut high) = (0, self.seen.len());
+        let (mut least, mut most) = (0, u64::MAX);
+        let mut guesses = 0;
         while low < high {
-            let middle = usize::midpoint(low, high);
-            match self.record(middle)[..16].cmp(&facts[..16]) {
-                std::cmp::Ordering::Less => low = middle + 1,
+            let share = u128::from(wanted - least) * (high - low) as u128 / (u128::from(most - least) + 1);
+            guesses += 1;
+            // Whoever wrote the file may have spread them otherwise.
+            let middle = if guesses <= MOST_GUESSES { low + share as usize } else { usize::midpoint(low, high) };
+            let record = self.record(middle);
+            match record[..16].cmp(&facts[..16]) {
+                std::cmp::Ordering::Less => (low, least) = (middle + 1, head(record)),
                 std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Greater => (high, most) = (middle, head(record)),
             }
         }
         None
     }
+}
+
+/// Returns the first part of a record's key as a number that orders as the key does.
+fn head(record: &[u8]) -> u64 {
+    record.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 /// Returns a file's bytes without the checksum, if they add up.

@@ -53,9 +53,10 @@ pub struct Thing {
 }
 
 /// Where things of each kind are.
-const PLACES: [(&str, ThingKind); 10] = [
+const PLACES: [(&str, ThingKind); 11] = [
     ("cache/steps", ThingKind::StepRecord),
     ("cache/stat", ThingKind::Note),
+    ("cache/former", ThingKind::Note),
     ("cache/images", ThingKind::Note),
     ("cache/downloads", ThingKind::Note),
     ("cache/compressed", ThingKind::Note),

@@ -15,18 +15,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copy::{self, CopyError, LayerOptions, Request, Selected, Unpack, write_layer};
+use super::copy::{self, Along, CopyError, Former, LayerOptions, Request, Selected, Unpack, write_layer};
 use super::layers::blocking;
 use super::users::{numeric_owner, resolve_owner};
 use super::worker::{Made, on_top};
 use super::{Inputs, OpError, StepResult, Worker, remote};
-use crate::cache::{KeySink, Keyed, Record};
+use crate::cache::{Key, KeySink, Keyed, Record, key_of};
 use crate::context::{Ignore, Origin, Source};
 use crate::digest::{DiffId, to_hex};
 use crate::fsutil::Timestamp;
 use crate::plan::{CopyOp, CopySource, Step, Tree};
 use crate::progress::VertexId;
 use crate::source::Span;
+
+/// Files are looked for in the former layer from this length of a tar on, in bytes.
+const WORTH_A_FORMER: u64 = 256 * 1024;
 
 /// What stands for the files in the key.
 enum Files {
@@ -89,6 +92,25 @@ impl Keyed for Facts<'_> {
     }
 }
 
+/// A COPY whatever its files are: what it made last has most of what it makes next.
+struct AnyFiles<'a> {
+    context: String,
+    op: &'a CopyOp,
+}
+
+impl Keyed for AnyFiles<'_> {
+    fn write_key(&self, sink: &mut dyn KeySink) {
+        sink.field("op", "former copy/1");
+        sink.field("context", &self.context);
+        sink.field("destination", &self.op.destination);
+        for source in &self.op.sources {
+            if let CopySource::Path { path, .. } | CopySource::InPlace { path, .. } = source {
+                sink.field("source", path);
+            }
+        }
+    }
+}
+
 fn yes_or_no(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
@@ -115,6 +137,8 @@ pub(super) async fn perform(
             (Arc::new(Source::filesystem(view)), Some(facts))
         }
     };
+    let context = source.cache.as_ref().map(|cache| cache.name());
+    let any_files = context.map(|context| key_of(&AnyFiles { context, op }));
     let known = remote::ask_all(worker, op, vertex).await?;
     let (task_op, time) = (op.clone(), worker.settings.time);
     let chosen = blocking(move || choose(&task_op, &source, time)).await?;
@@ -137,10 +161,10 @@ pub(super) async fn perform(
     }
     let (task_worker, task_op) = (worker.clone(), op.clone());
     // A command that follows will want to see it.
-    let packed_on = leads_to_network.then(|| inputs.chain(op.parent));
+    let wanted = Wanted { packed_on: leads_to_network.then(|| inputs.chain(op.parent)), any_files };
     let made = blocking(move || {
         let selected = with_remote(chosen, &fetched, &task_op.exclude)?;
-        make(&task_worker, &task_op, &selected, view.as_ref(), packed_on)
+        make(&task_worker, &task_op, &selected, view.as_ref(), wanted)
     });
     let made = made.await?;
     let record = worker.remember(&facts, &made)?;
@@ -188,13 +212,20 @@ fn with_remote(chosen: Vec<Chosen>, fetched: &[remote::Local], exclude: &[String
     Ok(selected)
 }
 
-/// Writes the layer. With `packed_on`, the stack that it will be on, it is packed too.
+/// What is done beside a layer that is worth it.
+struct Wanted {
+    /// It is packed, on top of this stack.
+    packed_on: Option<Vec<DiffId>>,
+    /// By this key it is made out of the former one, and kept for the next.
+    any_files: Option<Key>,
+}
+
 fn make(
     worker: &Worker,
     op: &CopyOp,
     selected: &[Selected],
     view: Option<&crate::fsutil::Dir>,
-    packed_on: Option<Vec<DiffId>>,
+    wanted: Wanted,
 ) -> Result<Made, OpError> {
     let owner = match &op.chown {
         None => Ok(None),
@@ -216,13 +247,21 @@ fn make(
         scratch: scratch.fs(),
     };
     let mut blob = worker.store.ingest()?;
-    let names = view.filter(|_| packed_on.is_some() && worker.snapshots.packs(copy::tar_length(selected)));
+    let estimate = copy::tar_length(selected);
+    let any_files = wanted.any_files.filter(|_| estimate >= WORTH_A_FORMER);
+    let former = any_files.as_ref().and_then(|key| worker.cache.former(key));
+    let former = former.and_then(|layer| worker.store.open_unverified(&layer.0).ok()).map(Former::new);
+    let names = view.filter(|_| wanted.packed_on.is_some() && worker.snapshots.packs(estimate));
     let mut names = names.map(|view| worker.snapshots.begin_names(view)).transpose()?;
-    write_layer(selected, view, &options, &mut blob, names.as_mut()).map_err(|error| explain(error, None))?;
+    let along = Along { names: names.as_mut(), former };
+    write_layer(selected, view, &options, &mut blob, along).map_err(|error| explain(error, None))?;
     let (digest, length) = blob.commit(None)?;
-    if let (Some(names), Some(below)) = (names, packed_on) {
+    if let (Some(names), Some(below)) = (names, wanted.packed_on) {
         let chain: Vec<DiffId> = below.into_iter().chain([DiffId(digest)]).collect();
         worker.snapshots.pack_written(names, (&worker.store.path_of(&digest), length), &chain)?;
+    }
+    if let Some(key) = &any_files {
+        worker.cache.put_former(key, DiffId(digest))?;
     }
     Ok(Made { digest, length })
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::content::{Content, as_path};
+use super::content::{Content, Wanted, as_path};
 use super::error::CopyError;
 use super::resolve::join;
 use super::select::SelectedEntry;
@@ -39,10 +39,10 @@ pub(super) struct Looker<'a> {
 /// One name of a directory.
 pub(super) struct Looked {
     pub entry: SelectedEntry,
-    pub metadata: Metadata,
-    /// Path in the tree.
-    pub full: Vec<u8>,
-    pub verdicts: Verdicts,
+    /// What the rules say of a directory, for what is below it.
+    pub directory: Option<Box<Verdicts>>,
+    /// A file that has to be read for its hash.
+    pub wanted: Option<Box<Wanted>>,
     /// Whether it is taken for its own sake, and not only for what is below it.
     pub is_selected: bool,
 }
@@ -63,9 +63,12 @@ impl Looker<'_> {
         let open = self.source.root.open_dir_in_root(as_path(&directory)).map_err(CopyError::io("open", &directory))?;
         let names = open.entries().map_err(CopyError::io("read", &directory))?;
         let mut looked = Vec::with_capacity(names.len());
+        let mut full = join(&directory, b"");
+        let start = full.len();
         for name in names {
             let below = join(path, name.name.as_bytes());
-            let full = join(&directory, name.name.as_bytes());
+            full.truncate(start);
+            full.extend_from_slice(name.name.as_bytes());
             let verdicts = self.judge(above, &full, &below);
             let is_selected = self.is_selected(&verdicts);
             if !is_selected && (name.kind != Kind::Directory || self.can_prune(&verdicts, &full, &below)) {
@@ -73,7 +76,10 @@ impl Looker<'_> {
             }
             // Gone since the directory was read: as if it had never been there.
             let Some((entry, metadata)) = self.entry(&open, &name.name, below, &full)? else { continue };
-            looked.push(Looked { entry, metadata, full, verdicts, is_selected });
+            let directory = (metadata.kind == Kind::Directory).then(|| Box::new(verdicts));
+            let is_unknown = metadata.kind == Kind::File && entry.hash.is_none();
+            let wanted = is_unknown.then(|| Box::new(Wanted { path: full.clone(), metadata }));
+            looked.push(Looked { entry, directory, wanted, is_selected });
         }
         Ok(looked)
     }

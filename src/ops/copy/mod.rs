@@ -19,6 +19,7 @@ mod archive;
 mod content;
 mod destination;
 mod error;
+mod former;
 mod key;
 mod land;
 mod look;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use content::Content;
 pub use error::CopyError;
+pub use former::Former;
 pub use key::content_key;
 pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select, select_in_place, select_literal};
-pub use write::{LayerOptions, Owner, Summary, Unpack, tar_length, write_directory_layer, write_layer};
+pub use write::{Along, LayerOptions, Owner, Summary, Unpack, tar_length, write_directory_layer, write_layer};

@@ -82,7 +82,7 @@ impl Trees {
             scratch: self.temp.path(),
         };
         let mut out = Vec::new();
-        let summary = write_layer(selected, (!copying.link).then_some(&view), &options, &mut out, None)?;
+        let summary = write_layer(selected, (!copying.link).then_some(&view), &options, &mut out, Along::default())?;
         assert_eq!(summary.bytes, out.len() as u64);
         Ok(read(&out))
     }

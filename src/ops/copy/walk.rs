@@ -13,7 +13,6 @@ use super::error::CopyError;
 use super::look::{Looked, Looker, Rules, Verdicts};
 use super::select::SelectedEntry;
 use crate::context::Source;
-use crate::fsutil::Kind;
 
 /// With fewer directories waiting, starting threads costs more than it saves.
 const WORTH_A_THREAD: usize = 8;
@@ -103,8 +102,7 @@ impl Work {
         match looked {
             Ok(looked) => {
                 let number_of = |state: &mut State, one: &mut Looked| {
-                    let is_dir = one.metadata.kind == Kind::Directory;
-                    is_dir.then(|| state.add(one.entry.entry.path.clone(), std::mem::take(&mut one.verdicts)))
+                    one.directory.take().map(|verdicts| state.add(one.entry.entry.path.clone(), *verdicts))
                 };
                 let listing = looked.into_iter().map(|mut one| {
                     let number = number_of(&mut state, &mut one);
@@ -150,9 +148,7 @@ fn in_order(mut listings: Vec<Listing>) -> Found {
             continue;
         };
         let at = found.entries.len();
-        if looked.metadata.kind == Kind::File && looked.entry.hash.is_none() {
-            found.wanted.push((at, Wanted { path: looked.full, metadata: looked.metadata }));
-        }
+        found.wanted.extend(looked.wanted.map(|wanted| (at, *wanted)));
         found.entries.push(looked.entry);
         if let Some(number) = directory {
             levels.push(Level { rest: take(number), provisional: (!looked.is_selected).then_some(at) });

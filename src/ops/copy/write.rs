@@ -8,6 +8,7 @@ use super::archive;
 use super::content::{Content, HashedReader};
 use super::destination::{Destination, Node};
 use super::error::{CopyError, shown};
+use super::former::Former;
 use super::land::{Changes, Target, land};
 use super::select::{Provenance, Selected, Shape};
 use crate::dockerfile::chmod::Chmod;
@@ -64,6 +65,15 @@ pub struct Summary {
     pub bytes: u64,
 }
 
+/// What goes along with the writing of a layer.
+#[derive(Default)]
+pub struct Along<'a> {
+    /// Where to note what is written.
+    pub names: Option<&'a mut Names>,
+    /// Where files may be read instead, if they are there as they are wanted.
+    pub former: Option<Former>,
+}
+
 /// Returns about how long the tar of a layer with `selected` will be, in bytes.
 pub fn tar_length(selected: &[Selected]) -> u64 {
     let entries = selected.iter().flat_map(|source| &source.entries);
@@ -71,13 +81,13 @@ pub fn tar_length(selected: &[Selected]) -> u64 {
 }
 
 /// Writes the layer that puts `selected` over `view` to `out` (not flushed). `view` is `None` for an
-/// empty filesystem, which is also what `--link` copies to (11.19). What is written is noted in `names`, if that is wanted.
+/// empty filesystem, which is also what `--link` copies to (11.19).
 pub fn write_layer(
     selected: &[Selected],
     view: Option<&Dir>,
     options: &LayerOptions,
     out: impl Write,
-    names: Option<&mut Names>,
+    along: Along,
 ) -> Result<Summary, CopyError> {
     let target = Target::new(options.working_directory, options.destination);
     let changes = Changes { owner: options.owner, mode: options.mode };
@@ -92,7 +102,7 @@ pub fn write_layer(
             land(&mut destination, number, source, &target, changes)?;
         }
     }
-    write_nodes(destination, out, names)
+    write_nodes(destination, out, along)
 }
 
 /// Writes the layer that makes the directory `path` (absolute), with all above it, where it is missing:
@@ -108,7 +118,7 @@ pub fn write_directory_layer(
     let mut destination = Destination::new(view, made(changes, time));
     let path = destination.follow(b"", &Target::new("/", path).path)?;
     destination.make_directories(&path)?;
-    write_nodes(destination, out, None)
+    write_nodes(destination, out, Along::default())
 }
 
 /// What a directory looks like that is made on the way (11.2).
@@ -132,11 +142,7 @@ fn unpacked(source: &Selected, options: &LayerOptions) -> Result<Option<archive:
     }
 }
 
-fn write_nodes(
-    destination: Destination,
-    out: impl Write,
-    mut names: Option<&mut Names>,
-) -> Result<Summary, CopyError> {
+fn write_nodes(destination: Destination, out: impl Write, mut along: Along) -> Result<Summary, CopyError> {
     let mut writer = Writer::new(out);
     let mut first_names: BTreeMap<(usize, u64, u64), Vec<u8>> = BTreeMap::new();
     for mut node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
@@ -144,8 +150,10 @@ fn write_nodes(
         if let Some(first) = first {
             (node.entry.kind, node.content) = (EntryKind::Hardlink(first.clone()), Content::Nothing);
         }
-        write_node(&mut writer, &node)?;
-        if let Some(names) = &mut names {
+        if !write_from_former(&mut writer, &node, along.former.as_mut())? {
+            write_node(&mut writer, &node)?;
+        }
+        if let Some(names) = &mut along.names {
             note(names, &node, writer.written().1);
         }
         if let Some(identity) = node.identity {
@@ -167,6 +175,18 @@ fn note(names: &mut Names, node: &Node, written: u64) {
     if node.is_opaque() {
         names.opaque(&node.entry.path);
     }
+}
+
+/// Writes a file whose content the former layer has; returns whether it has.
+fn write_from_former<W: Write>(
+    writer: &mut Writer<W>,
+    node: &Node,
+    former: Option<&mut Former>,
+) -> Result<bool, CopyError> {
+    let (Content::Tree { .. }, Some(hash), Some(former)) = (&node.content, node.hash, former) else { return Ok(false) };
+    let Some(mut content) = former.content(&node.entry, hash) else { return Ok(false) };
+    writer.append(&node.entry, &mut content)?;
+    Ok(true)
 }
 
 fn write_node<W: Write>(writer: &mut Writer<W>, node: &Node) -> Result<(), CopyError> {
