@@ -104,9 +104,8 @@ impl Image {
     }
 
     fn entries<'a>(&'a self, at: usize, directory: &'a Directory) -> Vec<Dirent<'a>> {
-        let entry = |name: &'a [u8], at: usize| {
-            (name, u64::from(self.numbers[at]), kind_of(&self.tree.nodes[at].body).1)
-        };
+        let entry =
+            |name: &'a [u8], at: usize| (name, u64::from(self.numbers[at]), kind_of(&self.tree.nodes[at].body).1);
         let dots = [entry(b".", at), entry(b"..", directory.parent as usize)];
         let names = directory.names.iter().map(|(name, at)| entry(name, *at as usize));
         let mut entries: Vec<_> = dots.into_iter().chain(names).collect();

@@ -130,7 +130,9 @@ fn a_mount_is_what_unpacking_gives() {
     assert_eq!(fs::metadata(both.packed_path("dir")).unwrap().nlink(), 3);
     let device = fs::symlink_metadata(both.packed_path("char")).unwrap().rdev();
     assert_eq!((rustix::fs::major(device), rustix::fs::minor(device)), (511, 70_000));
-    assert!(fs::metadata(both.packed_path("many/0999")).is_ok() && fs::metadata(both.packed_path("many/1000")).is_err());
+    assert!(
+        fs::metadata(both.packed_path("many/0999")).is_ok() && fs::metadata(both.packed_path("many/1000")).is_err()
+    );
     assert!(fs::metadata(both.packed_path("dir/..")).unwrap().ino() == both.packed.metadata().unwrap().inode);
 }
 

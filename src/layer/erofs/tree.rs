@@ -32,7 +32,10 @@ pub(super) struct Node {
 
 pub(super) enum Body {
     /// Its bytes begin at `offset` of the tar.
-    File { size: u64, offset: u64 },
+    File {
+        size: u64,
+        offset: u64,
+    },
     Directory(Box<Directory>),
     Symlink(Box<[u8]>),
     CharDevice(u32),
