@@ -130,7 +130,8 @@ impl StatCache {
         let (mut least, mut most) = (0, u64::MAX);
         let mut guesses = 0;
         while low < high {
-            let share = u128::from(wanted - least) * (high - low) as u128 / (u128::from(most - least) + 1);
+            // In halves of numbers, whose product fits.
+            let share = ((wanted - least) >> 32) * (high - low) as u64 / (((most - least) >> 32) + 1);
             guesses += 1;
             // Whoever wrote the file may have spread them otherwise.
             let middle = if guesses <= MOST_GUESSES { low + share as usize } else { usize::midpoint(low, high) };

@@ -118,10 +118,15 @@ impl Header {
     }
 
     fn checksums(&self) -> (u32, i32) {
-        let with_blank_checksum =
-            self.0.iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { b' ' } else { *byte });
-        with_blank_checksum
-            .fold((0, 0), |(unsigned, signed), byte| (unsigned + u32::from(byte), signed + i32::from(byte as i8)))
+        let sums = |bytes: &[u8]| {
+            let unsigned: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
+            let signed: i32 = bytes.iter().map(|byte| i32::from(*byte as i8)).sum();
+            (unsigned, signed)
+        };
+        let (all, field) = (sums(&self.0), sums(&self.0[CHECKSUM]));
+        // The checksum itself counts as blanks.
+        let blanks = u32::from(b' ') * CHECKSUM.len() as u32;
+        (all.0 - field.0 + blanks, all.1 - field.1 + blanks as i32)
     }
 
     /// Returns the type flag.

@@ -31,6 +31,9 @@ use crate::source::Span;
 /// Files are looked for in the former layer from this length of a tar on, in bytes.
 const WORTH_A_FORMER: u64 = 256 * 1024;
 
+/// From this length of a tar on, in bytes, it is stored by a thread of its own.
+const WORTH_A_THREAD: u64 = 1024 * 1024;
+
 /// What stands for the files in the key.
 enum Files {
     Content { local: [u8; 32], remote: Vec<String> },
@@ -254,7 +257,12 @@ fn make(
     let names = view.filter(|_| wanted.packed_on.is_some() && worker.snapshots.packs(estimate));
     let mut names = names.map(|view| worker.snapshots.begin_names(view)).transpose()?;
     let along = Along { names: names.as_mut(), former };
-    write_layer(selected, view, &options, &mut blob, along).map_err(|error| explain(error, None))?;
+    let written = if estimate < WORTH_A_THREAD {
+        write_layer(selected, view, &options, &mut blob, along)
+    } else {
+        copy::piped(&mut blob, |pipe| write_layer(selected, view, &options, pipe, along))
+    };
+    written.map_err(|error| explain(error, None))?;
     let (digest, length) = blob.commit(None)?;
     if let (Some(names), Some(below)) = (names, wanted.packed_on) {
         let chain: Vec<DiffId> = below.into_iter().chain([DiffId(digest)]).collect();

@@ -90,6 +90,8 @@ impl Node {
 pub(super) struct Destination<'v> {
     view: Option<&'v Dir>,
     nodes: BTreeMap<LayerPath, Node>,
+    /// A directory in which nothing of the view is seen, now or later: most of what is put has the parent of what was put before.
+    hidden: std::cell::RefCell<Option<Vec<u8>>>,
     /// What a directory looks like that is made because something must be in it; the path is filled in.
     pub made: TarEntry,
 }
@@ -97,7 +99,7 @@ pub(super) struct Destination<'v> {
 impl<'v> Destination<'v> {
     /// Starts from `view`; `None` is an empty filesystem.
     pub(super) fn new(view: Option<&'v Dir>, made: TarEntry) -> Self {
-        Self { view, nodes: BTreeMap::new(), made }
+        Self { view, nodes: BTreeMap::new(), hidden: Default::default(), made }
     }
 
     /// Returns all entries in the order of a layer.
@@ -121,12 +123,18 @@ impl<'v> Destination<'v> {
     /// Returns what of the view shows at `path`, where this step has put nothing.
     fn seen(&self, path: &[u8]) -> Result<Option<Metadata>, CopyError> {
         let Some(view) = self.view else { return Ok((path.is_empty()).then_some(EMPTY_ROOT)) };
+        if !path.is_empty() && self.hidden.borrow().as_deref() == Some(parent(path)) {
+            return Ok(None);
+        }
         let mut above = path;
         while !above.is_empty() {
             above = parent(above);
             match self.node(above) {
                 Some(node) if node.is_dir() && node.below == Below::Shows => break,
-                Some(_) => return Ok(None),
+                Some(_) => {
+                    self.hidden.replace(Some(parent(path).to_vec()));
+                    return Ok(None);
+                }
                 None => {}
             }
         }

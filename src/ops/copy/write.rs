@@ -146,6 +146,8 @@ fn write_nodes(destination: Destination, out: impl Write, mut along: Along) -> R
     let mut writer = Writer::new(out);
     let mut first_names: BTreeMap<(usize, u64, u64), Vec<u8>> = BTreeMap::new();
     for mut node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
+        // What the tar says, and so what is noted.
+        node.entry.mtime.nanoseconds = 0;
         let first = node.identity.and_then(|identity| first_names.get(&identity));
         if let Some(first) = first {
             (node.entry.kind, node.content) = (EntryKind::Hardlink(first.clone()), Content::Nothing);
@@ -166,12 +168,11 @@ fn write_nodes(destination: Destination, out: impl Write, mut along: Along) -> R
     Ok(Summary { entries, bytes: bytes + 1024 })
 }
 
-/// Notes a node, as a reader of the tar, which is `written` bytes long with it, would find it.
+/// Notes a node of the tar, which is `written` bytes long with it.
 fn note(names: &mut Names, node: &Node, written: u64) {
-    let mtime = Timestamp::from_seconds(node.entry.mtime.seconds);
     // Only directories have a mark behind them.
     let offset = written - node.entry.size().next_multiple_of(512);
-    names.add(&TarEntry { mtime, ..node.entry.clone() }, Some(offset));
+    names.add(&node.entry, Some(offset));
     if node.is_opaque() {
         names.opaque(&node.entry.path);
     }
