@@ -126,7 +126,7 @@ fn write(path: &Path, content: &[u8]) {
 fn gzip_of_a_layer(bencher: Bencher<'_, '_>, threads: usize) {
     let tar = layer_tar();
     bencher.counter(BytesCount::of_slice(&tar)).bench(|| {
-        layer::gzip::compress(tar.as_slice(), io::sink(), layer::gzip::DEFAULT_LEVEL, threads)
+        layer::gzip::compress(tar.as_slice(), io::sink(), layer::gzip::DEFAULT_LEVEL, threads, &layer::gzip::NoMemory)
             .expect("a compressed layer");
     });
 }
@@ -136,7 +136,8 @@ fn gzip_of_a_layer(bencher: Bencher<'_, '_>, threads: usize) {
 fn deflate(bencher: Bencher<'_, '_>, level: i32) {
     let program = std::fs::read(env!("CARGO_BIN_EXE_kiln")).expect("the program");
     bencher.counter(BytesCount::of_slice(&program)).bench(|| {
-        layer::gzip::compress(program.as_slice(), io::sink(), level, 1).expect("a compressed layer");
+        layer::gzip::compress(program.as_slice(), io::sink(), level, 1, &layer::gzip::NoMemory)
+            .expect("a compressed layer");
     });
 }
 

@@ -319,6 +319,33 @@ fn compression_is_remembered_and_does_not_depend_on_threads() {
     }
 }
 
+/// A layer of which most was compressed before, in another layer: same bytes as in a store that knows nothing of it.
+#[test]
+fn a_layer_does_not_show_what_was_compressed_before_it() {
+    let data: Vec<u8> = (0..6_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let of = |bench: &Bench, name: &str| bench.compressed(&[bench.layer(name, &data)], GZIP, 2)[0].clone();
+    let cold = of(&Bench::new(), "new");
+    let damage: [fn(&Path, &Path); 3] = [
+        |_, _| {},
+        |sidecar, _| std::fs::write(sidecar, "not what it was").unwrap(),
+        |_, blob| {
+            let mut bytes = std::fs::read(blob).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(blob, bytes).unwrap();
+        },
+    ];
+    for damage in damage {
+        let bench = Bench::new();
+        let old = of(&bench, "old");
+        let records = Dir::open(&bench.path("store/cache/compressed")).unwrap().entries().unwrap();
+        let sidecar = records.iter().find(|entry| entry.name.to_str().unwrap().ends_with(".blocks")).unwrap();
+        let sidecar = bench.path("store/cache/compressed").join(&sidecar.name);
+        damage(&sidecar, &bench.store.path_of(&old.digest().unwrap()));
+        assert_eq!(of(&bench, "new"), cold);
+    }
+}
+
 #[test]
 fn force_writes_base_layers_anew() {
     let bench = Bench::new();

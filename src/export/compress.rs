@@ -1,7 +1,8 @@
 //! Layers for the road: compressed once, remembered for ever.
 //!
 //! New layers are kept as plain tars. When an image leaves the store they are compressed, on all cores, and the
-//! blob stays in the store. What was made of what is remembered, so the next export of the same layer compresses nothing.
+//! blob stays in the store. What was made of what is remembered, so the next export of the same layer compresses nothing,
+//! and one of a layer like it little ([`super::blocks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,13 +11,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::blocks::Blocks;
 use super::document::annotate;
 use super::growing::{Growing, growing};
 use super::records::Record;
 use super::report::Report;
 use crate::content::{ContentError, Store};
 use crate::digest::{DiffId, Digest, DigestError, HashingReader};
-use crate::layer;
+use crate::layer::{self, gzip::Memory};
 use crate::oci::{self, Compression, Descriptor, Layer};
 
 /// What the blob of a layer is written as.
@@ -127,8 +129,8 @@ impl Codec {
 
 /// Layers that are compressed at once.
 const AT_ONCE: usize = 4;
-/// Shorter layers are compressed before anybody could make use of their beginning.
-const WORTH_TELLING: u64 = 4 << 20;
+/// Shorter layers are compressed before anybody could make use of their beginning, or find out what of them is known.
+const LONG: u64 = 4 << 20;
 
 /// Returns `layers` with the descriptors of their compressed blobs, which are in `store` afterwards.
 ///
@@ -218,16 +220,18 @@ impl Work<'_> {
         let mut blob = self.report.reading(layer.diff_id.to_string(), layer.descriptor.size(), blob);
         let mut ingest = self.store.ingest().map_err(in_store)?;
         let path = ingest.path().to_owned();
+        let blocks = self.blocks(layer, &path).map_err(failed)?;
+        let memory = blocks.as_ref().map_or(&layer::gzip::NoMemory as &dyn Memory, |blocks| blocks);
         let (mut out, reader) = growing(&path, &mut ingest).map_err(failed)?;
-        if layer.descriptor.size() >= WORTH_TELLING {
+        if layer.descriptor.size() >= LONG {
             (self.begun)(reader);
         }
         let (annotations, actual) = match layer.compression() {
             // The reader of the blob verifies it, and its digest is that of the tar.
-            Compression::None => (encode(self.codec, &mut blob, &mut out, self.threads).map_err(failed)?, own),
+            Compression::None => (encode(self.codec, &mut blob, &mut out, self.threads, memory).map_err(failed)?, own),
             packed => {
                 let mut tar = HashingReader::new(layer::decoder(packed, blob).map_err(failed)?);
-                let annotations = encode(self.codec, &mut tar, &mut out, self.threads).map_err(failed)?;
+                let annotations = encode(self.codec, &mut tar, &mut out, self.threads, memory).map_err(failed)?;
                 (annotations, tar.finish().1)
             }
         };
@@ -236,9 +240,18 @@ impl Work<'_> {
         }
         out.finish().map_err(failed)?;
         let (digest, length) = ingest.commit(None).map_err(in_store)?;
+        if let Some(blocks) = blocks {
+            blocks.keep(&digest);
+        }
         let mut descriptor = oci::descriptor(self.codec.format.compression().oci_layer(), &digest, length);
         annotate(&mut descriptor, annotations);
         Ok(descriptor)
+    }
+
+    /// What is remembered for a layer that will be written to `path`.
+    fn blocks(&self, layer: &Layer, path: &Path) -> io::Result<Option<Blocks>> {
+        let is_worth_it = self.codec.format == Format::Gzip && layer.descriptor.size() >= LONG;
+        is_worth_it.then(|| Blocks::new(self.records, &self.codec.to_string(), self.store, path)).transpose()
     }
 }
 
@@ -248,10 +261,11 @@ fn encode(
     tar: &mut impl io::Read,
     out: &mut impl io::Write,
     threads: usize,
+    memory: &dyn Memory,
 ) -> io::Result<Vec<(&'static str, String)>> {
     match codec.format {
         Format::Plain => io::copy(tar, out).map(|_| Vec::new()),
-        Format::Gzip => layer::gzip::compress(tar, out, codec.level(), threads).map(|()| Vec::new()),
+        Format::Gzip => layer::gzip::compress(tar, out, codec.level(), threads, memory).map(|()| Vec::new()),
         Format::Zstd => layer::zstd::compress(tar, out, codec.level(), threads).map(|()| Vec::new()),
         Format::Estargz => layer::estargz::compress(tar, out, codec.level(), threads).map(annotations_of),
     }

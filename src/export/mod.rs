@@ -16,7 +16,8 @@
 //! What is in the store already leaves it as it is by [`write_saved`] (an OCI layout and docker archive in one) and [`push`].
 //!
 //! In the store new layers are plain tars. Before an image goes out, [`clamped`] takes late times out of them and [`compressed`]
-//! ([`compressed_telling`] with somebody who sends them meanwhile, [`push_early`]) makes them smaller (or, as eStargz, readable file by file, with other diff ids); both remember what they made in a directory the caller names, one small file each (see `records`).
+//! ([`compressed_telling`] with somebody who sends them meanwhile, [`push_early`]) makes them smaller (or, as eStargz, readable file by file, with other diff ids); both remember what they made in a directory the caller names, one small file each (see `records`);
+//! a new gzip layer takes over what it has in common with the last ones (`blocks`).
 //! Layers of a base image may not be here at all: what is written to files must be fetched before ([`absent`]), what is
 //! pushed may be mounted by the registry. [`to_file`] lets an archive appear when it is complete, [`validate_layout`] reads
 //! an image back and checks all it says.
@@ -28,6 +29,7 @@
 //! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
 
 mod attestation;
+mod blocks;
 mod compress;
 mod docker_archive;
 mod document;

@@ -66,13 +66,13 @@ pub fn compress(tar: impl Read, mut output: impl Write, level: i32, threads: usi
     let mut archive = ::tar::Archive::new(Tee { inner: tar, seen: seen.clone() });
     let mut places = Vec::new();
     let mut end = 0;
-    let mut write = |member: &gzip::Deflated| {
+    let mut write = |member: &gzip::Batch| {
         places.push(end);
         end += member.write_member(&mut output)?;
         Ok(())
     };
     let mut members = Members::new(archive.entries()?, seen)?;
-    gzip::deflate_blocks(level, threads, &mut |block| members.next(block), &mut write)?;
+    gzip::deflate_members(level, threads, &mut |block| members.next(block), &mut write)?;
     let (table, mut hasher, mut uncompressed) = members.finish(&places);
     io::copy(&mut archive.into_inner().inner, &mut io::sink())?;
     let digest = Digest::of(&table);
@@ -82,7 +82,7 @@ pub fn compress(tar: impl Read, mut output: impl Write, level: i32, threads: usi
     last.resize(last.len().next_multiple_of(BLOCK as usize) + 2 * BLOCK as usize, 0);
     hasher.update(&last);
     uncompressed += last.len() as u64;
-    gzip::compress(last.as_slice(), &mut output, level, threads)?;
+    gzip::compress(last.as_slice(), &mut output, level, threads, &gzip::NoMemory)?;
     output.write_all(&footer(end))?;
     Ok(Written { diff_id: DiffId(hasher.finish()), uncompressed, table: digest })
 }

@@ -27,6 +27,7 @@
 
 mod apply;
 mod compare;
+mod cut;
 mod decode;
 mod deflate;
 mod diff;

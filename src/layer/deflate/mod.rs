@@ -24,22 +24,26 @@ use find::{Found, Table};
 /// How much of the input shares its codes.
 const PART: usize = 128 * 1024;
 
-/// The memory of an encoder, some 1.5 MiB at most; it takes any number of inputs one after the other.
+/// The memory of an encoder, some 2 MiB with blocks of the usual size; it takes any number of inputs one after the other.
 pub(super) struct Encoder {
     table: Box<Table>,
     found: Found,
+    room: Vec<u8>,
 }
 
 impl Encoder {
     pub(super) fn new() -> Self {
-        Self { table: find::table(), found: Found::default() }
+        Self { table: find::table(), found: Found::default(), room: Vec::new() }
     }
 
-    /// Replaces `output` by blocks that give `input`, none of them the final one, up to a byte boundary.
+    /// Adds blocks to `output` that give `input`, none of them the final one, up to a byte boundary.
     pub(super) fn deflate(&mut self, input: &[u8], output: &mut Vec<u8>) {
         self.table.fill(0);
-        output.resize(input.len() + block::OVERHEAD * (input.len() / PART + 2), 0);
-        let mut bits = BitWriter::new(output);
+        let enough = input.len() + block::OVERHEAD * (input.len() / PART + 2);
+        if self.room.len() < enough {
+            self.room.resize(enough, 0);
+        }
+        let mut bits = BitWriter::new(&mut self.room);
         for from in (0..input.len()).step_by(PART) {
             let to = input.len().min(from + PART);
             find::find(input, from..to, &mut self.table, &mut self.found);
@@ -47,6 +51,6 @@ impl Encoder {
         }
         block::store(&[], &mut bits);
         let length = bits.finish();
-        output.truncate(length);
+        output.extend_from_slice(&self.room[..length]);
     }
 }

@@ -239,12 +239,15 @@ fn the_writer_wants_order() {
 
 #[test]
 fn compressed_layers_do_not_depend_on_threads() {
+    let files = [(file("large", 3 << 20), vec![7; 3 << 20]), (file("small", 9), b"some text".to_vec())];
+    let files: Vec<_> = files.iter().map(|(entry, data)| (entry.clone(), data.as_slice())).collect();
+    let tar = tar_of(&files);
     let mut data: Vec<u8> = (0..5_300_000u32).map(|at| (at.wrapping_mul(at) >> 13) as u8).collect();
     data.extend_from_slice(&vec![0; 3_000_000]);
-    for input in [&data[..], b"", b"x", &data[..1 << 20], &data[..(1 << 20) + 1]] {
+    for input in [&data[..], &tar, b"", b"x", &data[..1 << 20], &data[..(1 << 20) + 1]] {
         let pack = |threads| {
             let mut out = Vec::new();
-            gzip::compress(input, &mut out, 1, threads).unwrap();
+            gzip::compress(input, &mut out, 1, threads, &gzip::NoMemory).unwrap();
             out
         };
         let one = pack(1);
@@ -272,7 +275,7 @@ fn compressed_layers_do_not_depend_on_threads() {
     }
     let levels = [0, 6, 9].map(|level| {
         let mut out = Vec::new();
-        gzip::compress(data.as_slice(), &mut out, level, 2).unwrap();
+        gzip::compress(data.as_slice(), &mut out, level, 2, &gzip::NoMemory).unwrap();
         let mut read = Vec::new();
         io::Read::read_to_end(&mut flate2::bufread::GzDecoder::new(out.as_slice()), &mut read).unwrap();
         assert!(read == data);
