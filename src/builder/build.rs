@@ -417,6 +417,7 @@ impl Build<'_> {
             cancel: CancelFlag::new().map_err(|error| environment("cannot start the build", &error))?,
             busy: Default::default(),
             notices: Mutex::new(BTreeSet::new()),
+            followed: Default::default(),
         })
     }
 
@@ -495,7 +496,7 @@ impl Build<'_> {
     ) -> Result<Solved, BuildFailure> {
         let graph = Arc::new(merged.graph);
         let roots = merged.parts.iter().map(|part| part.root());
-        let early = Early::start(self.request, open, worker, roots.flat_map(|root| graph.chain(root)));
+        let early = Early::start(self.request, open, worker, &graph, roots.flat_map(|root| graph.chain(root)));
         let made = |step, result: &StepResult| _ = early.as_ref().map(|early| early.made(step, result));
         let results = self.results(&graph, worker, loaded, vertices, made).await?;
         if let Some(Again { worker: again, .. }) = again {

@@ -1,4 +1,5 @@
-//! Layers of an image that is to be pushed: they leave while later steps run, and its config while it is exported.
+//! Layers of an image that is to be pushed: they leave while later steps run, a long one while its own step still writes it; and the
+//! config while the image is exported.
 //!
 //! What fails here is no failure, and is not told: the export finds out what the registry lacks, sends it again, and says what is wrong. A
 //! build that fails later has sent blobs that no manifest names, which registries remove in time.
@@ -16,21 +17,26 @@ use super::BuildRequest;
 use super::outputs::first_push;
 use super::store::Open;
 use crate::content::Store;
+use crate::digest::DiffId;
 use crate::executor::CancelFlag;
-use crate::export::{self, Codec, Document, Report};
+use crate::export::{self, Ahead, Codec, Document, LayerAhead, Report};
 use crate::oci::{Descriptor, Layer, Reference, digest_of};
-use crate::ops::{StepResult, Worker};
-use crate::plan::StepId;
+use crate::ops::{Followed, Follower, Following, StepResult, Worker};
+use crate::plan::{StepGraph, StepId};
 use crate::registry::{BlobSource, Client};
 
 /// Sends layers from its start to its end.
 pub(super) struct Early {
     /// The steps whose layers the images have.
     wanted: BTreeSet<StepId>,
-    blobs: UnboundedSender<Blob>,
+    /// `None` once all were told.
+    blobs: Option<UnboundedSender<Blob>>,
     /// Layers of the images that were there before.
     waiting: RefCell<Vec<Blob>>,
     sending: JoinHandle<()>,
+    /// Sends what `ahead` compresses.
+    streaming: JoinHandle<()>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 enum Blob {
@@ -45,9 +51,20 @@ impl Early {
         request: &BuildRequest,
         open: &Open,
         worker: &Worker,
+        graph: &StepGraph,
         wanted: impl IntoIterator<Item = StepId>,
     ) -> Option<Self> {
         let (name, codec) = first_push(request)?;
+        let wanted: BTreeSet<StepId> = wanted.into_iter().collect();
+        let (tell, begun) = unbounded_channel();
+        let streaming = tokio::spawn(export::push_early(name.clone(), open.registry.clone(), begun));
+        let (store, records) = (open.content.clone(), request.store.join("cache/compressed"));
+        let ahead = Ahead::new(store, records, codec, threads(), Arc::new(move |growing| _ = tell.send(growing)));
+        let ahead = ahead.map(Arc::new);
+        if let Some(ahead) = &ahead {
+            let steps = wanted.iter().map(|step| graph.step(*step).span).collect();
+            let _ = worker.followed.set(Followed { steps, follower: Arc::new(Compressing(ahead.clone())) });
+        }
         let sender = Arc::new(Sender {
             name,
             codec,
@@ -56,10 +73,11 @@ impl Early {
             client: open.registry.clone(),
             cancel: worker.cancel.clone(),
             at_once: Semaphore::new(AT_ONCE),
+            ahead: ahead.clone(),
         });
         let (blobs, made) = unbounded_channel();
         let sending = tokio::spawn(sender.send_all(made));
-        Some(Self { wanted: wanted.into_iter().collect(), blobs, waiting: RefCell::default(), sending })
+        Some(Self { wanted, blobs: Some(blobs), waiting: RefCell::default(), sending, streaming, ahead })
     }
 
     /// Hears what a step gave. Nothing is sent before something new is made: all else is there, mostly.
@@ -74,23 +92,64 @@ impl Early {
         let mut waiting = self.waiting.borrow_mut();
         waiting.extend(layers.iter().map(|layer| Blob::Layer(layer.clone(), is_new)));
         if is_new {
-            waiting.drain(..).for_each(|blob| _ = self.blobs.send(blob));
+            waiting.drain(..).for_each(|blob| self.send(blob));
         }
     }
 
     /// Hears what the config of an image is.
     pub(super) fn config(&self, config: &Document) {
-        let _ = self.blobs.send(Blob::Config(config.clone()));
+        self.send(Blob::Config(config.clone()));
     }
 
     /// Waits for what is on its way, but not beyond the end of the build.
-    pub(super) async fn end(self, worker: &Worker) {
-        drop(self.blobs);
-        let mut sending = self.sending;
-        tokio::select! {
-            _ = &mut sending => {}
-            () = worker.canceled() => sending.abort(),
+    pub(super) async fn end(mut self, worker: &Worker) {
+        self.blobs = None;
+        if let Some(ahead) = self.ahead.take() {
+            let _ = tokio::task::spawn_blocking(move || ahead.wait()).await;
         }
+        tokio::select! {
+            _ = async { (&mut self.sending).await.and((&mut self.streaming).await) } => {}
+            () = worker.canceled() => {}
+        }
+    }
+
+    fn send(&self, blob: Blob) {
+        let _ = self.blobs.as_ref().map(|blobs| blobs.send(blob));
+    }
+}
+
+impl Drop for Early {
+    /// Of a build that failed: what is being compressed comes to nothing, and leaves nothing.
+    fn drop(&mut self) {
+        self.sending.abort();
+        self.streaming.abort();
+        if let Some(ahead) = self.ahead.take() {
+            ahead.wait();
+        }
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+struct Compressing(Arc<Ahead>);
+
+impl Follower for Compressing {
+    fn begin(&self) -> Option<Box<dyn Following>> {
+        self.0.begin().map(|layer| Box::new(One(layer)) as Box<dyn Following>)
+    }
+}
+
+struct One(LayerAhead);
+
+impl Following for One {
+    fn bytes(&mut self, bytes: &[u8]) -> bool {
+        self.0.bytes(bytes)
+    }
+
+    fn end(self: Box<Self>, layer: DiffId) {
+        self.0.end(layer);
     }
 }
 
@@ -104,6 +163,8 @@ struct Sender {
     cancel: CancelFlag,
     /// Bounds the memory that compressing takes.
     at_once: Semaphore,
+    /// What may have compressed a layer already, or be about to have.
+    ahead: Option<Arc<Ahead>>,
 }
 
 /// Layers that are compressed at once; each uses all cores it can get.
@@ -163,9 +224,11 @@ impl Sender {
 
     fn compress(&self, layer: &Layer, begun: &(dyn Fn(export::Growing) + Sync)) -> Option<Layer> {
         let (layers, report) = (std::slice::from_ref(layer), Report::silent_until(self.cancel.clone()));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let made =
-            export::compressed_telling(layers, &self.store, self.codec, &self.records, threads, &report, begun).ok()?;
+        if let Some(ahead) = &self.ahead {
+            ahead.settle();
+        }
+        let (store, records) = (&self.store, &self.records);
+        let made = export::compressed_telling(layers, store, self.codec, records, threads(), &report, begun).ok()?;
         made.into_iter().next()
     }
 }

@@ -35,7 +35,7 @@ pub enum Format {
 }
 
 impl Format {
-    fn compression(self) -> Compression {
+    pub(super) fn compression(self) -> Compression {
         match self {
             Self::Plain => Compression::None,
             Self::Gzip | Self::Estargz => Compression::Gzip,
@@ -112,7 +112,7 @@ impl fmt::Display for Codec {
 }
 
 impl Codec {
-    fn level(&self) -> i32 {
+    pub(super) fn level(&self) -> i32 {
         self.level.unwrap_or(match self.format {
             Format::Plain => 0,
             Format::Gzip | Format::Estargz => layer::gzip::DEFAULT_LEVEL,

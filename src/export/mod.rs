@@ -17,7 +17,7 @@
 //!
 //! In the store new layers are plain tars. Before an image goes out, [`clamped`] takes late times out of them and [`compressed`]
 //! ([`compressed_telling`] with somebody who sends them meanwhile, [`push_early`]) makes them smaller (or, as eStargz, readable file by file, with other diff ids); both remember what they made in a directory the caller names, one small file each (see `records`);
-//! a new gzip layer takes over what it has in common with the last ones (`blocks`).
+//! a new gzip layer takes over what it has in common with the last ones (`blocks`). [`Ahead`] does the same for a layer that a step is still writing.
 //! Layers of a base image may not be here at all: what is written to files must be fetched before ([`absent`]), what is
 //! pushed may be mounted by the registry. [`to_file`] lets an archive appear when it is complete, [`validate_layout`] reads
 //! an image back and checks all it says.
@@ -28,6 +28,7 @@
 //! Not here: how layers come to be (`layer`, `ops`), where bytes are kept (`content`), HTTP (`registry`).
 //! Called by `builder`; the text of reports is also asked for by `cli`. Nothing here locks; all but [`push`] blocks.
 
+mod ahead;
 mod attestation;
 mod blocks;
 mod compress;
@@ -53,6 +54,7 @@ mod timestamps;
 mod validate;
 
 pub use crate::oci::Layer;
+pub use ahead::{Ahead, LayerAhead};
 pub use attestation::{Attestation, Form, attach};
 pub use compress::{Codec, CompressError, Format, compressed, compressed_telling};
 pub use docker_archive::write_docker_archive;

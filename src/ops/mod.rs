@@ -5,7 +5,7 @@
 //!
 //! * `worker`: what every op may use (store, snapshots, cache, registry, context, secrets).
 //! * `layers`: fetching blobs and unpacking layers, when a step must look into a filesystem.
-//! * `run`, `copy_step`, `workdir`: one op each.
+//! * `run`, `copy_step`, `workdir`: one op each; `follow`: who gets a layer while it is written.
 //! * `copy`: which files a COPY takes and how they are laid out.
 //! * `cache_mount`: directories that outlive the build; `remote`: what ADD fetches.
 //! * `devices`: what `RUN --device` brings.
@@ -20,6 +20,7 @@ mod devices;
 mod error;
 mod fetch;
 mod fetched;
+mod follow;
 mod layers;
 mod remote;
 mod run;
@@ -31,5 +32,6 @@ pub use devices::{Allowed as AllowedDevices, DIRECTORIES as DEVICE_DIRECTORIES};
 pub use error::OpError;
 pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
 pub use fetched::{Fetched, uri_of_repository};
+pub use follow::{Followed, Follower, Following};
 pub use layers::unpack;
 pub use worker::{Inputs, Settings, StepResult, Worker};

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use super::cache_mount::CacheMount;
 use super::devices::{self, Brought};
+use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{ResolvedUser, resolve_user};
 use super::worker::{Made, on_top};
@@ -164,7 +165,9 @@ pub(super) async fn perform(
         }
     }
     let (task_worker, task_op, task_inputs, brought) = (worker.clone(), op.clone(), inputs.clone(), devices.clone());
-    let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs, brought)).await?;
+    let follower = worker.followed.get().filter(|followed| followed.steps.contains(&step.span));
+    let follower = follower.map(|followed| followed.follower.clone());
+    let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs, brought, follower)).await?;
     let record = worker.remember(&by_layers, &made)?;
     if !bound.is_empty() {
         worker.remember_again(&by_content, &record)?;
@@ -190,7 +193,14 @@ async fn read_bound(worker: &Arc<Worker>, op: &RunOp, vertex: VertexId, inputs: 
     Ok(bound)
 }
 
-fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devices: Brought) -> Result<Made, OpError> {
+fn execute(
+    worker: &Worker,
+    op: &RunOp,
+    vertex: VertexId,
+    inputs: &Inputs,
+    devices: Brought,
+    follower: Option<Arc<dyn Follower>>,
+) -> Result<Made, OpError> {
     let below: &[Layer] = inputs.layers(op.parent);
     let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
     if worker.settings.isolation == Isolation::Chroot {
@@ -236,7 +246,8 @@ fn execute(worker: &Worker, op: &RunOp, vertex: VertexId, inputs: &Inputs, devic
         let (command, code) = (op.argv.join(" "), outcome.status.shell_code());
         return Err(OpError::Exit { command, code, exceeded: outcome.exceeded });
     }
-    keep(worker, &chain, &view, writable, &outcome.stubs, vertex)
+    let blob = NewLayer::new(worker.store.ingest()?, follower);
+    keep(worker, (&chain, &view), writable, &outcome.stubs, blob, vertex)
 }
 
 /// Refuses by name what takes namespaces or mounts.
@@ -302,18 +313,17 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
 /// Turns the upper directory into a layer blob and a snapshot.
 fn keep(
     worker: &Worker,
-    below: &[DiffId],
-    view: &Dir,
+    (below, view): (&[DiffId], &Dir),
     written: Writable,
     stubs: &[PathBuf],
+    mut blob: NewLayer,
     vertex: VertexId,
 ) -> Result<Made, OpError> {
-    let mut blob = worker.store.ingest()?;
     let summary = worker.snapshots.difference(&written, view, stubs, &mut blob)?;
     for warning in summary.warnings {
         say(worker, vertex, &warning);
     }
-    let (digest, length) = blob.commit(None)?;
+    let (digest, length) = blob.commit()?;
     let chain: Vec<DiffId> = below.iter().copied().chain([DiffId(digest)]).collect();
     worker.snapshots.keep(written, &chain)?;
     Ok(Made { digest, length })

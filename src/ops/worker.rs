@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{AllowedDevices, Fetcher, OpError, layers};
+use super::{AllowedDevices, Fetcher, Followed, OpError, layers};
 use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
@@ -133,6 +133,8 @@ pub struct Worker {
     pub busy: layers::Busy,
     /// Notices given so far, each once.
     pub notices: Mutex<BTreeSet<String>>,
+    /// Who gets the layers of which RUNs while they are written.
+    pub followed: OnceLock<Followed>,
 }
 
 impl Worker {

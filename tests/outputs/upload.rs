@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::support::bases::Base;
 use super::support::{self, Kiln, registry, tool, write};
 
 /// A relay to the real registry that looks at what passes.
@@ -117,6 +118,46 @@ fn an_upload_begins_before_the_layer_is_compressed_and_sends_nothing_twice() {
         let again = push(&kiln, &relay, &format!("early-{compression}:2"), compression);
         assert!(again < 1 << 20, "{compression}: {again} bytes for what is there");
     }
+}
+
+/// Builds and pushes the same as [`context`], and a command after it that makes one more long layer.
+#[test]
+fn the_layer_of_the_last_command_goes_out_while_it_is_written() {
+    let (kiln, context) = (Kiln::new(), context());
+    let relay = Relay::start(kiln.store().to_owned());
+    let base = format!("FROM {}\nCOPY one /one\nCOPY two /two\n", registry::base(Base::Busybox));
+    write(context.path(), "Dockerfile", &base);
+    kiln.build(context.path(), &["-t", "base"]).succeeded();
+    let count = || std::fs::read_dir(kiln.store().join("content/blobs/sha256")).unwrap().count();
+    let before = count();
+    let command = "RUN for i in 1 2 3; do cat /one /two > /copy$i; done\nCOPY short /short\n";
+    write(context.path(), "Dockerfile", base + command);
+    let name = |name: &str| format!("{}/last/{name}:1", relay.address);
+    kiln.build(context.path(), &["-t", &name("build"), "--push"]).succeeded();
+    let blobs = relay.seen.blobs_at_patch.lock().unwrap().clone();
+    assert_eq!(blobs[0], before, "the first upload begins before the layer is in the store: {blobs:?}");
+    // The same again from the tar that was kept: the same image, of blobs that are there.
+    let sent = relay.seen.sent.load(Ordering::Relaxed);
+    std::fs::remove_dir_all(kiln.store().join("cache/compressed")).unwrap();
+    kiln.run(["tag", &name("build"), &name("push")]).succeeded();
+    let blobs = count();
+    kiln.run(["push", &name("push")]).succeeded();
+    assert_eq!(count(), blobs, "compressed anew it is the same blob");
+    assert!(sent > 24 << 20, "{sent}");
+}
+
+/// The build fails after its last long layer went out.
+#[test]
+fn a_build_that_fails_late_pushes_no_image() {
+    let (kiln, context) = (Kiln::new(), context());
+    let relay = Relay::start(kiln.store().to_owned());
+    let command = "RUN cat /one /two > /copy\nCOPY --from=copies /absent /absent\n";
+    let text = format!("FROM scratch AS copies\nFROM {}\nCOPY one two /\n{command}", registry::base(Base::Busybox));
+    write(context.path(), "Dockerfile", text);
+    let name = format!("{}/failed:1", relay.address);
+    kiln.build(context.path(), &["-t", &name, "--push"]).failed_saying(&["absent"]);
+    kiln.run(["pull", &name]).failed_saying(&["failed"]);
+    support::leftovers::assert_no_temporary_files(kiln.store());
 }
 
 #[test]

@@ -113,6 +113,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         cancel: cancel.clone(),
         busy: Default::default(),
         notices: Default::default(),
+        followed: Default::default(),
     });
     let step = |(at, op)| Step {
         name: format!("step {at}"),
