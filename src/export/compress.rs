@@ -127,6 +127,8 @@ impl Codec {
     }
 }
 
+/// Shorter layers are compressed before a thread has started.
+const WORTH_THREADS: u64 = 256 << 10;
 /// Layers that are compressed at once.
 const AT_ONCE: usize = 4;
 /// Shorter layers are compressed before anybody could make use of their beginning, or find out what of them is known.
@@ -157,12 +159,19 @@ pub fn compressed_telling(
     report: &Report,
     begun: &(dyn Fn(Growing) + Sync),
 ) -> Result<Vec<Layer>, CompressError> {
+    let mut work = Work { store, codec, records, threads, report, begun };
+    let mut made = BTreeMap::new();
+    let mut pending = Vec::new();
     let mut seen = BTreeSet::new();
-    let pending: Vec<&Layer> =
-        layers.iter().filter(|layer| codec.applies_to(layer) && seen.insert(layer.diff_id)).collect();
+    for layer in layers.iter().filter(|layer| codec.applies_to(layer) && seen.insert(layer.diff_id)) {
+        match work.known(layer) {
+            Some(known) => _ = made.insert(layer.diff_id, known),
+            None => pending.push(layer),
+        }
+    }
     let at_once = pending.len().clamp(1, AT_ONCE);
-    let work = Work { store, codec, records, threads: threads.div_ceil(at_once), report, begun };
-    let made = work.all(&pending, at_once)?;
+    work.threads = threads.div_ceil(at_once);
+    made.extend(work.all(&pending, at_once)?);
     Ok(layers
         .iter()
         .map(|layer| made.get(&layer.diff_id).filter(|_| codec.applies_to(layer)).unwrap_or(layer).clone())
@@ -193,22 +202,26 @@ impl Work<'_> {
                 made.lock().unwrap_or_else(PoisonError::into_inner).push(done.map(|new| (layer.diff_id, new)));
             }
         };
+        // One of them is this thread: a single layer needs no other.
         std::thread::scope(|scope| {
-            (0..at_once).for_each(|_| _ = scope.spawn(one_after_the_other));
+            (1..at_once).for_each(|_| _ = scope.spawn(one_after_the_other));
+            one_after_the_other();
         });
         made.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
     }
 
+    fn record(&self, layer: &Layer) -> Record {
+        Record::new(self.records, layer.diff_id, &self.codec.to_string())
+    }
+
+    /// Returns what was made of a layer before.
+    fn known(&self, layer: &Layer) -> Option<Layer> {
+        Some(made_of(layer, self.record(layer).recall(self.store)?))
+    }
+
     fn layer(&self, layer: &Layer) -> Result<Layer, CompressError> {
-        let record = Record::new(self.records, layer.diff_id, &self.codec.to_string());
-        let descriptor = match record.recall(self.store) {
-            Some(descriptor) => descriptor,
-            None => {
-                let descriptor = self.compress(layer)?;
-                record.keep(&descriptor);
-                descriptor
-            }
-        };
+        let descriptor = self.compress(layer)?;
+        self.record(layer).keep(&descriptor);
         Ok(made_of(layer, descriptor))
     }
 
@@ -226,12 +239,13 @@ impl Work<'_> {
         if layer.descriptor.size() >= LONG {
             (self.begun)(reader);
         }
+        let threads = if layer.descriptor.size() < WORTH_THREADS { 1 } else { self.threads };
         let (annotations, actual) = match layer.compression() {
             // The reader of the blob verifies it, and its digest is that of the tar.
-            Compression::None => (encode(self.codec, &mut blob, &mut out, self.threads, memory).map_err(failed)?, own),
+            Compression::None => (encode(self.codec, &mut blob, &mut out, threads, memory).map_err(failed)?, own),
             packed => {
                 let mut tar = HashingReader::new(layer::decoder(packed, blob).map_err(failed)?);
-                let annotations = encode(self.codec, &mut tar, &mut out, self.threads, memory).map_err(failed)?;
+                let annotations = encode(self.codec, &mut tar, &mut out, threads, memory).map_err(failed)?;
                 (annotations, tar.finish().1)
             }
         };
