@@ -23,6 +23,8 @@ struct Seen {
     sent: AtomicUsize,
     /// The next PATCH is cut off in the middle.
     cuts: AtomicBool,
+    /// First lines of requests.
+    requests: Mutex<Vec<String>>,
 }
 
 impl Relay {
@@ -51,6 +53,11 @@ fn forward(mut client: TcpStream, mut server: TcpStream, seen: &Seen, store: &Pa
     let mut buffer = vec![0; 64 << 10];
     let mut left_of_cut = None;
     while let Ok(n @ 1..) = client.read(&mut buffer) {
+        if ["GET ", "HEAD ", "POST ", "PUT ", "PATCH "].iter().any(|method| buffer[..n].starts_with(method.as_bytes()))
+        {
+            let line = buffer[..n].split(|byte| *byte == b'\r').next().unwrap();
+            seen.requests.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
+        }
         if buffer[..n].starts_with(b"PATCH ") {
             let blobs = std::fs::read_dir(store.join("content/blobs/sha256")).map_or(0, Iterator::count);
             seen.blobs_at_patch.lock().unwrap().push(blobs);
@@ -158,6 +165,45 @@ fn a_build_that_fails_late_pushes_no_image() {
     kiln.build(context.path(), &["-t", &name, "--push"]).failed_saying(&["absent"]);
     kiln.run(["pull", &name]).failed_saying(&["failed"]);
     support::leftovers::assert_no_temporary_files(kiln.store());
+}
+
+#[test]
+fn a_tag_that_names_the_image_already_takes_one_question() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let relay = Relay::start(kiln.store().to_owned());
+    write(context.path(), "Dockerfile", "FROM scratch\nCOPY Dockerfile /a\nCOPY Dockerfile /b\n");
+    let build = |tag: &str| {
+        kiln.build(context.path(), &["-t", &format!("{}/same:{tag}", relay.address), "--push"]).succeeded();
+        std::mem::take(&mut *relay.seen.requests.lock().unwrap())
+    };
+    let first = build("1");
+    assert!(first.iter().any(|request| request.starts_with("PUT /v2/same/manifests/1")), "{first:?}");
+    assert_eq!(build("1"), ["HEAD /v2/same/manifests/1 HTTP/1.1"]);
+    // Another tag is another answer.
+    let other = build("2");
+    assert!(other.iter().any(|request| request.starts_with("PUT /v2/same/manifests/2")), "{other:?}");
+    assert!(!other.iter().any(|request| request.starts_with("POST ")), "{other:?}");
+}
+
+#[test]
+fn short_layers_leave_while_later_steps_run() {
+    let (kiln, context) = (Kiln::new(), support::scratch());
+    let relay = Relay::start(kiln.store().to_owned());
+    let base = registry::base(Base::Busybox);
+    let text = format!("FROM {base}\nRUN echo short > /short\nRUN sleep 5\n");
+    write(context.path(), "Dockerfile", text);
+    std::thread::scope(|scope| {
+        let build = scope.spawn(|| {
+            kiln.build(context.path(), &["-t", &format!("{}/short:1", relay.address), "--push"]).succeeded();
+        });
+        let uploaded = |request: &String| request.starts_with("PUT /v2/short/blobs/uploads/");
+        while !relay.seen.requests.lock().unwrap().iter().any(uploaded) {
+            assert!(!build.is_finished(), "no layer leaves early");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // All that was left was the second command: the config, which lists its layer, cannot have been sent yet.
+        assert!(!build.is_finished());
+    });
 }
 
 #[test]
