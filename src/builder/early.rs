@@ -114,7 +114,9 @@ impl Early {
     }
 
     fn send(&self, blob: Blob) {
-        let _ = self.blobs.as_ref().map(|blobs| blobs.send(blob));
+        if let Some(blobs) = &self.blobs {
+            let _ = blobs.send(blob);
+        }
     }
 }
 
