@@ -63,7 +63,8 @@
 //! - *stage*: what one FROM starts.
 //! - *scope*: ARG, ENV, SHELL, WORKDIR and USER at one place of a stage, an immutable value.
 //! - *key*: the hash of everything that decides a step's result; *record*: what the cache holds under a key.
-//! - *snapshot*: one unpacked layer on disk, or, without overlayfs, the whole tree of a chain; *view*: a chain seen as one tree.
+//! - *snapshot*: one layer on disk as files, unpacked or mounted as the tar it is, or, without overlayfs, the whole tree of a
+//!   chain; *view*: a chain seen as one tree.
 //! - *rung*: what isolates the steps of a build, of what can be had ([`sandbox::idmap::Rung`]). Layers do not depend on it.
 //! - *context*: the directory, archive or repository that COPY reads from.
 //! - *op*: the code that does a kind of step; *executor*: what runs a process for it; *exporter*: what writes a result.

@@ -152,6 +152,9 @@ fn same_everywhere(dockerfile: &str) {
     write(context.path(), "Dockerfile", on_busybox(dockerfile));
     write(context.path(), "tree/file", "of the context\n");
     write(context.path(), "tree/sub/file", "deeper\n");
+    if dockerfile.contains("COPY many") {
+        write_many(context.path());
+    }
     tool::run(tool::tool("chmod").args(["-R", "a+rX"]).arg(context.path()));
     let mut first = None;
     for rung in Rung::ALL {
@@ -169,6 +172,14 @@ fn same_everywhere(dockerfile: &str) {
         assert_eq!(layers.len(), wanted.len(), "{rung:?}");
         assert_eq!(digest, *manifest, "{rung:?}: the layers are the same, and the manifest is not");
     }
+}
+
+/// Writes so many files that their layer is mounted as it is, where that can be done.
+fn write_many(context: &Path) {
+    for number in 0..1200 {
+        write(context, &format!("many/d{}/{number:04}", number % 7), format!("file {number}\n").repeat(number % 90));
+    }
+    write(context, "many/large", "0123456789abcdef".repeat(20_000));
 }
 
 /// The entries that only one of two tars has.
@@ -202,6 +213,47 @@ fn deletions_and_directories_made_anew() {
          RUN mv /tree /moved && echo more >>/moved/file && mkdir /moved/sub\n\
          RUN rm /moved/again && chown 3:4 /moved/file\n",
     );
+}
+
+#[test]
+fn layers_of_many_files() {
+    same_everywhere(
+        "FROM base AS one\nCOPY many /many\n\
+         RUN ln /many/d1/0001 /linked && rm /many/d2/0002 && echo more >>/many/d3/0003 && chmod 600 /many/d4/0004 && \
+         mv /many/d5 /moved && rm -r /many/d6 && mkdir /many/d6 && find /many /moved -type f | sort | xargs cat | md5sum >/sum\n\
+         FROM base\nCOPY --from=one --chown=70000:70000 /many /copy\nCOPY --from=one /sum /linked /\n\
+         RUN --mount=type=bind,from=one,source=/many,target=/bound cmp /bound/large /copy/large && \
+         cat /copy/d3/0003 /bound/d0/0007 >/got && mv /copy/large /large\n",
+    );
+}
+
+#[test]
+fn a_large_copy_is_the_same_after_an_edit_as_without_a_past() {
+    if !support::has_root() {
+        return;
+    }
+    let context = support::scratch();
+    write_many(context.path());
+    write(
+        context.path(),
+        "Dockerfile",
+        on_busybox("FROM base\nCOPY many /many\nRUN cat /many/d0/0007 /many/new >/got\n"),
+    );
+    let layers = |kiln: &Kiln, flags: &[&str]| {
+        let (output, archive) = Rung::Root.build(kiln, context.path(), flags);
+        output.succeeded();
+        image::read(&archive).expect("the image").layers
+    };
+    let kiln = Kiln::new();
+    write(context.path(), "many/new", "first");
+    let first = layers(&kiln, &[]);
+    write(context.path(), "many/new", "later");
+    write(context.path(), "many/d0/0007", "changed");
+    write(context.path(), "many/d3/0003", "shorter");
+    std::fs::remove_file(context.path().join("many/d1/0001")).expect("a file goes");
+    let edited = layers(&kiln, &[]);
+    assert!(edited == layers(&Kiln::new(), &[]) && edited != first);
+    assert!(layers(&kiln, &["--no-cache"]) == edited);
 }
 
 #[test]
