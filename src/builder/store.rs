@@ -3,7 +3,8 @@
 //! ```text
 //! lock          shared flock while a build runs; leases/ what each uses, which `prune` leaves
 //! content/      blobs and tags (an OCI image layout)
-//! snapshots/    unpacked layers, packed/ layers that are mounted as they are, trees/ whole trees where there is no overlayfs; scratch/ those being made
+//! snapshots/    unpacked layers, packed/ those that are mounted as they are, trees/ whole trees where there is no overlayfs;
+//!               scratch/ those being made
 //! cache/        step records, stat caches, resolved references, compressed layers
 //! mounts/       cache mounts
 //! boot          id of the boot in which snapshots were unpacked (see `boot`)

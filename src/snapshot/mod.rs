@@ -441,8 +441,8 @@ impl Snapshots {
         self.places().any(|place| path.starts_with(place))
     }
 
-    /// Removes a snapshot that nobody uses, however it is kept. It goes through a scratch directory, so that one half removed is never taken
-    /// for a finished one.
+    /// Removes a snapshot that nobody uses, however it is kept. It goes through a scratch directory, so that one half removed
+    /// is never taken for a finished one.
     pub fn remove(&self, chain: ChainId) -> Result<(), SnapshotError> {
         for place in self.places() {
             let (path, scratch) = (place.join(chain.0.hex()), self.scratch()?);
