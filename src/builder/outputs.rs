@@ -85,32 +85,23 @@ impl Delivery<'_> {
         Ok(kept)
     }
 
-    /// The same, and pushed.
+    /// Pushed, and kept as it is pushed: it has one digest here and there, and what is synced to the disk is what is compressed.
     async fn pushed_image(&self, attributes: &ImageAttributes, early: Option<Early>) -> Result<ImageSet, BuildFailure> {
-        let outgoing = async {
-            if let Some(early) = early {
-                early.end(self.worker).await;
-            }
-            self.outgoing(attributes, Format::Gzip, true).await
-        };
-        if attributes.change_the_image() {
-            let outgoing = outgoing.await?;
-            self.keep(&outgoing, attributes).await?;
-            return self.push_all(outgoing, attributes).await;
+        if let Some(early) = early {
+            early.end(self.worker).await;
         }
-        // Neither needs the other.
-        let built = self.as_built(attributes);
-        let pushed = async { self.push_all(outgoing.await?, attributes).await };
-        let ((), pushed) = tokio::try_join!(self.keep(&built, attributes), pushed)?;
-        Ok(pushed)
+        let outgoing = self.outgoing(attributes, Format::Gzip, true).await?;
+        let (pushed, kept) = (self.push_all(&outgoing, attributes), self.keep(&outgoing, attributes));
+        let ((), ()) = tokio::try_join!(pushed, kept)?;
+        Ok(outgoing)
     }
 
-    async fn push_all(&self, set: ImageSet, attributes: &ImageAttributes) -> Result<ImageSet, BuildFailure> {
-        for name in &all_names(self.request, attributes, &set) {
-            let pushed = async |id| self.push(&set, name, attributes.push_by_digest, id).await;
+    async fn push_all(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
+        for name in &all_names(self.request, attributes, set) {
+            let pushed = async |id| self.push(set, name, attributes.push_by_digest, id).await;
             self.vertices.show(format!("pushing {name}"), pushed).await?;
         }
-        Ok(set)
+        Ok(())
     }
 
     /// The image with what is said of it, its layers as they are.
