@@ -221,7 +221,7 @@ fn layers_of_many_files() {
         "FROM base AS one\nCOPY many /many\n\
          RUN ln /many/d1/0001 /linked && rm /many/d2/0002 && echo more >>/many/d3/0003 && chmod 600 /many/d4/0004 && \
          mv /many/d5 /moved && rm -r /many/d6 && mkdir /many/d6 && find /many /moved -type f | sort | xargs cat | md5sum >/sum\n\
-         FROM base\nCOPY --from=one --chown=70000:70000 /many /copy\nCOPY --from=one /sum /linked /\n\
+         FROM base\nCOPY --from=one --chown=7:8 /many /copy\nCOPY --from=one /sum /linked /\n\
          RUN --mount=type=bind,from=one,source=/many,target=/bound cmp /bound/large /copy/large && \
          cat /copy/d3/0003 /bound/d0/0007 >/got && mv /copy/large /large\n",
     );
