@@ -1,6 +1,6 @@
 //! gzip on several threads, as one member that every reader takes. Level 1 is the encoder of `deflate`, the others are zlib's.
 //!
-//! The input is cut into blocks ([`super::cut`]). Each is deflated on its own and ended with an empty stored block,
+//! The input is cut into blocks where its files begin and end (`cut`). Each is deflated on its own and ended with an empty stored block,
 //! which leaves the output at a byte boundary, so the pieces can stand one after the other (RFC 1951, 3.2.4);
 //! the member is closed by an empty final block. What a block deflates to depends on nothing but the block, so the bytes do
 //! not depend on the number of threads, and a block that was deflated before, in this layer or another, is copied ([`Memory`]). The header holds no time and no name, and says "unknown" for the
