@@ -4,7 +4,7 @@
 //! What fails here is no failure, and is not told: the export finds out what the registry lacks, sends it again, and says what is wrong. A
 //! build that fails later has sent blobs that no manifest names, which registries remove in time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct Early {
     blobs: Option<UnboundedSender<Blob>>,
     /// Layers of the images that were there before.
     waiting: RefCell<Vec<Blob>>,
+    /// Something new was made.
+    has_begun: Cell<bool>,
     sending: JoinHandle<()>,
     /// Sends what `ahead` compresses.
     streaming: JoinHandle<()>,
@@ -77,7 +79,15 @@ impl Early {
         });
         let (blobs, made) = unbounded_channel();
         let sending = tokio::spawn(sender.send_all(made));
-        Some(Self { wanted, blobs: Some(blobs), waiting: RefCell::default(), sending, streaming, ahead })
+        Some(Self {
+            wanted,
+            blobs: Some(blobs),
+            waiting: RefCell::default(),
+            has_begun: Cell::default(),
+            sending,
+            streaming,
+            ahead,
+        })
     }
 
     /// Hears what a step gave. Nothing is sent before something new is made: all else is there, mostly.
@@ -91,14 +101,17 @@ impl Early {
         let layers = &result.layers[own..];
         let mut waiting = self.waiting.borrow_mut();
         waiting.extend(layers.iter().map(|layer| Blob::Layer(layer.clone(), is_new)));
-        if is_new {
+        if is_new || self.has_begun.get() {
+            self.has_begun.set(true);
             waiting.drain(..).for_each(|blob| self.send(blob));
         }
     }
 
     /// Hears what the config of an image is.
     pub(super) fn config(&self, config: &Document) {
-        self.send(Blob::Config(config.clone()));
+        if self.has_begun.get() {
+            self.send(Blob::Config(config.clone()));
+        }
     }
 
     /// Waits for what is on its way, but not beyond the end of the build.
