@@ -91,8 +91,7 @@ impl Delivery<'_> {
             early.end(self.worker).await;
         }
         let outgoing = self.outgoing(attributes, Format::Gzip, true).await?;
-        let (pushed, kept) = (self.push_all(&outgoing, attributes), self.keep(&outgoing, attributes));
-        let ((), ()) = tokio::try_join!(pushed, kept)?;
+        tokio::try_join!(self.keep(&outgoing, attributes), self.push_all(&outgoing, attributes))?;
         Ok(outgoing)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +12,8 @@ use super::{ContentError, Store};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Index, MANIFEST_LIMIT, Manifest, Reference, digest_of, media_type, to_json};
 
+/// Blobs that are synced at once.
+const SYNCED_AT_ONCE: usize = 8;
 /// By this annotation tools find an image of a layout (image-spec, annotations.md).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The full name, by which containerd imports a layout.
@@ -164,8 +167,20 @@ impl Store {
 
     /// Syncs a manifest or index, and everything it refers to, as far as it is here.
     fn sync_reachable(&self, descriptor: &Descriptor) -> Result<(), ContentError> {
-        for digest in self.reachable(descriptor)? {
-            let path = self.path_of(&digest);
+        let all = self.reachable(descriptor)?;
+        // Side by side they share commits of the file system's journal.
+        let share = all.len().div_ceil(SYNCED_AT_ONCE).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = all.chunks(share).map(|some| scope.spawn(|| self.sync(some))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })?;
+        let synced = File::open(&self.blobs).and_then(|directory| directory.sync_all());
+        synced.map_err(ContentError::io("sync", &self.blobs))
+    }
+
+    fn sync(&self, blobs: &[Digest]) -> Result<(), ContentError> {
+        for digest in blobs {
+            let path = self.path_of(digest);
             match File::open(&path).and_then(|file| file.sync_data()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(ContentError::io("sync", &path)(error));
@@ -173,8 +188,7 @@ impl Store {
                 _ => {}
             }
         }
-        let synced = File::open(&self.blobs).and_then(|directory| directory.sync_all());
-        synced.map_err(ContentError::io("sync", &self.blobs))
+        Ok(())
     }
 
     /// Returns the digests of a manifest or index, everything below it, and what refers to any of it, as far as it is here.
