@@ -42,8 +42,7 @@ pub(super) struct Early {
 }
 
 enum Blob {
-    /// And whether it was made just now.
-    Layer(Layer, bool),
+    Layer(Layer),
     Config(Document),
 }
 
@@ -100,7 +99,7 @@ impl Early {
         let own = if is_image { 0 } else { result.layers.len().saturating_sub(1) };
         let layers = &result.layers[own..];
         let mut waiting = self.waiting.borrow_mut();
-        waiting.extend(layers.iter().map(|layer| Blob::Layer(layer.clone(), is_new)));
+        waiting.extend(layers.iter().cloned().map(Blob::Layer));
         if is_new || self.has_begun.get() {
             self.has_begun.set(true);
             waiting.drain(..).for_each(|blob| self.send(blob));
@@ -190,37 +189,30 @@ impl Sender {
         let (mut tasks, mut seen) = (JoinSet::new(), BTreeSet::new());
         while let Some(blob) = made.recv().await {
             match blob {
-                Blob::Layer(layer, is_new) if seen.insert(layer.diff_id) => {
-                    tasks.spawn(self.clone().layer(layer, is_new));
+                Blob::Layer(layer) if seen.insert(layer.diff_id) => {
+                    tasks.spawn(self.clone().layer(layer));
                 }
-                Blob::Layer(..) => {}
+                Blob::Layer(_) => {}
                 Blob::Config(config) => {
                     let sender = self.clone();
                     let source = BlobSource::Bytes(config.bytes);
-                    tasks.spawn(async move { sender.push_new(&config.descriptor, &source).await });
+                    tasks.spawn(async move { sender.push(&config.descriptor, &source, None).await });
                 }
             }
         }
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn layer(self: Arc<Self>, layer: Layer, is_new: bool) {
+    async fn layer(self: Arc<Self>, layer: Layer) {
         let origin = layer.origin.clone();
         let packed = if self.codec.applies_to(&layer) { self.clone().packed(layer).await } else { Some(layer) };
         let Some(layer) = packed else { return };
         let Ok(digest) = digest_of(&layer.descriptor) else { return };
         let source = BlobSource::File(self.store.path_of(&digest));
-        match is_new {
-            true => self.push_new(&layer.descriptor, &source).await,
-            false => self.push_old(&layer.descriptor, &source, origin.as_ref()).await,
-        }
+        self.push(&layer.descriptor, &source, origin.as_ref()).await;
     }
 
-    async fn push_new(&self, descriptor: &Descriptor, source: &BlobSource) {
-        let _ = self.client.push_new_blob(&self.name, descriptor, source).await;
-    }
-
-    async fn push_old(&self, descriptor: &Descriptor, source: &BlobSource, origin: Option<&Reference>) {
+    async fn push(&self, descriptor: &Descriptor, source: &BlobSource, origin: Option<&Reference>) {
         let _ = self.client.push_blob(&self.name, descriptor, source, origin, &|_| ()).await;
     }
 

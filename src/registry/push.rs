@@ -30,17 +30,6 @@ pub enum Pushed {
     Uploaded,
 }
 
-/// What may make sending a blob needless.
-#[derive(Clone, Copy)]
-struct Search<'a> {
-    /// It is looked for in the repository.
-    look: bool,
-    /// It may be in another repository of the registry.
-    mount_from: Option<&'a str>,
-}
-
-/// New blobs up to this many bytes are sent without a question.
-const SENT_UNASKED: u64 = 64 << 10;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -63,22 +52,7 @@ impl Client {
             repository.scope = repository.scope.and(&Scope::pull(&from.path));
         }
         let from = from.as_ref().map(|from| from.path.as_str());
-        let pushed =
-            self.0.push(&repository, descriptor, source, Search { look: true, mount_from: from }, progress).await;
-        pushed.map_err(|cause| RegistryError::new("push", subject(), repository.address(), cause))
-    }
-
-    /// The same of a blob that was just made: a short one is not looked for, as sending it takes little longer than that.
-    pub async fn push_new_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        source: &BlobSource,
-    ) -> Result<Pushed, RegistryError> {
-        let subject = || format!("{}@{}", reference.name(), descriptor.digest());
-        let repository = self.0.push_to(reference, subject)?;
-        let look = descriptor.size() > SENT_UNASKED;
-        let pushed = self.0.push(&repository, descriptor, source, Search { look, mount_from: None }, &|_| {}).await;
+        let pushed = self.0.push(&repository, descriptor, source, from, progress).await;
         pushed.map_err(|cause| RegistryError::new("push", subject(), repository.address(), cause))
     }
 
@@ -134,7 +108,7 @@ impl Inner {
         repository: &Repository,
         descriptor: &Descriptor,
         source: &BlobSource,
-        search: Search<'_>,
+        mount_from: Option<&str>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Pushed, Cause> {
         let (digest, size) = (digest_of(descriptor)?, descriptor.size());
@@ -148,10 +122,10 @@ impl Inner {
         let mut chunk = None;
         loop {
             let once = async {
-                if (search.look || attempts.is_again()) && self.has_blob(repository, &digest, size).await? {
+                if self.has_blob(repository, &digest, size).await? {
                     return Ok(Pushed::WasThere);
                 }
-                let mount = search.mount_from.map(|from| (&digest, from));
+                let mount = mount_from.map(|from| (&digest, from));
                 let Some(upload) = self.begin(repository, mount).await? else {
                     return Ok(Pushed::Mounted);
                 };

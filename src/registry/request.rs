@@ -203,11 +203,6 @@ pub(super) struct Attempts {
 const TOLD: Duration = Duration::from_secs(2);
 
 impl Attempts {
-    /// Whether an attempt failed.
-    pub(super) fn is_again(&self) -> bool {
-        self.made > 0
-    }
-
     /// Starts to count anew: something was achieved.
     pub(super) fn reset(&mut self) {
         self.made = 0;
