@@ -22,7 +22,11 @@ use crate::oci;
 const QUEUE: usize = 8;
 
 /// Compresses layers with gzip ahead of their export.
-pub struct Ahead(Mutex<State>);
+pub struct Ahead {
+    state: Mutex<State>,
+    /// Held by who waits: whoever else comes to wait must not find that nothing runs before it has ended.
+    settling: Mutex<()>,
+}
 
 struct State {
     /// `None` once the export has begun.
@@ -55,12 +59,13 @@ impl Ahead {
         begun: Arc<dyn Fn(Growing) + Send + Sync>,
     ) -> Option<Self> {
         let work = Work { store, records, codec, threads, begun };
-        (codec.format == Format::Gzip).then(|| Self(Mutex::new(State { work: Some(work), running: Vec::new() })))
+        let state = State { work: Some(work), running: Vec::new() };
+        (codec.format == Format::Gzip).then(|| Self { state: Mutex::new(state), settling: Mutex::default() })
     }
 
     /// Begins a layer, on threads of its own; `None` after [`Self::wait`].
     pub fn begin(&self) -> Option<LayerAhead> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let work = state.work.clone()?;
         let (pieces, received) = sync_channel(QUEUE);
         let (layer, said) = channel();
@@ -72,13 +77,14 @@ impl Ahead {
 
     /// Waits for what has begun.
     pub fn settle(&self) {
-        let running = std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).running);
+        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).running);
         running.into_iter().for_each(|thread| _ = thread.join());
     }
 
     /// The same; nothing begins any more, and nobody is told.
     pub fn wait(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).work = None;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).work = None;
         self.settle();
     }
 }
