@@ -131,10 +131,12 @@ impl StatCache {
         let mut guesses = 0;
         while low < high {
             // In halves of numbers, whose product fits.
-            let share = ((wanted - least) >> 32) * (high - low) as u64 / (((most - least) >> 32) + 1);
+            let [above, range] = [wanted, most].map(|end| end.saturating_sub(least) >> 32);
+            let share = above * (high - low) as u64 / (range + 1);
             guesses += 1;
-            // Whoever wrote the file may have spread them otherwise.
-            let middle = if guesses <= MOST_GUESSES { low + share as usize } else { usize::midpoint(low, high) };
+            // Whoever wrote the file may have spread them otherwise, or not have sorted them.
+            let guess = (low + share as usize).min(high - 1);
+            let middle = if guesses <= MOST_GUESSES { guess } else { usize::midpoint(low, high) };
             let record = self.record(middle);
             match record[..16].cmp(&facts[..16]) {
                 std::cmp::Ordering::Less => (low, least) = (middle + 1, head(record)),
@@ -281,6 +283,25 @@ mod tests {
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata()), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_sorted_finds_nothing_or_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let mut bytes = HEADER.to_vec();
+        for first in [250u8, 3, 200, 1, 128, 0, 255, 90] {
+            bytes.extend([first; RECORD]);
+        }
+        let check = blake3::hash(&bytes);
+        bytes.extend(check.as_bytes());
+        fs::write(&path, bytes).unwrap();
+        let cache = StatCache::open(&path, Timestamp { seconds: 0, nanoseconds: 0 });
+        assert_eq!(cache.seen.len(), 8);
+        for first in 0..=255u8 {
+            let found = cache.search(&[first; 64]);
+            assert!(found.is_none_or(|at| cache.record(at)[0] == first), "{first}");
         }
     }
 
