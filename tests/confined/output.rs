@@ -64,7 +64,7 @@ fn a_step_that_writes_without_end_costs_no_memory_and_bounded_space() {
             let kiln = Kiln::new();
             let arguments = [&format!("--progress={progress}")[..]];
             let (peak, said) = memory_of(&kiln, command(&kiln, context.path(), &arguments));
-            assert!(peak < quiet_peak + (160 << 10), "{flooding} with {progress}: {peak} KiB beside {quiet_peak}");
+            assert!(peak < quiet_peak + (32 << 10), "{flooding} with {progress}: {peak} KiB beside {quiet_peak}");
             assert!(said < 400 << 20, "{flooding} with {progress}: {said} bytes");
         }
     }

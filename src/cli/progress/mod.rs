@@ -1,14 +1,15 @@
 //! Printers: the stream of [`Event`]s made visible.
 //!
 //! A [`Printer`] is a function of events and times, so a recorded stream gives the same text each time; the
-//! clock, the thread and the terminal are here. Events cross a bounded channel to one printing thread: a build that
-//! logs faster than the terminal takes is slowed down, not buffered.
+//! clock, the thread and the terminal are here. Events cross a channel of bounded length to one printing thread, and what
+//! commands wrote waits there in bounded room: a build that logs faster than the terminal takes is slowed down, not buffered.
 //!
 //! Progress goes to standard error in every form.
 
 mod plain;
 mod quiet;
 mod rawjson;
+mod room;
 mod screen;
 mod tails;
 mod text;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use room::Room;
 
 use super::environment::Environment;
 use super::usage::UsageError;
@@ -79,6 +82,8 @@ trait Printer: Send {
 const TICK: Duration = Duration::from_millis(100);
 /// How many events may wait for the printer before the build waits.
 const QUEUE: usize = 1024;
+/// How many bytes that commands wrote may wait for it.
+const MOST_LOGGED: usize = 1 << 20;
 
 /// The progress of one build, from its start to [`Progress::finish`].
 pub(super) struct Progress {
@@ -105,11 +110,13 @@ impl Progress {
         };
         let start = Instant::now();
         let (sender, receiver) = sync_channel(QUEUE);
+        let room = Arc::new(Room::new(MOST_LOGGED));
         let thread = std::thread::Builder::new().name("progress".to_owned());
-        let thread = thread.spawn(move || print(printer, &receiver, start));
+        let freed = Arc::clone(&room);
+        let thread = thread.spawn(move || print(printer, &receiver, start, &freed));
         match thread {
             Ok(thread) => {
-                let sink = Channel { sender: sender.clone(), start };
+                let sink = Channel { sender: sender.clone(), room, start };
                 Self { sink: Arc::new(sink), printing: Some((sender, thread)) }
             }
             // A machine without a thread to spare can build, unseen.
@@ -133,22 +140,30 @@ impl Progress {
 
 struct Channel {
     sender: SyncSender<Message>,
+    room: Arc<Room>,
     start: Instant,
 }
 
 impl Sink for Channel {
     fn event(&self, event: Event) {
+        self.room.enter(logged(&event));
         // The receiver is gone only when nothing can be shown any more; the build goes on unseen.
         let _ = self.sender.send(Message::Event(self.start.elapsed(), event));
     }
 }
 
-fn print(mut printer: Box<dyn Printer>, messages: &Receiver<Message>, start: Instant) {
-    // When it fails, standard error is closed: the build goes on unseen, its messages go nowhere.
-    let _ = print_all(printer.as_mut(), messages, start);
+/// How many bytes of a command an event carries.
+fn logged(event: &Event) -> usize {
+    if let Event::Log { data, .. } = event { data.len() } else { 0 }
 }
 
-fn print_all(printer: &mut dyn Printer, messages: &Receiver<Message>, start: Instant) -> io::Result<()> {
+fn print(mut printer: Box<dyn Printer>, messages: &Receiver<Message>, start: Instant, room: &Room) {
+    // When it fails, standard error is closed: the build goes on unseen, its messages go nowhere.
+    let _ = print_all(printer.as_mut(), messages, start, room);
+    room.open();
+}
+
+fn print_all(printer: &mut dyn Printer, messages: &Receiver<Message>, start: Instant, room: &Room) -> io::Result<()> {
     loop {
         let message = match messages.try_recv() {
             Ok(message) => Ok(message),
@@ -158,7 +173,11 @@ fn print_all(printer: &mut dyn Printer, messages: &Receiver<Message>, start: Ins
             }
         };
         match message {
-            Ok(Message::Event(at, event)) => printer.event(at, event)?,
+            Ok(Message::Event(at, event)) => {
+                let bytes = logged(&event);
+                printer.event(at, event)?;
+                room.leave(bytes);
+            }
             Err(RecvTimeoutError::Timeout) => printer.tick(start.elapsed())?,
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
         }

@@ -157,6 +157,15 @@ impl Plain {
         self.take_turns(at)
     }
 
+    fn log(&mut self, at: Duration, id: VertexId, data: &[u8]) -> io::Result<()> {
+        let elapsed = self.vertices.get(id).elapsed(at);
+        let lines = self.lines.entry(id).or_default().feed(data);
+        let stamp = |line: String| format!("{:.3} {line}", elapsed.as_secs_f64());
+        let lines: Vec<String> = lines.into_iter().map(stamp).collect();
+        self.tails.push(id, lines.iter().cloned());
+        self.say(at, id, lines)
+    }
+
     /// Shows a warning under the vertex that read the file, again when that is over.
     fn warn(&mut self, at: Duration, id: VertexId, diagnostic: &Diagnostic, place: Option<&Place>) -> io::Result<()> {
         let mut lines = vec![format!("WARN: {}", text::sanitize(summary(diagnostic, place).as_bytes()))];
@@ -208,14 +217,7 @@ impl Printer for Plain {
                 // The heading of one that starts is worth showing when nobody speaks.
                 if self.speaker.is_none() { self.speak(at, id) } else { Ok(()) }
             }
-            Event::Log { id, data, .. } => {
-                let elapsed = self.vertices.get(id).elapsed(at);
-                let lines = self.lines.entry(id).or_default().feed(&data);
-                let stamp = |line: String| format!("{:.3} {line}", elapsed.as_secs_f64());
-                let lines: Vec<String> = lines.into_iter().map(stamp).collect();
-                self.tails.push(id, lines.iter().cloned());
-                self.say(at, id, lines)
-            }
+            Event::Log { id, data, .. } => data.chunks(text::PIECE).try_for_each(|piece| self.log(at, id, piece)),
             Event::Status { id, part, current, total, done } => self.part(at, id, &part, current, total, done),
             Event::Ended { id, outcome } => self.end(at, id, outcome),
             Event::Warning { id, diagnostic, place } => self.warn(at, id, &diagnostic, place.as_deref()),

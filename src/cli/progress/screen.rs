@@ -48,8 +48,10 @@ impl Screen {
             Event::Started(id) => self.vertices.get(id).started = Some(at),
             Event::Log { id, data, .. } => {
                 let elapsed = self.vertices.get(id).elapsed(at).as_secs_f64();
-                let lines = self.lines.entry(id).or_default().feed(&data);
-                self.tails.push(id, lines.into_iter().map(|line| format!("{elapsed:.3} {line}")));
+                for piece in data.chunks(text::PIECE) {
+                    let lines = self.lines.entry(id).or_default().feed(piece);
+                    self.tails.push(id, lines.into_iter().map(|line| format!("{elapsed:.3} {line}")));
+                }
             }
             Event::Status { id, part, current, total, done } => self.part(at, id, part, current, total, done),
             Event::Ended { id, outcome } => return self.end(at, id, outcome, width),

@@ -6,6 +6,9 @@
 /// The longest line shown, in bytes; the rest of it is dropped.
 const LINE_LIMIT: usize = 16 << 10;
 
+/// How many bytes are cut into lines at once: each may be a line of its own, and a line takes many times that.
+pub(super) const PIECE: usize = 4 << 10;
+
 /// What a line costs beside its text: its number, its time and its end.
 const LINE_COST: usize = 16;
 
