@@ -30,13 +30,15 @@ const KILL_TIMEOUT: Duration = Duration::from_millis(800);
 pub(super) enum Ended {
     /// The command is a program of another machine (its name follows), which the kernel cannot run.
     Foreign(&'static str),
+    /// The network did not come to be connected; nothing was executed.
+    Unconnected,
     Error(ExecError),
 }
 
 impl Ended {
     pub(super) fn into_error(self) -> ExecError {
         match self {
-            Self::Foreign(_) => ExecError::Lost,
+            Self::Foreign(_) | Self::Unconnected => ExecError::Lost,
             Self::Error(error) => error,
         }
     }
@@ -140,7 +142,6 @@ impl Session {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExitStatus, Ended> {
-        let deadline = Deadline::of(spec.limits.timeout);
         let connection = match means.network {
             NetworkUsed::None => Connection::None,
             NetworkUsed::Own => Connection::Joined,
@@ -171,6 +172,14 @@ impl Session {
             let all: Vec<_> = entrances.iter().map(AsRawFd::as_raw_fd).collect();
             let _ = wire::send_descriptors(&self.socket, &all);
         }
+        if let Some(connected) = means.connected {
+            // The sandbox is set up meanwhile.
+            if !connected.is_connected(cancel) && !cancel.is_cancelled() {
+                return Err(Ended::Unconnected);
+            }
+            let _ = wire::send_descriptors(&self.socket, &[]);
+        }
+        let deadline = Deadline::of(spec.limits.timeout);
         loop {
             if cancel.is_cancelled() {
                 return Err(Ended::Error(ExecError::Cancelled));

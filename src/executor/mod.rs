@@ -265,14 +265,9 @@ impl Executor {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
-        let (network, connected) = match attached.ports {
-            Some(ports) => {
-                let connected = self.networks.make_forwarding(&self.program, ports, cancel);
-                (NetworkUsed::Own, Some(connected.map_err(|why| ExecError::Ports { why })?))
-            }
-            None => self.network(spec, cancel)?,
-        };
-        self.run_in(spec, network, connected, attached, log, cancel)
+        let forwarding = attached.ports.map(|ports| self.networks.make_forwarding(&self.program, ports, cancel));
+        let forwarding = forwarding.transpose().map_err(|why| ExecError::Ports { why })?;
+        self.run_in(spec, forwarding, attached, log, cancel)
     }
 
     /// Runs the command of `spec` and waits for its end. `log` gets its output as it comes, in chunks of any size.
@@ -287,26 +282,33 @@ impl Executor {
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
-        let (network, connected) = self.network(spec, cancel)?;
-        self.run_in(spec, network, connected, &mut Attached::default(), log, cancel)
+        self.run_in(spec, None, &mut Attached::default(), log, cancel)
     }
 
     fn run_in(
         &self,
         spec: &SandboxSpec,
-        network: NetworkUsed,
-        connected: Option<Connected>,
+        forwarding: Option<Connected>,
         attached: &mut Attached<'_>,
         log: &mut dyn FnMut(Stream, &[u8]),
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let (program, launcher, cgroups) = (&self.program, &self.launcher, &self.cgroups);
-        let connected_to = connected.as_ref();
-        let mut means = Means { program, launcher, network, connected: connected_to, emulation: None, cgroups };
+        let mut used = match forwarding {
+            Some(connected) => (NetworkUsed::Own, Some(connected)),
+            None => self.network(spec)?,
+        };
+        let mut emulation = None;
         let ended = loop {
+            let (network, connected) = (used.0, used.1.as_ref());
+            let means = Means { program, launcher, network, connected, emulation, cgroups };
             match local::run_once(&means, spec, attached, log, cancel) {
+                Err(Ended::Unconnected) => {
+                    used.1.iter().for_each(|failed| self.networks.give_up(failed));
+                    used = self.network(spec)?;
+                }
                 Err(Ended::Foreign(machine)) => {
-                    let emulation = match (&means.emulation, self.emulation()) {
+                    let found = match (&emulation, self.emulation()) {
                         (None, Ok(emulation)) => Ok(emulation),
                         (None, Err(why)) => Err(why.clone()),
                         (Some(_), _) if spec.isolation == Isolation::Chroot => {
@@ -316,7 +318,7 @@ impl Executor {
                     };
                     let program = || spec.argv.first().cloned().unwrap_or_default();
                     let foreign = |reason| ExecError::Foreign { program: program(), machine, reason };
-                    means.emulation = Some(emulation.map_err(foreign)?);
+                    emulation = Some(found.map_err(foreign)?);
                 }
                 other => break other.map_err(Ended::into_error),
             }
@@ -324,7 +326,7 @@ impl Executor {
             empty_directory(&spec.rootfs.work).map_err(ExecError::io("empty the work directory"))?;
         };
         // A command with all capabilities may have left anything in its network.
-        if let (Some(connected), Ok(_), Security::Sandbox) = (connected, &ended, spec.security)
+        if let (Some(connected), Ok(_), Security::Sandbox) = (used.1, &ended, spec.security)
             && attached.ports.is_none()
         {
             self.networks.give(connected);
@@ -338,14 +340,14 @@ impl Executor {
         self.networks.begin_ahead()
     }
 
-    /// Connects a network, so that a step need not wait for that. Blocks, and the thread must live as long as this value,
-    /// as with [`Executor::run`].
-    pub fn connect_ahead(&self, cancel: &CancelFlag) {
-        self.networks.make_ahead(&self.program, cancel);
+    /// Begins to connect a network, so that a step need not wait for that. The thread must live as long as this value, as with
+    /// [`Executor::run`].
+    pub fn connect_ahead(&self) {
+        self.networks.make_ahead(&self.program);
     }
 
     /// Decides what the network of `spec` means on this machine.
-    fn network(&self, spec: &SandboxSpec, cancel: &CancelFlag) -> Result<(NetworkUsed, Option<Connected>), ExecError> {
+    fn network(&self, spec: &SandboxSpec) -> Result<(NetworkUsed, Option<Connected>), ExecError> {
         match (spec.network, spec.isolation) {
             (Network::Host, _) => Ok((NetworkUsed::Host, None)),
             (Network::Default, Isolation::Chroot) => {
@@ -356,7 +358,7 @@ impl Executor {
                 Err(refused(io::ErrorKind::Unsupported.into()))
             }
             (Network::None, _) => Ok((NetworkUsed::None, None)),
-            (Network::Default, _) => match self.networks.take(&self.program, cancel) {
+            (Network::Default, _) => match self.networks.take(&self.program) {
                 Ok(connected) => Ok((NetworkUsed::Own, Some(connected))),
                 Err(missing) => Ok((NetworkUsed::HostInstead(missing.reason()), None)),
             },
@@ -378,7 +380,7 @@ pub fn try_emulation() -> Result<(), String> {
 pub fn try_network() -> Result<String, NoNetwork> {
     let none = |_| NoNetwork::NotConnected;
     let (program, cancel) = (Program::of_this_process().map_err(none)?, CancelFlag::new().map_err(none)?);
-    Ok(Networks::default().take(&program, &cancel)?.by(&program))
+    Ok(Networks::default().take_connected(&program, &cancel)?.by(&program))
 }
 
 /// What there is to limit steps with here.

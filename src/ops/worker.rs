@@ -161,7 +161,7 @@ impl Worker {
         let has_namespaces = self.settings.isolation == Isolation::Namespaces;
         if leads_to_network && has_namespaces && self.executor.begin_ahead() {
             let worker = self.clone();
-            tokio::task::spawn_blocking(move || worker.executor.connect_ahead(&worker.cancel));
+            tokio::task::spawn_blocking(move || worker.executor.connect_ahead());
         }
     }
 

@@ -144,6 +144,7 @@ impl Sandbox {
                 let namespace = self.received()?;
                 Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?)
             }
+            SetupStep::AwaitNetwork => Ok(wire::receive_descriptors(&self.socket).map(drop)?),
             SetupStep::PrivateMounts => {
                 let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
                 Ok(mount_change("/", private)?)

@@ -17,7 +17,7 @@ use super::{Input, Isolation, Mount, Rootfs, SandboxSpec, SecretBytes, Security,
 pub(crate) enum Connection {
     /// A network namespace with loopback only.
     None,
-    /// A connected network namespace, which the executor hands over.
+    /// A network namespace, which the executor hands over; it may not be connected yet.
     Joined,
     /// No network namespace.
     Host,
@@ -52,6 +52,8 @@ pub(super) enum SetupStep {
     OwnNetwork,
     /// Enters the network namespace that the executor hands over.
     JoinNetwork,
+    /// Waits until the executor says that the network is connected.
+    AwaitNetwork,
     /// Keeps mounts of this namespace from spreading, and mounts elsewhere from arriving.
     PrivateMounts,
     /// Mounts a directory as the root file system (not yet at `/`).
@@ -171,7 +173,7 @@ const SHM_SIZE: &str = "65536k";
 pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -> Vec<SetupStep> {
     if spec.isolation == Isolation::Chroot {
         let mut steps = chroot::setup(spec);
-        process(spec, false, &mut steps);
+        process(spec, Connection::Host, false, &mut steps);
         return steps;
     }
     let own_network = connection != Connection::Host;
@@ -196,7 +198,7 @@ pub(super) fn plan(spec: &SandboxSpec, connection: Connection, emulated: bool) -
     steps.push(SetupStep::Pivot);
     steps.push(SetupStep::WorkingDirectory(spec.cwd.clone()));
     steps.push(SetupStep::TellMounted);
-    process(spec, emulated, &mut steps);
+    process(spec, connection, emulated, &mut steps);
     steps
 }
 
@@ -205,7 +207,7 @@ fn root(rootfs: &Rootfs) -> SetupStep {
     if lowers.is_empty() { SetupStep::RootDirectory(upper) } else { SetupStep::Root { lowers, upper, work, userxattr } }
 }
 
-fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
+fn process(spec: &SandboxSpec, connection: Connection, emulated: bool, steps: &mut Vec<SetupStep>) {
     let confined = spec.security == Security::Sandbox;
     let capabilities = match (confined, spec.isolation) {
         (false, _) => ALL_CAPABILITIES,
@@ -246,6 +248,10 @@ fn process(spec: &SandboxSpec, emulated: bool, steps: &mut Vec<SetupStep>) {
     }
     // After the identity: the kernel forgets the wish when credentials change.
     steps.push(SetupStep::DieWithSupervisor);
+    if connection == Connection::Joined {
+        // At the very end: it takes longer than all the rest.
+        steps.push(SetupStep::AwaitNetwork);
+    }
     steps.push(SetupStep::CloseDescriptors);
     steps.push(SetupStep::Execute { argv: spec.argv.clone(), env: spec.env.clone() });
 }
@@ -379,7 +385,8 @@ impl fmt::Display for SetupStep {
                 write!(f, "enter new namespaces: mount pid ipc uts{}", if *cgroup { " cgroup" } else { "" })
             }
             Self::OwnNetwork => f.write_str("enter a new network namespace"),
-            Self::JoinNetwork => f.write_str("join the connected network namespace"),
+            Self::JoinNetwork => f.write_str("join the network namespace"),
+            Self::AwaitNetwork => f.write_str("wait for the network"),
             Self::PrivateMounts => f.write_str("make mounts private"),
             Self::RootDirectory(path) => write!(f, "mount {} as root", path.display()),
             Self::Root { lowers, upper, work, userxattr } => {

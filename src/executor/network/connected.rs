@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::process::Stdio;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::{Ready, Tool, resolv_conf};
@@ -13,25 +13,26 @@ use crate::sandbox;
 /// Usually 10 ms.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connected network namespace.
+/// A network namespace that is connected, or will be.
 pub(in crate::executor) struct Connected {
     helper: Helper,
     namespace: File,
     tool: &'static Tool,
+    /// Who looks whether it is, until it is.
+    coming: Mutex<Option<Place>>,
 }
 
 impl Connected {
-    /// Makes a namespace and waits until `tool` has connected it. `None` when that failed.
-    pub(super) fn make(starter: &Program, tool: &'static Tool, cancel: &CancelFlag) -> Option<Self> {
-        Self::make_with(starter, tool, tool.arguments.iter().map(|argument| (*argument).to_owned()), cancel)
+    /// Makes a namespace and starts `tool`, which connects it. `None` when that failed.
+    pub(super) fn start(starter: &Program, tool: &'static Tool) -> Option<Self> {
+        Self::start_with(starter, tool, tool.arguments.iter().map(|argument| (*argument).to_owned()))
     }
 
-    /// Like [`Connected::make`], with other arguments.
-    pub(super) fn make_with(
+    /// Like [`Connected::start`], with other arguments.
+    pub(super) fn start_with(
         starter: &Program,
         tool: &'static Tool,
         arguments: impl IntoIterator<Item = String>,
-        cancel: &CancelFlag,
     ) -> Option<Self> {
         let place = Place::make().ok()?;
         let forwarding = if resolv_conf::needs_forwarder() { tool.forwarding } else { &[] };
@@ -41,18 +42,27 @@ impl Connected {
             command.stdout(Stdio::piped());
         }
         let namespace = place.namespace.try_clone().ok()?;
-        let made = Self { helper: Helper::start(&mut command).ok()?, namespace, tool };
-        let started = Instant::now();
-        while made.is_running() && !cancel.is_cancelled() && started.elapsed() < TIMEOUT {
-            let ready = match tool.ready {
+        Some(Self { helper: Helper::start(&mut command).ok()?, namespace, tool, coming: Mutex::new(Some(place)) })
+    }
+
+    /// Waits until it is connected. `false` when it will not be, or when `cancel` is set.
+    pub(in crate::executor) fn is_connected(&self, cancel: &CancelFlag) -> bool {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = coming.as_ref() else { return true };
+        while self.is_running() && !cancel.is_cancelled() {
+            let ready = match self.tool.ready {
                 Ready::DefaultRoute => place.has_route_within(Duration::from_millis(1)),
-                Ready::Output => made.helper.speaks_within(Duration::from_millis(20)),
+                Ready::Output => self.helper.speaks_within(Duration::from_millis(20)),
             };
             if ready {
-                return Some(made);
+                *coming = None;
+                return true;
+            }
+            if place.made.elapsed() > TIMEOUT {
+                break;
             }
         }
-        None
+        false
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -71,6 +81,11 @@ impl Connected {
         std::thread::scope(|scope| scope.spawn(look).join()).unwrap_or(false)
     }
 
+    /// The name of the program that connects it.
+    pub(super) fn tool(&self) -> &'static str {
+        self.tool.name
+    }
+
     /// The program that connects it, as that names itself with its version.
     pub(in crate::executor) fn by(&self, starter: &Program) -> String {
         self.tool.version(starter).unwrap_or_else(|| self.tool.name.to_owned())
@@ -84,6 +99,7 @@ impl Connected {
 
 /// A new network namespace, and a thread in it that looks at its routes.
 struct Place {
+    made: Instant,
     namespace: File,
     questions: mpsc::Sender<Duration>,
     answers: mpsc::Receiver<bool>,
@@ -101,12 +117,15 @@ impl Place {
                 return;
             }
             for time in asked {
-                std::thread::sleep(time);
-                let _ = answer.send(has_default_route());
+                let soon = || {
+                    std::thread::sleep(time);
+                    has_default_route()
+                };
+                let _ = answer.send(has_default_route() || soon());
             }
         })?;
         let namespace = namespace.recv().map_err(io::Error::other)??;
-        Ok(Self { namespace, questions, answers })
+        Ok(Self { made: Instant::now(), namespace, questions, answers })
     }
 
     fn has_route_within(&self, time: Duration) -> bool {

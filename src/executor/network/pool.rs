@@ -1,7 +1,7 @@
-//! Connected network namespaces that no step uses just now.
+//! Network namespaces, connected or about to be, that no step uses just now.
 //!
-//! Connecting one takes longer than all the rest of a small step, so the first is made while the step's filesystem is, and
-//! each is kept for later steps. What ran in one is dead before it comes back here, and had no right to change it.
+//! Connecting one takes longer than all the rest of a small step, so the first is begun before there is a step, which is then set
+//! up meanwhile; and each is kept for later steps. What ran in one is dead before it comes back here, and had no right to change it.
 
 use std::fs::File;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use std::time::Duration;
 use super::{Connected, NoNetwork, Ports, TOOLS, Tool, pasta};
 use crate::executor::{CancelFlag, Program};
 
-/// How long a step waits for the one that is made ahead; a tool that does not connect is given up sooner.
+/// How long a step waits for the one that is begun ahead.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The namespaces of one executor.
 #[derive(Default)]
 pub(in crate::executor) struct Networks {
     state: Mutex<State>,
-    /// The one being made ahead is there, or will not be.
+    /// The one being begun ahead is there, or will not be.
     made: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     idle: Vec<Connected>,
-    /// One is being made that no step waits for yet.
+    /// One is being begun that no step waits for yet.
     is_making: bool,
     /// Tools that failed once: they would again, and each time that takes a while.
     failed: Vec<&'static str>,
@@ -39,17 +39,17 @@ impl Networks {
         wanted
     }
 
-    /// Makes one for the next step that needs one.
-    pub(in crate::executor) fn make_ahead(&self, starter: &Program, cancel: &CancelFlag) {
-        let made = self.make(starter, cancel);
+    /// Begins one for the next step that needs one.
+    pub(in crate::executor) fn make_ahead(&self, starter: &Program) {
+        let made = self.start(starter);
         let mut state = self.state();
         state.is_making = false;
         state.idle.extend(made.ok());
         self.made.notify_all();
     }
 
-    /// Takes one whose tool still runs, or makes one. The error says why there is none.
-    pub(in crate::executor) fn take(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
+    /// Takes one whose tool still runs, or begins one. The error says why there is none.
+    pub(in crate::executor) fn take(&self, starter: &Program) -> Result<Connected, NoNetwork> {
         let is_coming = |state: &mut State| state.is_making && state.idle.is_empty();
         let waited = self.made.wait_timeout_while(self.state(), PATIENCE, is_coming);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -59,7 +59,27 @@ impl Networks {
             }
         }
         drop(state);
-        self.make(starter, cancel)
+        self.start(starter)
+    }
+
+    /// Like [`Networks::take`], of one that is connected.
+    pub(in crate::executor) fn take_connected(
+        &self,
+        starter: &Program,
+        cancel: &CancelFlag,
+    ) -> Result<Connected, NoNetwork> {
+        loop {
+            let taken = self.take(starter)?;
+            if taken.is_connected(cancel) {
+                return Ok(taken);
+            }
+            self.give_up(&taken);
+        }
+    }
+
+    /// Says that one did not come to be connected: its tool is not tried again.
+    pub(in crate::executor) fn give_up(&self, failed: &Connected) {
+        self.state().failed.push(failed.tool());
     }
 
     /// Makes one that ports of this machine lead into, for one command alone.
@@ -76,8 +96,9 @@ impl Networks {
         if tool.path().is_none() {
             return Err("it takes the program `pasta` (package `passt`), which is not installed".to_owned());
         }
-        let connected = Connected::make_with(starter, tool, pasta::arguments(ports), cancel);
-        connected
+        let started = Connected::start_with(starter, tool, pasta::arguments(ports));
+        started
+            .filter(|started| started.is_connected(cancel))
             .ok_or_else(|| "`pasta` did not start: a port may be taken, or need a right that is not here".to_owned())
     }
 
@@ -93,7 +114,7 @@ impl Networks {
         self.state().idle.clear();
     }
 
-    fn make(&self, starter: &Program, cancel: &CancelFlag) -> Result<Connected, NoNetwork> {
+    fn start(&self, starter: &Program) -> Result<Connected, NoNetwork> {
         if !can_open_tun() {
             return Err(NoNetwork::NoDevice);
         }
@@ -101,18 +122,9 @@ impl Networks {
         if installed.is_empty() {
             return Err(NoNetwork::NoTool);
         }
-        installed.into_iter().find_map(|tool| self.try_tool(tool, starter, cancel)).ok_or(NoNetwork::NotConnected)
-    }
-
-    fn try_tool(&self, tool: &'static Tool, starter: &Program, cancel: &CancelFlag) -> Option<Connected> {
-        if cancel.is_cancelled() || self.state().failed.contains(&tool.name) {
-            return None;
-        }
-        let made = Connected::make(starter, tool, cancel);
-        if made.is_none() && !cancel.is_cancelled() {
-            self.state().failed.push(tool.name);
-        }
-        made
+        let sound = |tool: &&'static Tool| !self.state().failed.contains(&tool.name);
+        let started = installed.into_iter().filter(sound).find_map(|tool| Connected::start(starter, tool));
+        started.ok_or(NoNetwork::NotConnected)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
