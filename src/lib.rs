@@ -21,7 +21,7 @@
 //! 0 source diag digest progress fsutil expansion: spans, diagnostics, digests, events, directory handles, bombs; they know nothing (diag uses source, progress uses diag, progress uses source, fsutil uses digest)
 //! 1 dockerfile oci layer context: text to instructions; image types; layer tars in and out; build contexts (layer uses oci)
 //! 2 content snapshot cache registry attest signature: blobs by digest; unpacked layers; step records by key; the distribution client; what is said about images; signatures of images (registry uses content)
-//! 3 sandbox executor: one process in namespaces; a run request to its exit status (executor uses sandbox)
+//! 3 sandbox executor remotecache: one process in namespaces; a run request to its exit status; shared caches (executor uses sandbox)
 //! 4 plan: instructions to a graph of steps, pure
 //! 5 ops: doing one step: source, run, copy
 //! 6 solver: graph, cache and ops to results
@@ -89,6 +89,7 @@ pub mod ops;
 pub mod plan;
 pub mod progress;
 pub mod registry;
+pub mod remotecache;
 pub mod sandbox;
 pub mod signature;
 pub mod snapshot;

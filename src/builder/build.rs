@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -15,6 +15,7 @@ use super::images::Images;
 use super::load::{Loaded, load};
 use super::outputs::Delivery;
 use super::provenance::Told;
+use super::publish::Publisher;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
@@ -31,9 +32,10 @@ use crate::executor::{CancelFlag, Executor};
 use crate::export::{self, Image, MediaTypes, Report, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
-use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Settings, StepResult, Worker};
+use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Remembered, Settings, StepResult, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, Root, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
+use crate::remotecache::Caches;
 use crate::sandbox::Isolation;
 use crate::sandbox::idmap::Rung;
 use crate::snapshot::Scratch;
@@ -73,7 +75,8 @@ pub fn build(request: BuildRequest, sink: SharedSink, cancel: &CancelFlag) -> Re
         .thread_keep_alive(Duration::from_secs(u64::from(u32::MAX)))
         .build()
         .map_err(|error| Box::new(environment("cannot start the scheduler", &error)))?;
-    let build = Build { request: &request, sink, cancel: cancel.clone(), began: Instant::now() };
+    let publisher = OnceLock::new();
+    let build = Build { request: &request, sink, cancel: cancel.clone(), began: Instant::now(), publisher };
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = build.run() => ended,
@@ -91,6 +94,9 @@ const UNISOLATED: &str = "WARNING: steps are NOT ISOLATED (--isolation=chroot): 
 
 /// How long work may take to end by itself, and to clean up, once the user stopped the build.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long what was finished may take to get to shared caches, then. A second signal ends that too.
+const PUBLISHING: Duration = Duration::from_secs(5);
 
 fn canceled() -> BuildFailure {
     BuildFailure::new(FailureKind::Canceled, "the build was canceled")
@@ -161,6 +167,8 @@ struct Build<'a> {
     sink: SharedSink,
     cancel: CancelFlag,
     began: Instant,
+    /// Writes shared caches.
+    publisher: OnceLock<Arc<Publisher>>,
 }
 
 impl Build<'_> {
@@ -174,9 +182,65 @@ impl Build<'_> {
         let access = Access::of(self.request, &open, &self.cancel)?;
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         let loaded = load(self.request, &open, &access, &vertices).await?;
-        let ended = self.until_mended(&open, &access, &loaded, &vertices).await;
+        if self.request.call == Call::Build {
+            open.caches.ask_ahead(&self.trail(&loaded));
+            Publisher::start(self.request, &open).map(|publisher| self.publisher.set(publisher));
+        }
+        let mut ended = self.until_mended(&open, &access, &loaded, &vertices).await;
         loaded.save_caches();
+        if let Some(publisher) = self.publisher.get() {
+            let published = self.published(publisher, &vertices, ended.is_ok().then(|| self.trail(&loaded))).await;
+            ended = ended.and_then(|outcome| published.map(|()| outcome));
+        }
         if self.cancel.is_cancelled() { Err(canceled()) } else { ended }
+    }
+
+    /// Names builds like this one: those of the same stages.
+    fn trail(&self, loaded: &Loaded) -> String {
+        let text = String::from_utf8_lossy(loaded.dockerfile.text().as_ref()).into_owned();
+        let is_from = |line: &&str| line.trim_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case("from "));
+        let mut hasher = blake3::Hasher::new();
+        for line in text.lines().filter(is_from) {
+            hasher.update(line.trim().as_bytes()).update(b"\n");
+        }
+        hasher.update(self.request.target.as_deref().unwrap_or_default().as_bytes());
+        for platform in platforms::platforms(self.request) {
+            hasher.update(b"\n").update(platform.to_string().as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Waits until shared caches have what was done; not long if the user stopped the build.
+    async fn published(
+        &self,
+        publisher: &Publisher,
+        vertices: &Vertices,
+        trail: Option<String>,
+    ) -> Result<(), BuildFailure> {
+        if self.request.shared_caches.to.is_empty() {
+            return Ok(());
+        }
+        let publish = async |_| {
+            let all = async {
+                publisher.idle().await;
+                if let Some(trail) = trail {
+                    publisher.leave_trail(&trail).await;
+                }
+                publisher.check()
+            };
+            let given_up = async {
+                while !self.cancel.is_cancelled() {
+                    tokio::time::sleep(CANCEL_POLL).await;
+                }
+                tokio::time::sleep(PUBLISHING).await;
+                Err(canceled())
+            };
+            tokio::select! {
+                ended = all => ended,
+                ended = given_up => ended,
+            }
+        };
+        vertices.show("exporting cache".to_owned(), publish).await
     }
 
     /// Says what isolates the steps, and what their snapshots are.
@@ -201,6 +265,9 @@ impl Build<'_> {
             tokio::time::sleep(CANCEL_POLL).await;
         }
         tokio::time::sleep(PATIENCE).await;
+        if let Some(publisher) = self.publisher.get() {
+            let _ = tokio::time::timeout(PUBLISHING, publisher.idle()).await;
+        }
     }
 
     /// Builds; and builds again when a blob of the store turned out to be lost or damaged, without that blob: what
@@ -329,6 +396,7 @@ impl Build<'_> {
             began: self.began,
             invocation: &super::provenance::invocation(),
         };
+        let built = super::settle::settled(self.request, &worker, vertices, built).await?;
         let built = match self.request.reproducible {
             true => self.without_late_times(&worker, vertices, built).await?,
             false => built,
@@ -374,6 +442,7 @@ impl Build<'_> {
         let scratch = open.snapshots.scratch().map_err(|error| wrong(&error))?;
         let mut worker = self.worker(open, access, loaded, epoch)?;
         worker.cache = LocalCache::open(scratch.fs()).map_err(|error| wrong(&error))?;
+        (worker.caches, worker.told) = (Caches::none(), None);
         let worker = Arc::new(worker);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
         Ok(Again { worker, _forwarding, _cache: scratch })
@@ -418,6 +487,10 @@ impl Build<'_> {
             busy: Default::default(),
             notices: Mutex::new(BTreeSet::new()),
             followed: Default::default(),
+            caches: open.caches.clone(),
+            told: self.publisher.get().cloned().map(|publisher| -> Arc<dyn Fn(Remembered) + Send + Sync> {
+                Arc::new(move |step| publisher.take(step))
+            }),
         })
     }
 
@@ -496,7 +569,12 @@ impl Build<'_> {
     ) -> Result<Solved, BuildFailure> {
         let graph = Arc::new(merged.graph);
         let roots = merged.parts.iter().map(|part| part.root());
-        let early = Early::start(self.request, open, worker, &graph, roots.flat_map(|root| graph.chain(root)));
+        let wanted: Vec<StepId> = roots.flat_map(|root| graph.chain(root)).collect();
+        let early = Early::start(self.request, open, worker, &graph, wanted.iter().copied());
+        if let Some(publisher) = self.publisher.get() {
+            let inside = wanted.iter().map(|step| graph.step(*step).span).collect();
+            publisher.expect(inside, early.as_ref().and_then(Early::ahead));
+        }
         let made = |step, result: &StepResult| _ = early.as_ref().map(|early| early.made(step, result));
         let results = self.results(&graph, worker, loaded, vertices, made).await?;
         if let Some(Again { worker: again, .. }) = again {
@@ -555,7 +633,8 @@ impl Build<'_> {
         let set = Annotations(&self.request.annotations).set(images, several, MediaTypes::Oci);
         let said = super::attest::said(open, worker, vertices, built, told).await?;
         let (request, said_of) = (self.request, said.as_slice());
-        let delivery = Delivery { request, open, worker, vertices, set, built, said: said_of, is_new };
+        let publisher = self.publisher.get().cloned();
+        let delivery = Delivery { request, open, worker, vertices, set, built, said: said_of, is_new, publisher };
         let set = delivery.all(early).await?;
         let Some(set) = set else { return Ok(None) };
         let config_digest =

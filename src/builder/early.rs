@@ -89,6 +89,11 @@ impl Early {
         })
     }
 
+    /// Who compresses long layers while their steps write them.
+    pub(super) fn ahead(&self) -> Option<Arc<Ahead>> {
+        self.ahead.clone()
+    }
+
     /// Hears what a step gave. Nothing is sent before something new is made: all else is there, mostly.
     pub(super) fn made(&self, step: StepId, result: &StepResult) {
         if !self.wanted.contains(&step) {

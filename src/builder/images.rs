@@ -248,6 +248,8 @@ fn known_image(
     parsed: &Manifest,
     config: ImageConfig,
 ) -> Result<KnownImage, ResolveError> {
+    // What made the layers below is not what makes those of this build.
+    let config = ImageConfig { cache: None, ..config };
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != parsed.layers().len() {
         return Err(ResolveError::Layers);

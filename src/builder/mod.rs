@@ -25,10 +25,12 @@ mod outcome;
 mod outputs;
 mod platforms;
 mod provenance;
+mod publish;
 mod remarks;
 mod remote;
 mod request;
 mod root;
+mod settle;
 mod store;
 mod verify;
 mod vertices;
@@ -40,9 +42,10 @@ pub use images::remembered;
 pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
-    Annotation, AnnotationLevel, Attestations, BuildRequest, Call, ContextSource, Destination, DockerfileSource,
-    EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory, NamedContext, Network,
-    NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SshAgent,
+    Annotation, AnnotationLevel, Attestations, BuildRequest, CacheMode, CacheTarget, Call, ContextSource, Destination,
+    DockerfileSource, EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory, NamedContext, Network,
+    NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SharedCaches,
+    SshAgent,
     SshSource,
 };
 pub use store::open_snapshots;

@@ -8,6 +8,7 @@ use super::assemble::Built;
 use super::early::Early;
 use super::failure::{environment, failure, kind_of_registry};
 use super::platforms;
+use super::publish::Publisher;
 use super::remote::blocking;
 use super::store::Open;
 use super::vertices::Vertices;
@@ -19,6 +20,7 @@ use crate::fsutil::Dir;
 use crate::oci::{ImageConfig, Layer, Reference};
 use crate::ops::Worker;
 use crate::progress::{Event, VertexId};
+use crate::remotecache::write_inline;
 
 /// An image on its way to every output.
 pub(super) struct Delivery<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Delivery<'a> {
     pub(super) said: &'a [Vec<Predicate>],
     /// Some step ran.
     pub(super) is_new: bool,
+    /// Knows the records of the steps.
+    pub(super) publisher: Option<Arc<Publisher>>,
 }
 
 impl Delivery<'_> {
@@ -72,7 +76,7 @@ impl Delivery<'_> {
 
     /// The same, and nothing is said of the images.
     pub(super) fn silent(&self) -> Self {
-        Self { said: &[], set: self.set.clone(), ..*self }
+        Self { said: &[], set: self.set.clone(), publisher: self.publisher.clone(), ..*self }
     }
 
     /// Kept in the store under its names. The store's copy is the image as it was built, unless the output says how it should be.
@@ -81,7 +85,7 @@ impl Delivery<'_> {
             true => self.outgoing(attributes, Format::Plain, false).await?,
             false => self.as_built(attributes),
         };
-        self.keep(&kept, attributes).await?;
+        self.keep(&kept, attributes, true).await?;
         Ok(kept)
     }
 
@@ -91,7 +95,8 @@ impl Delivery<'_> {
             early.end(self.worker).await;
         }
         let outgoing = self.outgoing(attributes, Format::Gzip, true).await?;
-        tokio::try_join!(self.keep(&outgoing, attributes), self.push_all(&outgoing, attributes))?;
+        let keep = self.keep(&outgoing, attributes, self.absent().is_empty());
+        tokio::try_join!(keep, self.push_all(&outgoing, attributes))?;
         Ok(outgoing)
     }
 
@@ -110,21 +115,24 @@ impl Delivery<'_> {
         export::attach(set, self.said, &names_of(self.request, attributes), attributes.attestations)
     }
 
-    async fn keep(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
+    /// `whole`: with all layers, also those that nobody needed yet.
+    async fn keep(&self, set: &ImageSet, attributes: &ImageAttributes, whole: bool) -> Result<(), BuildFailure> {
         if !attributes.discard {
-            self.tag(set, attributes).await?;
+            self.tag(set, attributes, whole).await?;
         }
         if attributes.unpack { self.unpack().await } else { Ok(()) }
     }
 
-    async fn tag(&self, set: &ImageSet, attributes: &ImageAttributes) -> Result<(), BuildFailure> {
+    async fn tag(&self, set: &ImageSet, attributes: &ImageAttributes, whole: bool) -> Result<(), BuildFailure> {
         let mut names = all_names(self.request, attributes, set);
         if attributes.name_canonical {
             names.extend(canonical(&names, set));
         }
         let (set, store) = (set.clone(), self.open.content.clone());
         let keep = async |id| {
-            self.fetch_all(id).await?;
+            if whole {
+                self.fetch_all(id).await?;
+            }
             blocking(move || {
                 export::keep(&set, &names, &store).map_err(|error| failure(FailureKind::Environment, &error))
             })
@@ -147,12 +155,31 @@ impl Delivery<'_> {
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
         let (names, report) = (std::slice::from_ref(name), self.report(id));
         let how = How { by_digest, new: self.is_new };
-        tokio::select! {
-            pushed = export::push(set, names, how, &self.worker.registry, &self.open.content, &report) => {
-                pushed.map_err(|error| push_failure(&error))
+        let push = async || export::push(set, names, how, &self.worker.registry, &self.open.content, &report).await;
+        let push = async {
+            match push().await {
+                // What was not taken over from the cache goes by way of here, or is made again.
+                Err(_) if !self.absent().is_empty() => {
+                    self.worker.fetch(&self.absent(), id).await.map_err(|error| super::failure::op(&error))?;
+                    push().await.map_err(|error| push_failure(&error))
+                }
+                pushed => pushed.map_err(|error| push_failure(&error)),
             }
+        };
+        tokio::select! {
+            pushed = push => pushed,
             () = self.worker.canceled() => Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled")),
         }
+    }
+
+    /// Layers of shared caches whose bytes nobody needed yet.
+    fn absent(&self) -> Vec<Layer> {
+        let is_absent = |layer: &&Layer| {
+            let Ok(digest) = layer.digest() else { return false };
+            let is_here = || matches!(self.open.content.length_of(&digest), Ok(Some(_)));
+            self.worker.caches.layer(&digest).is_some() && !is_here()
+        };
+        self.built.iter().flat_map(|built| &built.layers).filter(is_absent).cloned().collect()
     }
 
     async fn archive(
@@ -226,8 +253,13 @@ impl Delivery<'_> {
         let (tell, begun) = tokio::sync::mpsc::unbounded_channel();
         let first = names_of(self.request, attributes).into_iter().next().filter(|_| pushed);
         let early = first.map(|name| tokio::spawn(export::push_early(name, self.worker.registry.clone(), begun)));
+        let inline = self.request.shared_caches.inline.then(|| self.publisher.clone()).flatten();
         let compress = async |id| {
-            self.fetch_all(id).await?;
+            match pushed && !self.absent().is_empty() {
+                // The registry may have them, or take them over from another repository.
+                true => self.fetch_some(|layer| layer.origin.is_none() || codec.applies_to(layer), id).await?,
+                false => self.fetch_all(id).await?,
+            }
             let report = self.report(id);
             blocking(move || {
                 let begun = |growing| _ = tell.send(growing);
@@ -241,8 +273,11 @@ impl Delivery<'_> {
                     }
                     let layers = export::compressed_telling(&layers, &store, codec, &records, threads, &report, &begun)
                         .map_err(|error| wrong(&error))?;
-                    let config: ImageConfig = serde_json::from_slice(&image.config.bytes)
+                    let mut config: ImageConfig = serde_json::from_slice(&image.config.bytes)
                         .map_err(|error| environment("cannot read the config just written", &error))?;
+                    if let Some(publisher) = &inline {
+                        write_inline(&mut config, &publisher.records(&image.layers, &layers, codec));
+                    }
                     images.push(Annotations(&annotations).assemble(config, &layers, media));
                 }
                 Ok(export::attach(Annotations(&annotations).set(images, several, media), &said, &names, form))
@@ -284,8 +319,13 @@ impl Delivery<'_> {
 
     /// Layers of base images that are not here yet.
     async fn fetch_all(&self, id: VertexId) -> Result<(), BuildFailure> {
+        self.fetch_some(|_| true, id).await
+    }
+
+    async fn fetch_some(&self, which: impl Fn(&Layer) -> bool, id: VertexId) -> Result<(), BuildFailure> {
         for built in self.built {
-            self.worker.fetch(&built.layers, id).await.map_err(|error| super::failure::op(&error))?;
+            let layers: Vec<Layer> = built.layers.iter().filter(|layer| which(layer)).cloned().collect();
+            self.worker.fetch(&layers, id).await.map_err(|error| super::failure::op(&error))?;
         }
         Ok(())
     }
@@ -317,6 +357,23 @@ fn codec(attributes: &ImageAttributes, default: Format) -> Codec {
         Some(LayerCompression::Estargz) => Format::Estargz,
     };
     Codec { format, level: attributes.compression_level, force: attributes.force_compression }
+}
+
+/// Whether every output writes new layers with `codec`, or needs their files only.
+pub(super) fn take_layers_of(request: &BuildRequest, codec: &str) -> bool {
+    let writes = |attributes: &ImageAttributes, default| {
+        !attributes.rewrite_timestamp && self::codec(attributes, default).to_string() == codec
+    };
+    let takes = |output: &Output| match output {
+        Output::Image { push: true, attributes }
+        | Output::Oci { attributes, .. }
+        | Output::Docker { attributes, .. } => writes(attributes, Format::Gzip),
+        Output::Image { push: false, attributes } | Output::Load { attributes, .. } => {
+            attributes.change_the_image() && writes(attributes, Format::Plain)
+        }
+        Output::Local(_) | Output::Tar { .. } | Output::CacheOnly => true,
+    };
+    !request.outputs.is_empty() && request.outputs.iter().all(takes)
 }
 
 /// Where layers can go as soon as they are made, and compressed with what: to the first push, if it takes them as they are.

@@ -8,12 +8,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::cache::Place;
 use crate::export::Form;
 use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
 use crate::progress::SharedSink;
-use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Settings};
+use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Retry, Settings};
 use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -58,6 +60,8 @@ pub struct BuildRequest {
     pub platforms: Vec<Platform>,
     /// Which steps must run although the cache holds their result.
     pub no_cache: NoCache,
+    /// Caches that are shared with other machines.
+    pub shared_caches: SharedCaches,
     /// Whether tags of base images are resolved anew although the store knows them.
     pub pull: bool,
     /// What is said of the images beside them.
@@ -248,6 +252,37 @@ pub enum NoCache {
     All,
     /// Those of the named stages.
     Stages(Vec<String>),
+}
+
+/// Caches that are shared with other machines (`--cache-from`, `--cache-to`); by default none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SharedCaches {
+    /// Those that are read.
+    pub from: Vec<Place>,
+    /// Those that are written. None of them is read unless it is among `from`.
+    pub to: Vec<CacheTarget>,
+    /// Whether the images that are pushed or written to a file hold records of their own steps.
+    pub inline: bool,
+}
+
+/// A shared cache that is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CacheTarget {
+    /// Where it is.
+    pub place: Place,
+    /// Which steps it gets.
+    pub mode: CacheMode,
+    /// Whether the build succeeds although something could not be written.
+    pub ignore_error: bool,
+}
+
+/// Which steps a shared cache gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheMode {
+    /// Those whose layers the images have.
+    Min,
+    /// All.
+    Max,
 }
 
 /// What becomes of the result.
@@ -457,6 +492,24 @@ impl RegistrySettings {
             ..Settings::default()
         };
         Client::telling(settings, sink)
+    }
+
+    /// Makes one that gives up soon and says nothing: for shared caches, which a build does without rather than wait.
+    pub fn impatient_client(&self) -> Client {
+        let retry = Retry {
+            attempts: 2,
+            base: Duration::from_millis(100),
+            longest: Duration::from_millis(500),
+            longest_asked: Duration::from_secs(1),
+        };
+        let settings = Settings {
+            insecure: Insecure::Hosts(self.insecure_hosts.iter().cloned().collect()),
+            files: self.files.clone(),
+            proxies: self.proxies.clone(),
+            retry,
+            ..Settings::default()
+        };
+        Client::new(settings)
     }
 }
 

@@ -11,15 +11,17 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::failure::failure;
 use super::remote::blocking;
-use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot};
+use super::{BuildFailure, BuildRequest, FailureKind, StoreLock, boot, platforms};
 use crate::cache::{DownloadCache, LocalCache};
 use crate::content;
 use crate::fsutil::Owners;
 use crate::progress::SharedSink;
 use crate::registry;
+use crate::remotecache::Caches;
 use crate::sandbox::idmap::{Entered, Rung};
 use crate::snapshot::{self, Snapshots, Snapshotter};
 
@@ -32,6 +34,7 @@ pub(super) struct Open {
     pub(super) cache: LocalCache,
     pub(super) downloads: DownloadCache,
     pub(super) registry: registry::Client,
+    pub(super) caches: Arc<Caches>,
     _lock: StoreLock,
 }
 
@@ -47,9 +50,19 @@ impl Open {
         let content = lock.content(root).map_err(|error| wrong(&error))?;
         let cache = LocalCache::open(root).map_err(|error| wrong(&error))?;
         let downloads = DownloadCache::open(root).map_err(|error| wrong(&error))?;
-        let registry = request.registry.client(sink);
-        Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, _lock: lock })
+        let registry = request.registry.client(sink.clone());
+        let caches = caches(request, sink)?;
+        Ok(Self { content, snapshots, no_overlay, cache, downloads, registry, caches, _lock: lock })
     }
+}
+
+/// The shared caches of a build. Nothing is connected yet.
+fn caches(request: &BuildRequest, sink: SharedSink) -> Result<Arc<Caches>, BuildFailure> {
+    let shared = &request.shared_caches;
+    let to = shared.to.iter().map(|target| target.place.clone()).collect();
+    // Steps that must be done twice are done here.
+    let from = if request.verify_reproducible { Vec::new() } else { shared.from.clone() };
+    Ok(Caches::open(from, to, platforms::platforms(request), request.registry.impatient_client(), sink))
 }
 
 /// Joins the users of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text

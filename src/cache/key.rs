@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::digest::to_hex;
+use crate::digest::{Digest, to_hex};
 
 /// The blake3 of a step's facts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,12 @@ impl Key {
     /// Returns 64 hex digits.
     pub fn hex(&self) -> String {
         to_hex(&self.0)
+    }
+
+    /// Reads 64 hex digits.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        // Thirty-two bytes as hex are written the same whatever was hashed.
+        Digest::from_hex(hex).ok().map(|bytes| Self(*bytes.as_bytes()))
     }
 }
 

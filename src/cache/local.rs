@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Key;
+use super::{Key, Place};
 use crate::digest::DiffId;
 use crate::fsutil::{Dir, Entry, write_atomically};
+use crate::oci::Descriptor;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,23 @@ pub struct Record {
     pub created: String,
     /// The facts behind the key, as `cache::explain` writes them.
     pub facts: String,
+    /// How long it took to make, in milliseconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milliseconds: Option<u64>,
+    /// Where the layer can be had, if a shared cache knew the step: its blob need not be in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A layer in shared caches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// Its blob, as it is there.
+    pub layer: Descriptor,
+    /// What wrote the blob, in the words of `export::Codec`: an export that would write the same takes it as it is.
+    pub codec: String,
+    /// Where.
+    pub places: Vec<Place>,
 }
 
 /// Why a record could not be written.
@@ -128,6 +146,8 @@ mod tests {
             length: 0,
             created: "2026-01-01T00:00:00Z".to_owned(),
             facts: String::new(),
+            milliseconds: None,
+            elsewhere: None,
         };
         assert_eq!(cache.get(&key), None);
         cache.put(&key, &record).unwrap();

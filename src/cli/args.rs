@@ -178,6 +178,14 @@ pub(super) struct BuildArguments {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE[,..]", value_delimiter = ',', help_heading = "Cache")]
     pub(super) no_cache_filter: Vec<String>,
+    /// Read a cache that is shared with other machines: IMAGE, type=registry,ref=REPOSITORY[:TAG] or type=local,src=DIR
+    /// [default: $KILN_CACHE_FROM]
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub(super) cache_from: Vec<String>,
+    /// Write one: type=registry,ref=REPOSITORY[:TAG], type=local,dest=DIR or type=inline; mode=min|max [default:
+    /// $KILN_CACHE_TO]
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub(super) cache_to: Vec<String>,
     /// Resolve base images anew
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
@@ -314,12 +322,6 @@ pub(super) struct AttestationArguments {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = None)]
 pub(super) struct ForeignArguments {
-    /// Read a cache of another place.
-    #[arg(long, hide = true)]
-    pub(super) cache_from: Vec<String>,
-    /// Write the cache to another place.
-    #[arg(long, hide = true)]
-    pub(super) cache_to: Vec<String>,
     /// Security options of steps.
     #[arg(long, hide = true)]
     pub(super) security_opt: Vec<String>,

@@ -15,6 +15,7 @@ mod archive;
 mod args;
 mod attestations;
 mod build;
+mod caches;
 mod call;
 mod describe;
 mod doctor;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
-use super::{annotations, attestations, call, limits, names, outputs, registries, secrets, sources};
+use super::{annotations, attestations, caches, call, limits, names, outputs, registries, secrets, sources};
 use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -52,6 +52,7 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         limits: limits::limits(&typed.limits)?,
         platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
+        shared_caches: caches::shared_caches(&typed.cache_from, &typed.cache_to, environment)?,
         pull: typed.pull,
         attestations: attestations::attestations(&typed.attestations)?,
         outputs: if call == Call::Build { outputs.outputs } else { Vec::new() },
@@ -76,8 +77,6 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
 fn refuse(foreign: &ForeignArguments) -> Result<(), UsageError> {
     let asked = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "false" && value != "0");
     let known = [
-        ("--cache-from", !foreign.cache_from.is_empty(), ": leave it out, the cache of the store is always used"),
-        ("--cache-to", !foreign.cache_to.is_empty(), ": leave it out, the cache of the store is always written"),
         ("--security-opt", !foreign.security_opt.is_empty(), ""),
         ("--squash", asked(&foreign.squash), ": build in one stage and copy the result into another"),
     ];

@@ -333,7 +333,8 @@ mod tests {
             let mut key = KeyHasher::default();
             key.field("layer", &layer.to_string());
             let diff_id = layers[layer];
-            let record = Record { diff_id, length: 4, created: String::new(), facts: String::new() };
+            let (created, facts) = (String::new(), String::new());
+        let record = Record { diff_id, length: 4, created, facts, milliseconds: None, elsewhere: None };
             cache.put(&key.finish(), &record).unwrap();
         }
         std::fs::create_dir_all(root.join("mounts/id/fs")).unwrap();

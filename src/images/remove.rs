@@ -161,7 +161,8 @@ mod tests {
         let mut key = KeyHasher::default();
         key.field("step", "1");
         let diff_id = DiffId(Digest::of(b"cached"));
-        let record = Record { diff_id, length: 6, created: String::new(), facts: String::new() };
+        let (created, facts) = (String::new(), String::new());
+        let record = Record { diff_id, length: 6, created, facts, milliseconds: None, elsewhere: None };
         LocalCache::open(&root).unwrap().put(&key.finish(), &record).unwrap();
         remove(&root, "a", false).unwrap();
         let left: Vec<Digest> =

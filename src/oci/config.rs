@@ -29,6 +29,9 @@ pub struct ImageConfig {
     /// How each layer came to be, oldest first; entries without a layer are marked.
     #[serde(default, deserialize_with = "null_is_default", serialize_with = "list_or_null")]
     pub history: Vec<History>,
+    /// kiln's own: records of the steps that made the layers (`--cache-to type=inline`). Of this image only, not of one built on it.
+    #[serde(rename = "io.kiln.cache.v1", default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<serde_json::Value>,
     /// Operating system in Go's spelling, for example `linux`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,

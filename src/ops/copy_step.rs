@@ -14,6 +14,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::copy::{self, Along, CopyError, Former, LayerOptions, Request, Selected, Unpack, write_layer};
 use super::layers::blocking;
@@ -133,7 +134,7 @@ pub(super) async fn perform(
         Tree::Context(name) => (worker.context(name.as_deref()), None),
         Tree::Root(root) => {
             let facts = Facts { op, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
-            if let Some(record) = worker.recall(step, &facts) {
+            if let Some(record) = worker.recall(step, &facts).await {
                 return Ok(on_top(layers_below, &record, true));
             }
             let view = worker.view(inputs.layers(*root), vertex).await?;
@@ -149,13 +150,14 @@ pub(super) async fn perform(
     let files = Files::Content { local: copy::content_key(chosen.iter().flatten().flatten()), remote };
     let facts = Facts { op, below, files };
     let remember_layers = |record: &Record| match &by_layers {
-        Some(by_layers) => worker.remember_again(by_layers, record),
+        Some(by_layers) => worker.remember_again(step, by_layers, record),
         None => Ok(()),
     };
-    if let Some(record) = worker.recall(step, &facts) {
+    if let Some(record) = worker.recall(step, &facts).await {
         remember_layers(&record)?;
         return Ok(on_top(layers_below, &record, true));
     }
+    let began = Instant::now();
     worker.connect_ahead(leads_to_network);
     let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(layers_below, vertex).await?) };
     let mut fetched = Vec::new();
@@ -170,7 +172,7 @@ pub(super) async fn perform(
         make(&task_worker, &task_op, &selected, view.as_ref(), wanted)
     });
     let made = made.await?;
-    let record = worker.remember(&facts, &made)?;
+    let record = worker.remember(step, &facts, &made, began)?;
     remember_layers(&record)?;
     Ok(on_top(layers_below, &record, false))
 }

@@ -10,7 +10,7 @@ use crate::content::{ContentError, Store};
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
-use crate::oci::Layer;
+use crate::oci::{Layer, descriptor, media_type};
 use crate::plan::ImageOp;
 use crate::progress::{Event, VertexId};
 use crate::snapshot::{SnapshotError, Snapshots};
@@ -58,17 +58,27 @@ impl Worker {
         if self.store.length_of(&digest)? == Some(layer.descriptor.size()) {
             return Ok(());
         }
-        let Some(origin) = &layer.origin else {
-            return Err(ContentError::Missing { digest }.into());
-        };
         let total = layer.descriptor.size();
         let report = |current: u64, done: bool| {
             self.sink.event(Event::Status { id: vertex, part: digest.to_string(), current, total, done });
         };
         let moved = |current| report(current, false);
         moved(0);
+        let fetch = async {
+            match (self.caches.layer(&digest), &layer.origin) {
+                (Some(elsewhere), _) => match self.caches.fetch(&elsewhere, &self.store, &moved).await {
+                    true => Ok(()),
+                    // Who made it makes it again.
+                    false => Err(OpError::from(ContentError::Missing { digest })),
+                },
+                (None, Some(origin)) => {
+                    Ok(self.registry.fetch_blob(origin, &layer.descriptor, &self.store, &moved).await?)
+                }
+                (None, None) => Err(ContentError::Missing { digest }.into()),
+            }
+        };
         tokio::select! {
-            fetched = self.registry.fetch_blob(origin, &layer.descriptor, &self.store, &moved) => fetched?,
+            fetched = fetch => fetched?,
             () = self.canceled() => return Err(OpError::Canceled),
         }
         report(total, true);
@@ -91,9 +101,58 @@ impl Worker {
                 continue;
             }
             let (worker, chain, layer) = (self.clone(), chain[..=upto].to_vec(), layers[upto].clone());
-            blocking(move || worker.unpack(&chain, &layer)).await?;
+            let unpacked = blocking(move || worker.unpack(&chain, &layer)).await;
+            unpacked.map_err(|error| self.blamed(&layers[upto], error))?;
         }
         Ok(())
+    }
+
+    /// A layer of a shared cache that is not what its record says is as good as none.
+    fn blamed(&self, layer: &Layer, error: OpError) -> OpError {
+        let Ok(digest) = layer.digest() else { return error };
+        let is_its_fault = matches!(error, OpError::Unpack { .. } | OpError::WrongDiffId { .. });
+        if !is_its_fault || self.caches.layer(&digest).is_none() {
+            return error;
+        }
+        self.caches.lose(&digest, &crate::diag::chain(&error));
+        ContentError::Missing { digest }.into()
+    }
+
+    /// Makes plain tars of the layers of shared caches among `layers`, as if they had been made here.
+    pub async fn settle(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<Vec<Layer>, OpError> {
+        let mut settled = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let is_shared = self.caches.layer(&blob_digest(layer)?).is_some();
+            settled.push(if is_shared { self.settle_one(layer, vertex).await? } else { layer.clone() });
+        }
+        Ok(settled)
+    }
+
+    async fn settle_one(self: &Arc<Self>, layer: &Layer, vertex: VertexId) -> Result<Layer, OpError> {
+        self.fetch_one(layer, vertex).await?;
+        let (worker, packed) = (self.clone(), layer.clone());
+        let length = blocking(move || worker.plain(&packed)).await.map_err(|error| self.blamed(layer, error))?;
+        let descriptor = descriptor(media_type::OCI_LAYER, &layer.diff_id.0, length);
+        Ok(Layer { diff_id: layer.diff_id, descriptor, origin: None })
+    }
+
+    /// Writes the tar of a layer into the store; returns its length.
+    fn plain(&self, layer: &Layer) -> Result<u64, OpError> {
+        if let Some(length) = self.store.length_of(&layer.diff_id.0)? {
+            return Ok(length);
+        }
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
+        let blob = self.store.open_blob(&blob_digest(layer)?)?;
+        let mut decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
+        let mut ingest = self.store.ingest()?;
+        std::io::copy(&mut decoded, &mut ingest).map_err(|error| failed(error.into()))?;
+        let wanted = layer.diff_id.0;
+        match ingest.commit(Some(&wanted)) {
+            Err(ContentError::WrongDigest { actual, .. }) => {
+                Err(OpError::WrongDiffId { layer: layer.diff_id, found: actual })
+            }
+            committed => Ok(committed?.1),
+        }
     }
 
     /// Returns the merged read-only view of a stack, unpacking what is not yet.

@@ -34,4 +34,4 @@ pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
 pub use fetched::{Fetched, uri_of_repository};
 pub use follow::{Followed, Follower, Following};
 pub use layers::unpack;
-pub use worker::{Inputs, Settings, StepResult, Worker};
+pub use worker::{Inputs, Remembered, Settings, StepResult, Worker};

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cache_mount::CacheMount;
 use super::devices::{self, Brought};
@@ -141,15 +141,15 @@ pub(super) async fn perform(
     let settings = &worker.settings;
     let devices = devices::find(&op.devices, &settings.devices, &settings.device_directories)?;
     let by_layers = Facts { op, inputs, bound: &nothing_read, devices: &devices };
-    if let Some(record) = worker.recall(step, &by_layers) {
+    if let Some(record) = worker.recall(step, &by_layers).await {
         return Ok(on_top(below, &record, true));
     }
     let bound = read_bound(worker, op, vertex, inputs).await?;
     let by_content = Facts { op, inputs, bound: &bound, devices: &devices };
     if !bound.is_empty()
-        && let Some(record) = worker.recall(step, &by_content)
+        && let Some(record) = worker.recall(step, &by_content).await
     {
-        worker.remember_again(&by_layers, &record)?;
+        worker.remember_again(step, &by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
     // The network first: it takes longer.
@@ -167,10 +167,11 @@ pub(super) async fn perform(
     let (task_worker, task_op, task_inputs, brought) = (worker.clone(), op.clone(), inputs.clone(), devices.clone());
     let follower = worker.followed.get().filter(|followed| followed.steps.contains(&step.span));
     let follower = follower.map(|followed| followed.follower.clone());
+    let began = Instant::now();
     let made = blocking(move || execute(&task_worker, &task_op, vertex, &task_inputs, brought, follower)).await?;
-    let record = worker.remember(&by_layers, &made)?;
+    let record = worker.remember(step, &by_layers, &made, began)?;
     if !bound.is_empty() {
-        worker.remember_again(&by_content, &record)?;
+        worker.remember_again(step, &by_content, &record)?;
     }
     Ok(on_top(below, &record, false))
 }

@@ -3,6 +3,7 @@
 //! Facts of the key: `op`, `path`, `user`, `time` when SOURCE_DATE_EPOCH sets one, `layer` (what is below).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::copy::{Owner, write_directory_layer};
 use super::copy_step::explain;
@@ -45,9 +46,10 @@ pub(super) async fn perform(
 ) -> Result<StepResult, OpError> {
     let facts = Facts { op, below: inputs.chain(op.parent) };
     let below = inputs.layers(op.parent);
-    if let Some(record) = worker.recall(step, &facts) {
+    if let Some(record) = worker.recall(step, &facts).await {
         return Ok(on_top(below, &record, true));
     }
+    let began = Instant::now();
     worker.connect_ahead(leads_to_network);
     let view = worker.view(below, vertex).await?;
     let (task_worker, task_op) = (worker.clone(), op.clone());
@@ -62,7 +64,7 @@ pub(super) async fn perform(
         Ok(Made { digest, length })
     })
     .await?;
-    let record = worker.remember(&facts, &made)?;
+    let record = worker.remember(step, &facts, &made, began)?;
     Ok(on_top(below, &record, false))
 }
 

@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{AllowedDevices, Fetcher, Followed, OpError, layers};
-use crate::cache::{Keyed, LocalCache, Record, explain, key_of};
+use crate::cache::{Key, Keyed, LocalCache, Place, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
 use crate::digest::{DiffId, Digest};
 use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
-use crate::oci::{Layer, descriptor, media_type};
+use crate::oci::{Layer, descriptor, digest_of, media_type};
 use crate::plan::{Op, Root, Step, StepId};
 use crate::progress::{Event, SharedSink, VertexId};
 use crate::registry;
+use crate::remotecache::Caches;
 use crate::sandbox::{Isolation, ResourceLimits};
 use crate::snapshot::Snapshots;
+use crate::source::Span;
 
 /// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -135,6 +137,25 @@ pub struct Worker {
     pub notices: Mutex<BTreeSet<String>>,
     /// Who gets the layers of which RUNs while they are written.
     pub followed: OnceLock<Followed>,
+    /// Shared caches.
+    pub caches: Arc<Caches>,
+    /// Who hears of every step that the cache has now.
+    pub told: Option<Arc<dyn Fn(Remembered) + Send + Sync>>,
+}
+
+/// A step that the cache of this machine has now.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// Its key.
+    pub key: Key,
+    /// Its record.
+    pub record: Record,
+    /// Its instruction.
+    pub span: Span,
+    /// Whether it was done although a cache may have it.
+    pub anew: bool,
+    /// The shared cache that the record came from.
+    pub place: Option<Place>,
 }
 
 impl Worker {
@@ -165,15 +186,46 @@ impl Worker {
         }
     }
 
-    /// Returns the layer a step with these facts made earlier, if its record and its blob are there.
-    pub(super) fn recall(&self, step: &Step, facts: &dyn Keyed) -> Option<Record> {
+    /// Returns the layer a step with these facts made earlier, here or on another machine, if it can be had.
+    pub(super) async fn recall(self: &Arc<Self>, step: &Step, facts: &(dyn Keyed + Sync)) -> Option<Record> {
         if step.ignore_cache {
             return None;
         }
-        let record = self.cache.get(&key_of(facts))?;
-        // A record outlives its blob when somebody pruned, or the disk lost it: then it is a miss.
-        let here = self.store.length_of(&record.diff_id.0).ok()? == Some(record.length);
-        here.then_some(record)
+        let key = key_of(facts);
+        if let Some(record) = self.cache.get(&key).and_then(|record| self.at_hand(record)) {
+            self.tell(step, key, &record, None);
+            return Some(record);
+        }
+        if !self.caches.are_read() {
+            return None;
+        }
+        let found = self.caches.record(&key, &explain(facts)).await?;
+        let record = self.at_hand(found.record)?;
+        // A record that cannot be written is asked for again.
+        let _ = self.cache.put(&key, &record);
+        self.tell(step, key, &record, Some(found.place));
+        Some(record)
+    }
+
+    /// A record outlives its blob when somebody pruned, or the disk lost it: then it is a miss, unless a shared cache has the layer.
+    fn at_hand(&self, record: Record) -> Option<Record> {
+        if self.store.length_of(&record.diff_id.0).ok()? == Some(record.length) {
+            return Some(Record { elsewhere: None, ..record });
+        }
+        let elsewhere = record.elsewhere.as_ref()?;
+        let blob = digest_of(&elsewhere.layer).ok()?;
+        if self.store.length_of(&blob).ok()? == Some(elsewhere.layer.size()) {
+            self.caches.note(elsewhere);
+            return Some(record);
+        }
+        self.caches.offers(elsewhere).then_some(record)
+    }
+
+    fn tell(&self, step: &Step, key: Key, record: &Record, place: Option<Place>) {
+        if let Some(told) = &self.told {
+            let (record, span, anew) = (record.clone(), step.span, step.ignore_cache);
+            told(Remembered { key, record, span, anew, place });
+        }
     }
 
     /// Returns a directory of the request; an empty one is nowhere.
@@ -197,19 +249,32 @@ impl Worker {
     }
 
     /// Remembers a record under a second key.
-    pub(super) fn remember_again(&self, facts: &dyn Keyed, record: &Record) -> Result<(), OpError> {
-        Ok(self.cache.put(&key_of(facts), &Record { facts: explain(facts), ..record.clone() })?)
+    pub(super) fn remember_again(&self, step: &Step, facts: &dyn Keyed, record: &Record) -> Result<(), OpError> {
+        let (key, record) = (key_of(facts), Record { facts: explain(facts), ..record.clone() });
+        self.cache.put(&key, &record)?;
+        self.tell(step, key, &record, None);
+        Ok(())
     }
 
-    /// Remembers what a step made.
-    pub(super) fn remember(&self, facts: &dyn Keyed, made: &Made) -> Result<Record, OpError> {
+    /// Remembers what a step made since `began`.
+    pub(super) fn remember(
+        &self,
+        step: &Step,
+        facts: &dyn Keyed,
+        made: &Made,
+        began: Instant,
+    ) -> Result<Record, OpError> {
         let record = Record {
             diff_id: DiffId(made.digest),
             length: made.length,
             created: self.settings.created.clone(),
             facts: explain(facts),
+            milliseconds: u64::try_from(began.elapsed().as_millis()).ok(),
+            elsewhere: None,
         };
-        self.cache.put(&key_of(facts), &record)?;
+        let key = key_of(facts);
+        self.cache.put(&key, &record)?;
+        self.tell(step, key, &record, None);
         Ok(record)
     }
 }
@@ -225,8 +290,17 @@ pub(super) struct Made {
 
 /// Returns the filesystem `below` with the layer of `record` on top.
 pub(super) fn on_top(below: &[Layer], record: &Record, cached: bool) -> StepResult {
-    let descriptor = descriptor(media_type::OCI_LAYER, &record.diff_id.0, record.length);
     let mut layers = below.to_vec();
-    layers.push(Layer { diff_id: record.diff_id, descriptor, origin: None });
+    layers.push(match &record.elsewhere {
+        Some(elsewhere) => Layer {
+            diff_id: record.diff_id,
+            descriptor: elsewhere.layer.clone(),
+            origin: elsewhere.places.iter().find_map(Place::repository).cloned(),
+        },
+        None => {
+            let descriptor = descriptor(media_type::OCI_LAYER, &record.diff_id.0, record.length);
+            Layer { diff_id: record.diff_id, descriptor, origin: None }
+        }
+    });
     StepResult { layers, created: Some(record.created.clone()), cached }
 }

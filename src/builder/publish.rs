@@ -1,0 +1,245 @@
+//! What the cache of this machine learns during a build goes to shared caches beside it (`--cache-to`): each step as soon as it is done, or
+//! was found here. So what was finished is there for others although the build fails or is canceled later.
+//!
+//! Some steps at once, one layer compressed at a time: a build that is slow to publish takes no more memory. A cache that cannot be
+//! written is no reason for a build to fail, unless `ignore-error=false` says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+
+use super::outputs::first_push;
+use super::remote::blocking;
+use super::store::Open;
+use super::{BuildFailure, BuildRequest, CacheMode, CacheTarget, FailureKind};
+use crate::cache::{Elsewhere, Key, Place, Record};
+use crate::content::Store;
+use crate::digest::DiffId;
+use crate::export::{self, Ahead, Codec, Format, Report};
+use crate::oci::{Layer, Reference, descriptor, digest_of, media_type};
+use crate::ops::Remembered;
+use crate::registry::BlobSource;
+use crate::remotecache::{Blob, Caches, SharedRecord};
+use crate::source::Span;
+
+/// Steps that are published at once.
+const AT_ONCE: usize = 4;
+
+/// Publishes what it is told, from its start to the end of the build.
+pub(super) struct Publisher {
+    caches: Arc<Caches>,
+    store: Store,
+    records: PathBuf,
+    targets: Vec<Target>,
+    /// How new layers are written: as the image that is pushed has them.
+    codec: Codec,
+    /// Where the image goes first: a layer may have arrived there already.
+    pushed: Option<Reference>,
+    /// The instructions whose layers the images have.
+    inside: Mutex<BTreeSet<Span>>,
+    /// What may be about to have compressed a layer.
+    ahead: Mutex<Option<Arc<Ahead>>>,
+    /// Everything that was told, by its key.
+    told: Mutex<BTreeMap<Key, Record>>,
+    at_once: Semaphore,
+    compressing: Semaphore,
+    pending: watch::Sender<usize>,
+}
+
+struct Target {
+    request: CacheTarget,
+    /// Something of it could not be written.
+    failed: AtomicBool,
+}
+
+impl Publisher {
+    /// Starts; `None` when there is nothing to be written.
+    pub(super) fn start(request: &BuildRequest, open: &Open) -> Option<Arc<Self>> {
+        let shared = &request.shared_caches;
+        if shared.to.is_empty() && !shared.inline {
+            return None;
+        }
+        let gzip = Codec { format: Format::Gzip, level: None, force: false };
+        let (pushed, codec) = first_push(request).map_or((None, gzip), |(name, codec)| (Some(name), codec));
+        // A layer with another diff id is not what the step made.
+        let codec = if codec.format == Format::Estargz { gzip } else { codec };
+        let target = |target: &CacheTarget| Target { request: target.clone(), failed: AtomicBool::new(false) };
+        let (inside, ahead, told) = Default::default();
+        Some(Arc::new(Self {
+            caches: open.caches.clone(),
+            store: open.content.clone(),
+            records: request.store.join("cache/compressed"),
+            targets: shared.to.iter().map(target).collect(),
+            codec: Codec { force: false, ..codec },
+            pushed,
+            inside,
+            ahead,
+            told,
+            at_once: Semaphore::new(AT_ONCE),
+            compressing: Semaphore::new(1),
+            pending: watch::Sender::new(0),
+        }))
+    }
+
+    /// Hears which instructions made the layers of the images, and who compresses some of them.
+    pub(super) fn expect(&self, inside: BTreeSet<Span>, ahead: Option<Arc<Ahead>>) {
+        *lock(&self.inside) = inside;
+        *lock(&self.ahead) = ahead;
+    }
+
+    /// Takes a step, and does not wait. Must be called within a runtime.
+    pub(super) fn take(self: &Arc<Self>, step: Remembered) {
+        let is_new = lock(&self.told).insert(step.key, step.record.clone()).is_none();
+        if !is_new || self.targets.is_empty() {
+            return;
+        }
+        self.pending.send_modify(|pending| *pending += 1);
+        let publisher = self.clone();
+        tokio::spawn(async move {
+            let ended = Ended(&publisher.pending);
+            publisher.publish(&step).await;
+            drop(ended);
+        });
+    }
+
+    /// Waits until everything that was told is published, or was given up.
+    pub(super) async fn idle(&self) {
+        let mut pending = self.pending.subscribe();
+        // The sender lives as long as this.
+        let _ = pending.wait_for(|pending| *pending == 0).await;
+    }
+
+    /// Remembers in each cache which keys such a build has.
+    pub(super) async fn leave_trail(&self, trail: &str) {
+        let keys: Vec<Key> = lock(&self.told).keys().copied().collect();
+        for to in 0..self.targets.len() {
+            self.caches.put_trail(to, trail, &keys).await;
+        }
+    }
+
+    /// Fails if a cache was not written that the build must write.
+    pub(super) fn check(&self) -> Result<(), BuildFailure> {
+        let failed = |target: &&Target| !target.request.ignore_error && target.failed.load(Ordering::Relaxed);
+        match self.targets.iter().find(failed) {
+            None => Ok(()),
+            Some(target) => {
+                let message = format!("cannot write the cache {}", target.request.place);
+                let mut failure = BuildFailure::new(FailureKind::Network, message);
+                failure.help.push("without `ignore-error=false` the build succeeds all the same".to_owned());
+                Err(failure)
+            }
+        }
+    }
+
+    /// The records of the steps that made these layers. They went out as `outgoing`, new ones written by `codec`.
+    pub(super) fn records(&self, layers: &[Layer], outgoing: &[Layer], codec: Codec) -> Vec<SharedRecord> {
+        let told = lock(&self.told);
+        let mut records = Vec::new();
+        for (layer, out) in layers.iter().zip(outgoing).filter(|(layer, out)| layer.diff_id == out.diff_id) {
+            for (key, record) in told.iter().filter(|(_, record)| record.diff_id == layer.diff_id) {
+                let codec = record.elsewhere.as_ref().map_or(codec.to_string(), |elsewhere| elsewhere.codec.clone());
+                records.push(SharedRecord::new(key, record, out.descriptor.clone(), codec));
+            }
+        }
+        records
+    }
+
+    async fn publish(&self, step: &Remembered) {
+        let _permit = self.at_once.acquire().await;
+        let mut packed = None;
+        for (to, target) in self.targets.iter().enumerate() {
+            let place = &target.request.place;
+            let is_left_out = target.request.mode == CacheMode::Min && !lock(&self.inside).contains(&step.span);
+            if is_left_out || step.place.as_ref() == Some(place) {
+                continue;
+            }
+            match self.caches.has(to, &step.key).await {
+                Some(true) if !step.anew => continue,
+                Some(_) => {}
+                None => {
+                    target.failed.store(true, Ordering::Relaxed);
+                    continue;
+                }
+            }
+            if packed.is_none() {
+                packed = self.packed(&step.record).await;
+            }
+            let is_there = match &packed {
+                Some(layer) => self.put(to, place, step, layer).await,
+                None => false,
+            };
+            if !is_there {
+                target.failed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Puts a layer and its record into a cache.
+    async fn put(&self, to: usize, place: &Place, step: &Remembered, layer: &Elsewhere) -> bool {
+        let Ok(digest) = digest_of(&layer.layer) else { return false };
+        let here = || self.store.length_of(&digest).ok().flatten() == Some(layer.layer.size());
+        let repositories = layer.places.iter().filter_map(Place::repository).chain(&self.pushed);
+        let domain = place.repository().map(|repository| &repository.domain);
+        let origin = repositories.into_iter().find(|repository| Some(&repository.domain) == domain);
+        // One registry may take a layer over from another repository of its own; else its bytes are needed.
+        if !here() && (origin.is_none() || step.record.elsewhere.is_none()) {
+            let is_fetched = self.caches.fetch(layer, &self.store, &|_| {}).await;
+            if !is_fetched {
+                return false;
+            }
+        }
+        let record = SharedRecord::new(&step.key, &step.record, layer.layer.clone(), layer.codec.clone());
+        let source = BlobSource::File(self.store.path_of(&digest));
+        let blob = Blob { descriptor: &layer.layer, source, origin };
+        if self.caches.publish(to, &step.key, &record, &blob).await {
+            return true;
+        }
+        let is_worth_it = !here() && self.caches.is_written(to);
+        is_worth_it
+            && self.caches.fetch(layer, &self.store, &|_| {}).await
+            && self.caches.publish(to, &step.key, &record, &blob).await
+    }
+
+    /// Returns the layer of a step as it leaves.
+    async fn packed(&self, record: &Record) -> Option<Elsewhere> {
+        if let Some(elsewhere) = &record.elsewhere {
+            return Some(elsewhere.clone());
+        }
+        let _permit = self.compressing.acquire().await;
+        let (store, records, codec, ahead) =
+            (self.store.clone(), self.records.clone(), self.codec, lock(&self.ahead).clone());
+        let layer = plain(record.diff_id, record.length);
+        let packed = blocking(move || {
+            if let Some(ahead) = ahead {
+                ahead.settle();
+            }
+            export::compressed(&[layer], &store, codec, &records, threads(), &Report::silent())
+        });
+        let layer = packed.await.ok()?.into_iter().next()?.descriptor;
+        Some(Elsewhere { layer, codec: codec.to_string(), places: Vec::new() })
+    }
+}
+
+/// Counts one less, however its work ends.
+struct Ended<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|pending| *pending -= 1);
+    }
+}
+
+fn plain(diff_id: DiffId, length: u64) -> Layer {
+    Layer { diff_id, descriptor: descriptor(media_type::OCI_LAYER, &diff_id.0, length), origin: None }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,316 @@
+//! Shared caches: what a step made on one machine is found on every other.
+//!
+//! One door, [`Caches`]: it is asked for the [record](Caches::record) of a key (or [ahead](Caches::ask_ahead) for those of many), for
+//! the [bytes](Caches::fetch) of a layer that a record named, and [publishes](Caches::publish) what was made. Behind it
+//! stand stores, each of one kind:
+//!
+//! * `registry`: a tag per step in a repository; `inline`: records in the config of an image.
+//! * `directory`: a file per step in a directory.
+//!
+//! A record ([`SharedRecord`]) is small, complete and written once; nothing lists all of them, so writers never meet. `trail` is advice
+//! about which keys to ask for first. A hit is a record: its layer stays where it is until somebody needs the bytes, and a push to the
+//! registry that has it moves none.
+//!
+//! Nothing from a store is trusted. A record must be that of the step it is found for, a layer must have the digest its record
+//! names, and unpack to the diff id. What does not fit is a miss and a warning. A store that is slow or dead is left alone after a few
+//! failures, and said so once (`guard`); no build waits for it any more, and none fails. A layer that was promised and cannot be had
+//! is [lost](Caches::lose): whoever needs it makes it again.
+//!
+//! Not here: which facts a key has (`ops`), the records of this machine (`cache`), how a layer is compressed (`export`), when
+//! something is published (`builder`). Called by `ops` and `builder`. Async; locks are held only between awaits.
+
+mod directory;
+mod guard;
+mod inline;
+mod record;
+mod registry;
+mod store;
+mod trail;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+
+pub use inline::write as write_inline;
+pub use record::{RecordError, SharedRecord};
+pub use registry::TAG_LIMIT;
+pub use store::{Blob, StoreError};
+
+use crate::cache::{Elsewhere, Key, Place, Record};
+use crate::content::Store as Content;
+use crate::digest::Digest;
+use crate::oci::{Platform, digest_of};
+use crate::progress::{Event, SharedSink, Silent};
+use crate::registry::{Client, Settings};
+use guard::Guard;
+use store::Store;
+
+/// Questions that are on their way at once when many are asked ahead.
+const AT_ONCE: usize = 32;
+
+/// A store and the watch over one use of it.
+struct Watched {
+    place: Place,
+    store: Store,
+    guard: Guard,
+}
+
+/// A record that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it says, if it is that of the step.
+    pub record: Record,
+    /// Where it was.
+    pub place: Place,
+}
+
+/// As it came: nobody looked at what it says.
+type Asked = Option<(SharedRecord, Place)>;
+type Cells = BTreeMap<Key, Arc<OnceCell<Asked>>>;
+
+/// The shared caches of one build.
+pub struct Caches {
+    client: Client,
+    sink: SharedSink,
+    from: Vec<Arc<Watched>>,
+    to: Vec<Arc<Watched>>,
+    /// The platforms whose images may hold records.
+    platforms: Vec<Platform>,
+    inline: OnceCell<BTreeMap<Key, (SharedRecord, Place)>>,
+    asked: Mutex<Cells>,
+    /// Stores that layers are fetched from, also those that only a record of this machine names.
+    sources: Mutex<BTreeMap<Place, Arc<Watched>>>,
+    /// Where layers are that need not be here, by the digests of their blobs.
+    layers: Mutex<BTreeMap<Digest, Elsewhere>>,
+    lost: Mutex<BTreeSet<Digest>>,
+}
+
+impl Caches {
+    /// Opens caches to read and to write; nothing is connected yet. `client` should not be patient.
+    pub fn open(
+        from: Vec<Place>,
+        to: Vec<Place>,
+        platforms: Vec<Platform>,
+        client: Client,
+        sink: SharedSink,
+    ) -> Arc<Self> {
+        let watched = |place: Place, done| Arc::new(Watched::new(place, done, &client, &sink));
+        let from = from.into_iter().map(|place| watched(place, "read")).collect();
+        let to = to.into_iter().map(|place| watched(place, "written")).collect();
+        let (asked, sources, layers, lost) = Default::default();
+        Arc::new(Self { client, sink, from, to, platforms, inline: OnceCell::new(), asked, sources, layers, lost })
+    }
+
+    /// No caches at all.
+    pub fn none() -> Arc<Self> {
+        let (from, to, platforms) = (Vec::new(), Vec::new(), Vec::new());
+        Self::open(from, to, platforms, Client::new(Settings::default()), Arc::new(Silent))
+    }
+
+    /// Whether there is any to read.
+    pub fn are_read(&self) -> bool {
+        !self.from.is_empty()
+    }
+
+    /// Returns the record of a step from the store that answers first.
+    pub async fn record(self: &Arc<Self>, key: &Key, facts: &str) -> Option<Found> {
+        let (shared, place) = self.ask(*key).await?;
+        match shared.accept(key, facts, &place) {
+            Ok(record) => Some(Found { record, place }),
+            Err(error) => {
+                self.doubt(&place, error);
+                None
+            }
+        }
+    }
+
+    /// Begins to ask for all keys that a build like this one had, and does not wait. `trail` names such builds: 64 hex digits.
+    pub fn ask_ahead(self: &Arc<Self>, trail: &str) {
+        for place in 0..self.from.len() {
+            let (caches, trail) = (self.clone(), trail.to_owned());
+            tokio::spawn(async move {
+                let watched = &caches.from[place];
+                let keys = watched.guard.question(watched.store.trail(&trail)).await.unwrap_or_default();
+                caches.ask_all(keys).await;
+            });
+        }
+    }
+
+    /// Asks for the records of many keys, so that they are known when a step asks.
+    async fn ask_all(self: &Arc<Self>, keys: Vec<Key>) {
+        let mut asking = JoinSet::new();
+        for key in keys {
+            if asking.len() >= AT_ONCE {
+                asking.join_next().await;
+            }
+            let caches = self.clone();
+            asking.spawn(async move { drop(caches.ask(key).await) });
+        }
+        while asking.join_next().await.is_some() {}
+    }
+
+    /// Every key is asked for once.
+    async fn ask(self: &Arc<Self>, key: Key) -> Asked {
+        let cell = lock(&self.asked).entry(key).or_default().clone();
+        cell.get_or_init(|| self.ask_stores(key)).await.clone()
+    }
+
+    /// What the first store or image says that has a record.
+    async fn ask_stores(self: &Arc<Self>, key: Key) -> Asked {
+        let mut asking = JoinSet::new();
+        for place in 0..self.from.len() {
+            let caches = self.clone();
+            asking.spawn(async move {
+                let watched = &caches.from[place];
+                let found = async {
+                    let found = watched.store.record(&key).await?;
+                    Ok(found.map(|record| record.of_key(&key)).transpose()?)
+                };
+                let found = watched.guard.question(found).await.flatten();
+                found.map(|record| (record, watched.place.clone()))
+            });
+        }
+        let caches = self.clone();
+        asking.spawn(async move { caches.in_images(&key).await });
+        // A hit is not held up by a store that is slower: what is still on its way is dropped.
+        while let Some(answer) = asking.join_next().await {
+            if let Ok(Some(found)) = answer {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    async fn in_images(&self, key: &Key) -> Asked {
+        let all = self.inline.get_or_init(|| async {
+            let mut all = BTreeMap::new();
+            for watched in &self.from {
+                let Store::Registry(store) = &watched.store else { continue };
+                for platform in &self.platforms {
+                    let found = watched.guard.question(store.inline(platform)).await.unwrap_or_default();
+                    let keyed = found.into_iter().filter_map(|record| Some((record.key()?, record)));
+                    all.extend(keyed.map(|(key, record)| (key, (record, watched.place.clone()))));
+                }
+            }
+            all
+        });
+        all.await.get(key).cloned()
+    }
+
+    fn doubt(&self, place: &Place, error: RecordError) {
+        if let Some(watched) = self.from.iter().find(|watched| watched.place == *place) {
+            watched.guard.doubt(&StoreError::from(error));
+        }
+    }
+
+    /// Remembers where a layer can be had that is not in the store of this machine. Whether it is worth trying.
+    pub fn offers(&self, elsewhere: &Elsewhere) -> bool {
+        let Ok(digest) = digest_of(&elsewhere.layer) else { return false };
+        let is_there = |place: &Place| !self.source(place).guard.is_open();
+        if lock(&self.lost).contains(&digest) || !elsewhere.places.iter().any(is_there) {
+            return false;
+        }
+        self.note(elsewhere);
+        true
+    }
+
+    /// Remembers where a layer came from, or can be had.
+    pub fn note(&self, elsewhere: &Elsewhere) {
+        if let Ok(digest) = digest_of(&elsewhere.layer) {
+            lock(&self.layers).entry(digest).or_insert_with(|| elsewhere.clone());
+        }
+    }
+
+    /// Returns what is known of the layer with this blob, if it is one of a shared cache.
+    pub fn layer(&self, blob: &Digest) -> Option<Elsewhere> {
+        lock(&self.layers).get(blob).cloned()
+    }
+
+    /// Brings a layer of a shared cache into the store, verified. Whether that worked; if not, it is lost. `progress` is told the
+    /// bytes that came.
+    pub async fn fetch(&self, layer: &Elsewhere, to: &Content, progress: &(dyn Fn(u64) + Send + Sync)) -> bool {
+        for place in &layer.places {
+            let watched = self.source(place);
+            let moved = AtomicU64::new(0);
+            let telling = |bytes| {
+                moved.store(bytes, Ordering::Relaxed);
+                progress(bytes);
+            };
+            let fetched = watched.store.fetch(&layer.layer, to, &telling);
+            if watched.guard.transfer(&moved, fetched).await.is_some() {
+                return true;
+            }
+        }
+        if let Ok(digest) = digest_of(&layer.layer) {
+            self.lose(&digest, "it cannot be had");
+        }
+        false
+    }
+
+    /// Never promises this layer again: its bytes are gone, or are not what its record says.
+    pub fn lose(&self, blob: &Digest, why: &str) {
+        if lock(&self.lost).insert(*blob) {
+            let places = lock(&self.layers).get(blob).map(|layer| layer.places.clone()).unwrap_or_default();
+            let places: Vec<String> = places.iter().map(Place::to_string).collect();
+            let text = format!("WARNING: cache {}: the layer {blob} is not used: {why}", places.join(", "));
+            self.sink.event(Event::Notice(text));
+        }
+    }
+
+    /// The caches that are written, in the order given.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, &Place)> {
+        self.to.iter().map(|watched| &watched.place).enumerate()
+    }
+
+    /// Whether the cache `to` is written as it should be.
+    pub fn is_written(&self, to: usize) -> bool {
+        !self.to[to].guard.is_open()
+    }
+
+    /// Whether the cache `to` has a record of a key; `None` if it does not say.
+    pub async fn has(&self, to: usize, key: &Key) -> Option<bool> {
+        self.to[to].guard.question(self.to[to].store.has(key)).await
+    }
+
+    /// Puts a layer and its record into the cache `to`. Whether that worked.
+    pub async fn publish(&self, to: usize, key: &Key, record: &SharedRecord, layer: &Blob<'_>) -> bool {
+        let (watched, moved) = (&self.to[to], AtomicU64::new(0));
+        let telling = |bytes| moved.store(bytes, Ordering::Relaxed);
+        let published = watched.store.publish(key, record, layer, &telling);
+        watched.guard.transfer(&moved, published).await.is_some()
+    }
+
+    /// Remembers the keys of a build in the cache `to`, for [`Self::ask_ahead`].
+    pub async fn put_trail(&self, to: usize, trail: &str, keys: &[Key]) {
+        let watched = &self.to[to];
+        let known = watched.guard.question(watched.store.trail(trail)).await;
+        let is_known = known.is_some_and(|known| known.iter().collect::<BTreeSet<_>>() == keys.iter().collect());
+        if !is_known {
+            watched.guard.question(watched.store.put_trail(trail, keys)).await;
+        }
+    }
+
+    /// The store at a place that layers are fetched from.
+    fn source(&self, place: &Place) -> Arc<Watched> {
+        let known = self.from.iter().find(|watched| watched.place == *place);
+        known.cloned().unwrap_or_else(|| {
+            let mut sources = lock(&self.sources);
+            let open = || Arc::new(Watched::new(place.clone(), "read", &self.client, &self.sink));
+            sources.entry(place.clone()).or_insert_with(open).clone()
+        })
+    }
+}
+
+impl Watched {
+    fn new(place: Place, done: &'static str, client: &Client, sink: &SharedSink) -> Self {
+        let guard = Guard::new(format!("cache {place}"), done, sink.clone());
+        Self { store: Store::open(&place, client), place, guard }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,153 @@
+//! One store behind the door. Every kind answers the same six questions.
+//!
+//! Another kind (S3, the action cache of a remote execution service) is one more variant here and one more file.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::directory::DirectoryStore;
+use super::record::{RecordError, SharedRecord};
+use super::registry::RegistryStore;
+use crate::cache::{Key, Place};
+use crate::content::{ContentError, Store as Content};
+use crate::oci::{Descriptor, Reference};
+use crate::registry::{BlobSource, Cause, Client, RegistryError};
+
+/// Hears how many bytes moved.
+pub(super) type Moved<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// A layer that goes with a record.
+pub struct Blob<'a> {
+    /// What it is.
+    pub descriptor: &'a Descriptor,
+    /// Its bytes.
+    pub source: BlobSource,
+    /// A repository that may have it too, to take it over from.
+    pub origin: Option<&'a Reference>,
+}
+
+/// A store.
+pub(super) enum Store {
+    Registry(RegistryStore),
+    Directory(DirectoryStore),
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A directory.
+    #[error("cannot {doing} `{}`", path.display())]
+    Directory {
+        /// What was done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The store of this machine.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A record that is none.
+    #[error("a record does not fit")]
+    Record(#[from] RecordError),
+    /// It takes too long.
+    #[error("nothing came for {} seconds", .0.as_secs())]
+    Silent(Duration),
+}
+
+impl StoreError {
+    /// Whether it is what the store holds that is wrong, and not the store.
+    pub(super) fn is_of_content(&self) -> bool {
+        match self {
+            Self::Record(_) | Self::Content(ContentError::WrongDigest { .. }) => true,
+            Self::Registry(error) => matches!(
+                *error.cause,
+                Cause::Malformed { .. }
+                    | Cause::WrongDigest { .. }
+                    | Cause::TooLarge { .. }
+                    | Cause::TooLong { .. }
+                    | Cause::SchemaOne
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether the next request may fare better.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Registry(error) => {
+                // A layer that was to be taken over from elsewhere, and is not here.
+                error.is_temporary() || matches!(*error.cause, Cause::NotFound { .. } | Cause::Source { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn open(place: &Place, client: &Client) -> Self {
+        match place {
+            Place::Registry(reference) => Self::Registry(RegistryStore::new(reference, client)),
+            Place::Directory(path) => Self::Directory(DirectoryStore::new(path)),
+        }
+    }
+
+    /// Returns the record of a key as it is; nobody looked at what it says.
+    pub(super) async fn record(&self, key: &Key) -> Result<Option<SharedRecord>, StoreError> {
+        match self {
+            Self::Registry(store) => store.record(key).await,
+            Self::Directory(store) => store.record(key).await,
+        }
+    }
+
+    /// Whether there is a record of a key.
+    pub(super) async fn has(&self, key: &Key) -> Result<bool, StoreError> {
+        match self {
+            Self::Registry(store) => store.has(key).await,
+            Self::Directory(store) => store.has(key).await,
+        }
+    }
+
+    /// Puts a layer, and then its record.
+    pub(super) async fn publish(
+        &self,
+        key: &Key,
+        record: &SharedRecord,
+        layer: &Blob<'_>,
+        moved: Moved<'_>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(store) => store.publish(key, record, layer, moved).await,
+            Self::Directory(store) => store.publish(key, record, layer).await,
+        }
+    }
+
+    /// Brings a layer into the store of this machine, verified.
+    pub(super) async fn fetch(&self, layer: &Descriptor, to: &Content, moved: Moved<'_>) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(store) => store.fetch(layer, to, moved).await,
+            Self::Directory(store) => store.fetch(layer, to).await,
+        }
+    }
+
+    /// Returns the keys that a build like this one had last; none is known is none.
+    pub(super) async fn trail(&self, name: &str) -> Result<Vec<Key>, StoreError> {
+        match self {
+            Self::Registry(store) => store.trail(name).await,
+            Self::Directory(store) => store.trail(name).await,
+        }
+    }
+
+    /// Remembers them, over what was there.
+    pub(super) async fn put_trail(&self, name: &str, keys: &[Key]) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(store) => store.put_trail(name, keys).await,
+            Self::Directory(store) => store.put_trail(name, keys).await,
+        }
+    }
+}
