@@ -288,8 +288,11 @@ impl Build<'_> {
             };
             match failure.damaged {
                 Some(blob) if !self.cancel.is_cancelled() && mended.insert(blob) => {
-                    let text = format!("the store has lost or damaged the blob {blob}: what made it is done again");
-                    self.sink.event(Event::Notice(text));
+                    // What a shared cache promised and has not was told of.
+                    if open.caches.layer(&blob).is_none() {
+                        let text = format!("the store has lost or damaged the blob {blob}: what made it is done again");
+                        self.sink.event(Event::Notice(text));
+                    }
                     open.content
                         .remove_blob(&blob)
                         .map_err(|error| environment("cannot remove a damaged blob", &error))?;

@@ -157,7 +157,8 @@ impl Publisher {
                 continue;
             }
             match self.caches.has(to, &step.key).await {
-                Some(true) if !step.anew => continue,
+                // The first result of a step stays that of everybody, unless it is of no use.
+                Some(true) if !step.anew && !self.caches.is_spoilt(&step.key) => continue,
                 Some(_) => {}
                 None => {
                     target.failed.store(true, Ordering::Relaxed);

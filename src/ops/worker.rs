@@ -200,7 +200,10 @@ impl Worker {
             return None;
         }
         let found = self.caches.record(&key, &explain(facts)).await?;
-        let record = self.at_hand(found.record)?;
+        let Some(record) = self.at_hand(found.record) else {
+            self.caches.spoil(&key);
+            return None;
+        };
         // A record that cannot be written is asked for again.
         let _ = self.cache.put(&key, &record);
         self.tell(step, key, &record, Some(found.place));

@@ -86,6 +86,8 @@ pub struct Caches {
     /// Where layers are that need not be here, by the digests of their blobs.
     layers: Mutex<BTreeMap<Digest, Elsewhere>>,
     lost: Mutex<BTreeSet<Digest>>,
+    /// Steps of which there is a record that is of no use.
+    spoilt: Mutex<BTreeSet<Key>>,
 }
 
 impl Caches {
@@ -100,8 +102,9 @@ impl Caches {
         let watched = |place: Place, done| Arc::new(Watched::new(place, done, &client, &sink));
         let from = from.into_iter().map(|place| watched(place, "read")).collect();
         let to = to.into_iter().map(|place| watched(place, "written")).collect();
-        let (asked, sources, layers, lost) = Default::default();
-        Arc::new(Self { client, sink, from, to, platforms, inline: OnceCell::new(), asked, sources, layers, lost })
+        let inline = OnceCell::new();
+        let (asked, sources, layers, lost, spoilt) = Default::default();
+        Arc::new(Self { client, sink, from, to, platforms, inline, asked, sources, layers, lost, spoilt })
     }
 
     /// No caches at all.
@@ -121,6 +124,7 @@ impl Caches {
         match shared.accept(key, facts, &place) {
             Ok(record) => Some(Found { record, place }),
             Err(error) => {
+                self.spoil(key);
                 self.doubt(&place, error);
                 None
             }
@@ -169,6 +173,7 @@ impl Caches {
                     let found = watched.store.record(&key).await?;
                     Ok(found.map(|record| record.of_key(&key)).transpose()?)
                 };
+                let found = async { found.await.inspect_err(|error: &StoreError| caches.blame(&key, error)) };
                 let found = watched.guard.question(found).await.flatten();
                 found.map(|record| (record, watched.place.clone()))
             });
@@ -198,6 +203,22 @@ impl Caches {
             all
         });
         all.await.get(key).cloned()
+    }
+
+    fn blame(&self, key: &Key, error: &StoreError) {
+        if error.is_of_content() {
+            self.spoil(key);
+        }
+    }
+
+    /// Notes that the record of a step is of no use: whoever makes the step replaces it.
+    pub fn spoil(&self, key: &Key) {
+        lock(&self.spoilt).insert(*key);
+    }
+
+    /// Whether the record of a step was found to be of no use.
+    pub fn is_spoilt(&self, key: &Key) -> bool {
+        lock(&self.spoilt).contains(key)
     }
 
     fn doubt(&self, place: &Place, error: RecordError) {
@@ -255,7 +276,8 @@ impl Caches {
         if lock(&self.lost).insert(*blob) {
             let places = lock(&self.layers).get(blob).map(|layer| layer.places.clone()).unwrap_or_default();
             let places: Vec<String> = places.iter().map(Place::to_string).collect();
-            let text = format!("WARNING: cache {}: the layer {blob} is not used: {why}", places.join(", "));
+            let places = places.join(", ");
+            let text = format!("WARNING: cache {places}: the layer {blob} is not used, and made again: {why}");
             self.sink.event(Event::Notice(text));
         }
     }

@@ -1,0 +1,103 @@
+//! Caches that builders share: what one made, no other makes again; and what a cache does wrong never harms a build.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod places;
+
+use std::path::Path;
+
+use support::kiln::{Kiln, Output};
+use support::registry::Registry;
+use support::{bases::Base, registry, write};
+
+/// A builder with a store of its own.
+struct Builder {
+    kiln: Kiln,
+}
+
+/// What came of a build that succeeded.
+struct Built {
+    output: Output,
+    /// The digest of the manifest that was pushed or written.
+    digest: String,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self { kiln: Kiln::new() }
+    }
+
+    /// Builds `context`; `arguments` say which output.
+    #[track_caller]
+    fn build(&self, context: &Path, arguments: &[&str]) -> Built {
+        let metadata = self.kiln.out().join("metadata.json");
+        let mut all = vec!["--metadata-file", metadata.to_str().expect("a path of UTF-8")];
+        all.extend(arguments);
+        let output = self.kiln.build(context, &all);
+        output.succeeded();
+        let text = std::fs::read_to_string(&metadata).expect("the metadata file");
+        let metadata: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let digest = metadata["containerimage.digest"].as_str().unwrap_or_default().to_owned();
+        Built { output, digest }
+    }
+
+    /// How many blobs the store has that are longer than any document of these images.
+    fn layers(&self) -> usize {
+        let blobs = std::fs::read_dir(self.kiln.store().join("content/blobs/sha256")).expect("the blobs");
+        blobs.filter(|blob| blob.as_ref().expect("a blob").metadata().expect("its metadata").len() > 50_000).count()
+    }
+}
+
+impl Built {
+    /// The steps that ran, by their lines.
+    fn ran(&self) -> Vec<&str> {
+        ran(&self.output)
+    }
+
+    fn warnings(&self) -> Vec<&str> {
+        warnings(&self.output)
+    }
+}
+
+/// The vertices of steps that were neither cached nor pulled, by their names.
+fn ran(output: &Output) -> Vec<&str> {
+    let lines = || output.stderr.lines();
+    let number = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let cached: Vec<String> = lines().filter(|line| line.ends_with(" CACHED")).map(number).collect();
+    let is_step = |line: &&str| line.contains("] RUN ") || line.contains("] COPY ") || line.contains("] WORKDIR ");
+    let mut ran: Vec<&str> =
+        lines().filter(is_step).filter(|line| line.starts_with('#') && !cached.contains(&number(line))).collect();
+    // Steps that run side by side are named whenever it is their turn to speak.
+    ran.sort_unstable();
+    ran.dedup();
+    ran
+}
+
+fn warnings(output: &Output) -> Vec<&str> {
+    output.stderr.lines().filter(|line| line.contains("WARNING: cache")).collect()
+}
+
+/// Six steps in two stages, of which `count` is the third; the layers are of some size.
+fn context(count: &str) -> tempfile::TempDir {
+    let directory = support::scratch();
+    let base = registry::base(Base::Busybox);
+    let text = format!(
+        "FROM {base} AS made\nWORKDIR /made\nRUN head -c 300000 /dev/urandom > noise\nRUN echo {count} > count\n\
+         FROM {base}\nCOPY file /file\nCOPY --from=made /made /made\nRUN head -c 200000 /dev/urandom > /last\n"
+    );
+    write(directory.path(), "Dockerfile", text);
+    write(directory.path(), "file", "a file\n");
+    directory
+}
+
+/// Whether the repository has a tag.
+fn tags(registry: &Registry, repository: &str) -> Vec<String> {
+    let mut command = support::tool::tool("skopeo");
+    command.args(["list-tags", "--tls-verify=false"]).arg(format!("docker://{}/{repository}", registry.address));
+    let listed = command.output().expect("skopeo runs");
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+    let tags = listed["Tags"].as_array().cloned().unwrap_or_default();
+    tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
+}
