@@ -49,7 +49,8 @@
 //! - Paths inside a rootfs are resolved by the kernel below a directory handle ([`fsutil::Dir`]), never by joining text.
 //! - Finished names in the store appear by rename, after everything they refer to. Any number of kiln processes share
 //!   one store, and one that is killed costs at most its step in flight.
-//! - A cache record that is damaged is a miss and a warning, never a failed build and never a result.
+//! - A cache record that is damaged is a miss and a warning, never a failed build and never a result. A shared cache that
+//!   is slow, dead or wrong is done without.
 //! - Threads exist, so nothing forks and goes on: the sandbox starts from the program file again, with its orders as data.
 //! - `unsafe` stands only in the files that wrap system calls, each block with its reason.
 //!
@@ -63,6 +64,8 @@
 //! - *stage*: what one FROM starts.
 //! - *scope*: ARG, ENV, SHELL, WORKDIR and USER at one place of a stage, an immutable value.
 //! - *key*: the hash of everything that decides a step's result; *record*: what the cache holds under a key.
+//! - *shared cache*: records and layers that several machines have in common ([`remotecache`]); *place*: where one is; *trail*: the keys
+//!   that a build like this one had last.
 //! - *snapshot*: one layer on disk as files, unpacked or mounted as the tar it is, or, without overlayfs, the whole tree of a
 //!   chain; *view*: a chain seen as one tree.
 //! - *rung*: what isolates the steps of a build, of what can be had ([`sandbox::idmap::Rung`]). Layers do not depend on it.

@@ -19,8 +19,8 @@ use super::publish::Publisher;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
-    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, StepCounts,
-    assemble, epoch, outputs, platforms, verify,
+    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, NoCache,
+    StepCounts, assemble, epoch, outputs, platforms, verify,
 };
 use crate::attest::SLSA;
 use crate::cache::LocalCache;
@@ -183,7 +183,9 @@ impl Build<'_> {
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         let loaded = load(self.request, &open, &access, &vertices).await?;
         if self.request.call == Call::Build {
-            open.caches.ask_ahead(&self.trail(&loaded));
+            if self.request.no_cache != NoCache::All {
+                open.caches.ask_ahead(&self.trail(&loaded));
+            }
             Publisher::start(self.request, &open).map(|publisher| self.publisher.set(publisher));
         }
         let mut ended = self.until_mended(&open, &access, &loaded, &vertices).await;

@@ -43,9 +43,8 @@ pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
     Annotation, AnnotationLevel, Attestations, BuildRequest, CacheMode, CacheTarget, Call, ContextSource, Destination,
-    DockerfileSource, EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory, NamedContext, Network,
-    NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource, SharedCaches,
-    SshAgent,
-    SshSource,
+    DockerfileSource, EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory,
+    NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes,
+    SecretSource, SharedCaches, SshAgent, SshSource,
 };
 pub use store::open_snapshots;

@@ -83,7 +83,7 @@ mod tests {
         for text in ["registry:host.example:5000/cache:main", "registry:host.example/a/b", "local:/var/cache"] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
-        for text in ["local:relative", "s3:bucket", "registry:UPPER/x", ""] {
+        for text in ["local:relative", "s3:bucket", "registry:host.example/UPPER", ""] {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
     }

@@ -67,7 +67,9 @@ fn source(text: &str, environment: &Environment) -> Result<Place, UsageError> {
             spec.allow(&["src"])?;
             Ok(Place::Directory(environment.absolute(spec.required("src")?)))
         }
-        "inline" => Err(UsageError::malformed(FROM, text, "an image with a cache is read with type=registry,ref=IMAGE")),
+        "inline" => {
+            Err(UsageError::malformed(FROM, text, "an image with a cache is read with type=registry,ref=IMAGE"))
+        }
         _ => Err(spec.unknown(&["registry", "local"])),
     }
 }
@@ -191,7 +193,8 @@ mod tests {
     #[test]
     fn buildkits_spelling_is_read() {
         let from = ["type=registry,ref=h.example/c", "h.example/app:1", "type=local,src=dir", "h.example/app:1"];
-        let to = ["type=registry,ref=h.example/c:main,mode=max", "type=local,dest=/d,ignore-error=false", "type=inline"];
+        let to =
+            ["type=registry,ref=h.example/c:main,mode=max", "type=local,dest=/d,ignore-error=false", "type=inline"];
         let caches = read(&from, &to, &[]).unwrap();
         assert!(caches.inline);
         let (from, to) = places(&caches);
@@ -215,7 +218,9 @@ mod tests {
         assert!(refused(&["type=s3,bucket=b"], &[]).contains("--cache-from type=s3 is not supported yet"));
         assert!(refused(&[], &["type=gha"]).contains("--cache-to type=gha is not supported yet"));
         assert!(refused(&[], &["type=inline,mode=max"]).contains("mode=min"));
-        assert!(refused(&[], &["type=registry,ref=h.example/c,compression=zstd"]).contains("ref, mode or ignore-error"));
+        assert!(
+            refused(&[], &["type=registry,ref=h.example/c,compression=zstd"]).contains("ref, mode or ignore-error")
+        );
         assert!(refused(&[], &["type=local"]).contains("needs dest="));
         assert!(refused(&["type=registri,ref=a"], &[]).contains("did you mean `registry`"));
         assert!(refused(&[&format!("h.example/c:{}", "t".repeat(60))], &[]).contains("at most"));

@@ -10,7 +10,7 @@ use crate::content::{ContentError, Store};
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
-use crate::oci::{Layer, descriptor, media_type};
+use crate::oci::{Layer, Reference, descriptor, media_type};
 use crate::plan::ImageOp;
 use crate::progress::{Event, VertexId};
 use crate::snapshot::{SnapshotError, Snapshots};
@@ -65,16 +65,20 @@ impl Worker {
         let moved = |current| report(current, false);
         moved(0);
         let fetch = async {
-            match (self.caches.layer(&digest), &layer.origin) {
-                (Some(elsewhere), _) => match self.caches.fetch(&elsewhere, &self.store, &moved).await {
-                    true => Ok(()),
-                    // Who made it makes it again.
-                    false => Err(OpError::from(ContentError::Missing { digest })),
-                },
-                (None, Some(origin)) => {
-                    Ok(self.registry.fetch_blob(origin, &layer.descriptor, &self.store, &moved).await?)
-                }
-                (None, None) => Err(ContentError::Missing { digest }.into()),
+            let shared = self.caches.layer(&digest);
+            if let Some(elsewhere) = &shared
+                && self.caches.fetch(elsewhere, &self.store, &moved).await
+            {
+                return Ok(());
+            }
+            // The same layer may be one of a base image.
+            let is_cache = |origin: &&Reference| {
+                shared.iter().flat_map(|shared| &shared.places).any(|place| place.repository() == Some(*origin))
+            };
+            match layer.origin.as_ref().filter(|origin| !is_cache(origin)) {
+                Some(origin) => Ok(self.registry.fetch_blob(origin, &layer.descriptor, &self.store, &moved).await?),
+                // What made it makes it again.
+                None => Err(OpError::from(ContentError::Missing { digest })),
             }
         };
         tokio::select! {
@@ -141,7 +145,8 @@ impl Worker {
         if let Some(length) = self.store.length_of(&layer.diff_id.0)? {
             return Ok(length);
         }
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
         let blob = self.store.open_blob(&blob_digest(layer)?)?;
         let mut decoded = layer::decoder(layer.compression(), blob).map_err(|error| failed(error.into()))?;
         let mut ingest = self.store.ingest()?;

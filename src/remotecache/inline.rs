@@ -28,8 +28,7 @@ pub(super) fn read(config: &[u8], manifest: &Manifest) -> Result<Vec<SharedRecor
         serde_json::from_slice(config).map_err(|error| RecordError::Malformed(error.to_string()))?;
     let Some(Value::Array(records)) = config.cache else { return Ok(Vec::new()) };
     let read = |record: Value| SharedRecord::parse(record.to_string().as_bytes()).ok();
-    let is_listed = |record: &SharedRecord| {
-        manifest.layers().iter().any(|layer| layer.digest() == record.layer().digest())
-    };
+    let is_listed =
+        |record: &SharedRecord| manifest.layers().iter().any(|layer| layer.digest() == record.layer().digest());
     Ok(records.into_iter().take(RECORDS_LIMIT).filter_map(read).filter(is_listed).collect())
 }

@@ -136,7 +136,9 @@ impl SharedRecord {
             return Err(RecordError::OtherStep("facts"));
         }
         let kind = shared.layer.media_type().as_ref();
-        if Compression::of(kind).is_none() || media_type::is_undistributed_layer(kind) || digest_of(&shared.layer).is_err()
+        if Compression::of(kind).is_none()
+            || media_type::is_undistributed_layer(kind)
+            || digest_of(&shared.layer).is_err()
         {
             return Err(RecordError::Senseless("layer"));
         }

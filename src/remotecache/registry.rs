@@ -20,9 +20,7 @@ use super::trail;
 use crate::cache::Key;
 use crate::content::Store as Content;
 use crate::digest::Digest;
-use crate::oci::{
-    Descriptor, Manifest, Platform, Reference, descriptor, digest_of, media_type, to_json,
-};
+use crate::oci::{Descriptor, Manifest, Platform, Reference, descriptor, digest_of, media_type, to_json};
 use crate::registry::{BlobSource, Cause, Client, RegistryError};
 
 const STEP: &str = "application/vnd.kiln.cache.step.v1";
@@ -100,8 +98,8 @@ impl RegistryStore {
     /// Returns the config of a manifest; with most registries that takes one request.
     async fn document(&self, name: &Reference, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((_, bytes)) = found(self.client.manifest_of_origin(name).await)? else { return Ok(None) };
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|error| super::record::RecordError::Malformed(error.to_string()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| super::record::RecordError::Malformed(error.to_string()))?;
         let config = manifest.config();
         match embedded(config) {
             Some(bytes) => Ok(Some(bytes)),
@@ -109,7 +107,13 @@ impl RegistryStore {
         }
     }
 
-    async fn put(&self, name: &Reference, kind: &str, bytes: Vec<u8>, layers: Vec<Descriptor>) -> Result<(), StoreError> {
+    async fn put(
+        &self,
+        name: &Reference,
+        kind: &str,
+        bytes: Vec<u8>,
+        layers: Vec<Descriptor>,
+    ) -> Result<(), StoreError> {
         let mut config = descriptor(&format!("{kind}+json"), &Digest::of(&bytes), bytes.len() as u64);
         self.client.push_blob(name, &config, &BlobSource::Bytes(bytes.clone()), None, &|_| {}).await?;
         if bytes.len() <= EMBEDDED_LIMIT {

@@ -1,5 +1,8 @@
 //! Caches that builders share: what one made, no other makes again; and what a cache does wrong never harms a build.
 
+// Tests are the edge: they list directories and look at the clock.
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

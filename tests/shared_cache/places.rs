@@ -2,7 +2,7 @@
 
 use super::support::registry::Registry;
 use super::support::{registry, write};
-use super::{Builder, context, ran, tags, warnings};
+use super::{Builder, context, ran, tags};
 
 #[test]
 fn what_one_builder_made_another_pushes_without_a_layer() {
@@ -48,7 +48,8 @@ fn what_is_kept_in_the_store_is_as_if_it_was_made_here() {
     let (registry, context) = (registry::shared(), context("store"));
     let cache = format!("{}/cache/store", registry.address);
     let (one, other) = (Builder::new(), Builder::new());
-    let first = one.build(context.path(), &["-t", "kept", "--cache-to", &format!("type=registry,ref={cache},mode=max")]);
+    let first =
+        one.build(context.path(), &["-t", "kept", "--cache-to", &format!("type=registry,ref={cache},mode=max")]);
     let second = other.build(context.path(), &["-t", "kept", "--cache-from", &cache]);
     assert_eq!((second.ran(), second.digest.as_str()), (Vec::new(), first.digest.as_str()), "{}", second.output.both());
     other.kiln.run(["run", "kept", "cat", "/made/count"]).succeeded();
@@ -133,7 +134,7 @@ fn what_was_finished_is_published_when_a_later_step_fails_or_the_build_is_stoppe
 /// Reads the progress of a build until a line has `text`, and the rest of it on a thread.
 fn wait_for_line(child: &mut std::process::Child, text: &str) {
     use std::io::BufRead as _;
-    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = std::io::BufReader::new(child.stderr.take().expect("a pipe")).lines();
     // The step was announced, and then it began.
     let mut found = 0;
     while let Some(Ok(line)) = lines.next() {
@@ -150,7 +151,11 @@ fn wait_for_line(child: &mut std::process::Child, text: &str) {
 fn an_image_may_carry_its_own_cache() {
     let (registry, context) = (registry::shared(), super::support::scratch());
     let base = registry::base(super::Base::Busybox);
-    write(context.path(), "Dockerfile", format!("FROM {base}\nCOPY file /\nRUN head -c 100000 /dev/urandom > /noise\n"));
+    write(
+        context.path(),
+        "Dockerfile",
+        format!("FROM {base}\nCOPY file /\nRUN head -c 100000 /dev/urandom > /noise\n"),
+    );
     write(context.path(), "file", "inline\n");
     let name = |tag| format!("{}/cache/inline:{tag}", registry.address);
     let first = Builder::new().build(context.path(), &["-t", &name(1), "--push", "--cache-to", "type=inline"]);

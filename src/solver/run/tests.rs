@@ -114,6 +114,8 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         busy: Default::default(),
         notices: Default::default(),
         followed: Default::default(),
+        caches: crate::remotecache::Caches::none(),
+        told: None,
     });
     let step = |(at, op)| Step {
         name: format!("step {at}"),
