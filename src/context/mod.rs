@@ -28,5 +28,5 @@ pub use hash::{ContentHash, hash_bytes, hash_reader};
 pub use http_date::http_date;
 pub use ignore::{Ignore, IgnoreError, Rule, Verdict};
 pub use source::{Origin, Source};
-pub use stat_cache::StatCache;
+pub use stat_cache::{Block, StatCache};
 pub use unpack::{UnpackError, begins_as_tar, is_archive, unpack};

@@ -1,56 +1,79 @@
 //! The stat cache: content hashes of files that have not changed since they were last read.
 //!
-//! A record says: the file at this path, with this size, mtime, ctime, inode and device, had this content.
+//! A record says: the file of this name in this directory, with this size, mtime, ctime, inode and device, had this content.
 //! ctime cannot be set back by a program, so a changed file is seen even if its mtime was restored.
 //!
 //! **Racy-clean rule.** A file that is changed twice within one tick of the file system's clock looks the
 //! same after both changes. So a record is only kept when the file's last change lies more than a tick before
 //! the start of the build that read it: any later change then shows in its ctime.
 //!
-//! **On disk**: 16 bytes of header, then records of [`RECORD`] bytes sorted by their first 16 (a hash of
-//! the path), all numbers little-endian, and a blake3 of it all at the end. A file that does not add up is
-//! taken as empty. It is written by rename and only when there is something new. Of several processes writing
-//! at once the last wins; what is lost that way is hashed again.
+//! **On disk**, all numbers little-endian:
+//!
+//! ```text
+//! header                       16 bytes
+//! blocks                       one of each directory: its records, see `block`
+//! index, sorted by directory   of each block: the hash of the directory's path 16, place 8, length 4, age 1
+//! place of the index           8
+//! seal                         32: blake3 of the index and its place
+//! ```
+//!
+//! Only the index is read when a build begins; a block is read, and its own seal compared, by who looks at its directory. What does
+//! not add up is taken as empty. The file is written by rename and only when there is something new; blocks without
+//! anything new are copied. Of several processes writing at once the last wins; what is lost that way is hashed again.
+
+mod block;
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, io};
+use std::sync::{Mutex, PoisonError};
+
+pub use block::Block;
+use block::{Additions, DirectoryKey, Facts};
 
 use super::hash::ContentHash;
-use crate::fsutil::{Metadata, Timestamp, write_atomically};
+use crate::fsutil::{Metadata, Timestamp, replace};
 
-const HEADER: &[u8; 16] = b"kiln stat 1\n\0\0\0\0";
-/// Path 16, size 8, mtime 12, ctime 12, inode 8, device 8, content 32, age 1.
-const RECORD: usize = 97;
-const FACTS: std::ops::Range<usize> = 0..64;
-const CONTENT: std::ops::Range<usize> = 64..96;
-const AGE: usize = 96;
-/// A record is dropped after the cache was written this many times without anybody asking for it.
+const HEADER: &[u8; 16] = b"kiln stat 2\n\0\0\0\0";
+/// Bytes of the index for each block.
+const ENTRY: usize = 16 + 8 + 4 + 1;
+/// Bytes at the end of the file: the place of the index, and the seal.
+const END: u64 = 8 + 32;
+/// A block is dropped after the cache was written this many times without anybody asking for it.
 const OLDEST: u8 = 16;
-const MOST_GUESSES: u32 = 8;
 
 /// Content hashes by path and stat, shared between the threads of a build.
 #[derive(Debug)]
 pub struct StatCache {
     path: PathBuf,
     started: Timestamp,
-    /// The whole file but for its checksum, or nothing.
-    file: Vec<u8>,
-    /// One flag per record: whether it was asked for.
-    seen: Vec<AtomicBool>,
-    added: Mutex<BTreeMap<[u8; 64], ContentHash>>,
+    file: Option<File>,
+    /// Sorted by key.
+    index: Vec<Entry>,
+    changed: Mutex<BTreeMap<DirectoryKey, Additions>>,
+}
+
+/// Where a block is.
+#[derive(Debug)]
+struct Entry {
+    key: DirectoryKey,
+    offset: u64,
+    length: u32,
+    age: u8,
+    was_asked_for: AtomicBool,
 }
 
 impl StatCache {
-    /// Reads the cache at `path`; one that is missing or damaged is empty.
+    /// Opens the cache at `path`; one that is missing or damaged is empty.
     ///
     /// `started` is the time of day before any file is read in this build.
     pub fn open(path: &Path, started: Timestamp) -> Self {
-        let file = fs::read(path).ok().and_then(checked).unwrap_or_default();
-        let seen = (0..file.len() / RECORD).map(|_| AtomicBool::new(false)).collect();
-        Self { path: path.to_owned(), started, file, seen, added: Mutex::default() }
+        let file = File::open(path).ok();
+        let index = file.as_ref().and_then(|file| read_index(file).ok()).unwrap_or_default();
+        Self { path: path.to_owned(), started, file, index, changed: Mutex::default() }
     }
 
     /// Returns the name of the cache file for the context whose absolute path is `context`.
@@ -64,129 +87,164 @@ impl StatCache {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Returns the hash of the file at `path` (relative to the context) if it is known and the file unchanged.
-    pub fn find(&self, path: &[u8], metadata: &Metadata) -> Option<ContentHash> {
-        let facts = facts(path, metadata);
-        let at = self.search(&facts)?;
-        let record = self.record(at);
-        if record[FACTS] != facts {
-            return None;
-        }
-        self.seen[at].store(true, Ordering::Relaxed);
-        record[CONTENT].try_into().ok()
+    /// Returns what is known of the files in the directory at `path` (relative to the context).
+    pub fn directory(&self, path: &[u8]) -> Block {
+        let key = block::key_of(path);
+        let found = self.index.binary_search_by(|entry| entry.key.cmp(&key)).ok().map(|at| &self.index[at]);
+        let Some(entry) = found else { return Block::empty(key) };
+        entry.was_asked_for.store(true, Ordering::Relaxed);
+        self.read(entry).and_then(|bytes| Block::parse(key, bytes)).unwrap_or_else(|| Block::empty(key))
     }
 
     /// Remembers the hash of a file read in this build. `metadata` is from *before* it was read.
-    pub fn add(&self, path: &[u8], metadata: &Metadata, content: ContentHash) {
+    pub fn add(&self, directory: &[u8], name: &[u8], metadata: &Metadata, content: ContentHash) {
         if settled(metadata.ctime, self.started) {
-            let mut added = self.added.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            added.insert(facts(path, metadata), content);
+            self.change(&block::key_of(directory), |changes| changes.add(name, Facts::of(metadata), content));
         }
+    }
+
+    /// Hears all names of a directory that was looked at, sorted. Where more files are known than there are, those that are gone
+    /// are forgotten.
+    pub fn listed<'n>(&self, block: &Block, names: impl ExactSizeIterator<Item = &'n [u8]>) {
+        if block.len() > names.len() {
+            let gone = block.without(names);
+            self.change(block.key(), |changes| gone.iter().for_each(|name| changes.forget(name)));
+        }
+    }
+
+    fn change(&self, directory: &DirectoryKey, change: impl FnOnce(&mut Additions)) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        change(changed.entry(*directory).or_default());
     }
 
     /// Writes the cache if anything was added, and makes the directory it is in.
     pub fn save(&self) -> io::Result<()> {
-        let added = self.added.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if added.is_empty() {
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_empty() {
             return Ok(());
         }
-        let mut records: BTreeMap<[u8; 16], [u8; RECORD]> = BTreeMap::new();
-        for at in 0..self.seen.len() {
-            let old = self.record(at);
-            let seen = self.seen[at].load(Ordering::Relaxed);
-            let age = if seen { 0 } else { old[AGE].saturating_add(1) };
-            if age <= OLDEST
-                && let Ok(mut record) = <[u8; RECORD]>::try_from(old)
-            {
-                record[AGE] = age;
-                records.insert(key(old), record);
-            }
-        }
-        for (facts, content) in &*added {
-            let mut record = [0; RECORD];
-            record[FACTS].copy_from_slice(facts);
-            record[CONTENT].copy_from_slice(content);
-            records.insert(key(facts), record);
-        }
-        let mut bytes = HEADER.to_vec();
-        bytes.extend(records.values().flatten());
-        let check = blake3::hash(&bytes);
-        bytes.extend(check.as_bytes());
         if let Some(directory) = self.path.parent() {
             fs::create_dir_all(directory)?;
         }
-        write_atomically(&self.path, &bytes)
+        replace(&self.path, 0o666, |file| self.write(&changed, file))
     }
 
-    fn record(&self, at: usize) -> &[u8] {
-        &self.file[HEADER.len() + at * RECORD..][..RECORD]
-    }
-
-    /// The keys are hashes, spread evenly, so that a guess lands close by: a few looks into the file, where halving takes one for
-    /// each doubling of it.
-    fn search(&self, facts: &[u8; 64]) -> Option<usize> {
-        let wanted = head(facts);
-        let (mut low, mut high) = (0, self.seen.len());
-        let (mut least, mut most) = (0, u64::MAX);
-        let mut guesses = 0;
-        while low < high {
-            // In halves of numbers, whose product fits.
-            let [above, range] = [wanted, most].map(|end| end.saturating_sub(least) >> 32);
-            let share = above * (high - low) as u64 / (range + 1);
-            guesses += 1;
-            // Whoever wrote the file may have spread them otherwise, or not have sorted them.
-            let guess = (low + share as usize).min(high - 1);
-            let middle = if guesses <= MOST_GUESSES { guess } else { usize::midpoint(low, high) };
-            let record = self.record(middle);
-            match record[..16].cmp(&facts[..16]) {
-                std::cmp::Ordering::Less => (low, least) = (middle + 1, head(record)),
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Greater => (high, most) = (middle, head(record)),
+    fn write(&self, changed: &BTreeMap<DirectoryKey, Additions>, file: &mut File) -> io::Result<()> {
+        let mut writing = Writing { out: BufWriter::with_capacity(64 * 1024, file), at: 0, index: Vec::new() };
+        writing.put(HEADER)?;
+        let mut changed = changed.iter().peekable();
+        for entry in &self.index {
+            while let Some((key, added)) = changed.next_if(|(key, _)| **key < entry.key) {
+                writing.block(key, &added.over(&Block::empty(*key)))?;
+            }
+            if let Some((key, added)) = changed.next_if(|(key, _)| **key == entry.key) {
+                let old = self.read(entry).and_then(|bytes| Block::parse(*key, bytes));
+                writing.block(key, &added.over(&old.unwrap_or_else(|| Block::empty(*key))))?;
+                continue;
+            }
+            let age = if entry.was_asked_for.load(Ordering::Relaxed) { 0 } else { entry.age.saturating_add(1) };
+            if let Some(bytes) = self.read(entry).filter(|_| age <= OLDEST) {
+                writing.sealed(&entry.key, &bytes, age)?;
             }
         }
-        None
+        for (key, added) in changed {
+            writing.block(key, &added.over(&Block::empty(*key)))?;
+        }
+        writing.finish()
+    }
+
+    /// Returns a block's bytes as they are.
+    fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; entry.length as usize];
+        self.file.as_ref()?.read_exact_at(&mut bytes, entry.offset).ok()?;
+        Some(bytes)
     }
 }
 
-/// Returns the first part of a record's key as a number that orders as the key does.
-fn head(record: &[u8]) -> u64 {
-    record.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-}
-
-/// Returns a file's bytes without the checksum, if they add up.
-fn checked(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let end = bytes.len().checked_sub(32)?;
-    let whole = bytes.starts_with(HEADER) && (end.checked_sub(HEADER.len())?).is_multiple_of(RECORD);
-    if !whole || blake3::hash(&bytes[..end]).as_bytes() != &bytes[end..] {
-        return None;
+fn read_index(file: &File) -> io::Result<Vec<Entry>> {
+    let length = file.metadata()?.len();
+    let mut header = [0; HEADER.len()];
+    file.read_exact_at(&mut header, 0)?;
+    let mut end = [0; END as usize];
+    let end_at = length.checked_sub(END).ok_or(io::ErrorKind::InvalidData)?;
+    file.read_exact_at(&mut end, end_at)?;
+    let (place, seal) = end.split_at(8);
+    let place = number(place);
+    let size =
+        end_at.checked_sub(place).filter(|size| size.is_multiple_of(ENTRY as u64) && place >= HEADER.len() as u64);
+    let mut sealed = Vec::new();
+    let mut part = PartOf { file, at: place }.take(size.ok_or(io::ErrorKind::InvalidData)? + 8);
+    part.read_to_end(&mut sealed)?;
+    if header != *HEADER || blake3::hash(&sealed).as_bytes() != seal {
+        return Err(io::ErrorKind::InvalidData.into());
     }
-    bytes.truncate(end);
-    Some(bytes)
+    let entries: Vec<Entry> = sealed[..sealed.len() - 8].chunks_exact(ENTRY).map(Entry::parse).collect();
+    // No block reaches into the index, so no length is longer than the file.
+    let is_inside = |entry: &Entry| entry.offset.checked_add(entry.length.into()).is_some_and(|end| end <= place);
+    if entries.iter().all(is_inside) { Ok(entries) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-fn key(record: &[u8]) -> [u8; 16] {
-    let mut key = [0; 16];
-    key.copy_from_slice(&record[..16]);
-    key
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Everything that must be equal for a file to be the same: the first 64 bytes of a record.
-fn facts(path: &[u8], metadata: &Metadata) -> [u8; 64] {
-    let mut facts = [0; 64];
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        facts[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
-    put(&blake3::hash(path).as_bytes()[..16]);
-    put(&metadata.size.to_le_bytes());
-    for time in [metadata.mtime, metadata.ctime] {
-        put(&time.seconds.to_le_bytes());
-        put(&time.nanoseconds.to_le_bytes());
+impl Entry {
+    fn parse(bytes: &[u8]) -> Self {
+        let mut key = DirectoryKey::default();
+        key.copy_from_slice(&bytes[..16]);
+        let (offset, length) = (number(&bytes[16..24]), number(&bytes[24..28]) as u32);
+        Self { key, offset, length, age: bytes[28], was_asked_for: AtomicBool::new(false) }
     }
-    put(&metadata.inode.to_le_bytes());
-    put(&metadata.device.to_le_bytes());
-    facts
+}
+
+/// Reads a file from a place of its own.
+struct PartOf<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Read for PartOf<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// A cache that is being written.
+struct Writing<W: Write> {
+    out: BufWriter<W>,
+    at: u64,
+    index: Vec<u8>,
+}
+
+impl<W: Write> Writing<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.at += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    fn block(&mut self, key: &DirectoryKey, block: &Block) -> io::Result<()> {
+        if block.len() == 0 { Ok(()) } else { self.sealed(key, &block.sealed(), 0) }
+    }
+
+    fn sealed(&mut self, key: &DirectoryKey, bytes: &[u8], age: u8) -> io::Result<()> {
+        let Ok(length) = u32::try_from(bytes.len()) else { return Ok(()) };
+        self.index.extend_from_slice(key);
+        self.index.extend_from_slice(&self.at.to_le_bytes());
+        self.index.extend_from_slice(&length.to_le_bytes());
+        self.index.push(age);
+        self.put(bytes)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        let mut sealed = std::mem::take(&mut self.index);
+        sealed.extend_from_slice(&self.at.to_le_bytes());
+        let seal = blake3::hash(&sealed);
+        self.put(&sealed)?;
+        self.put(seal.as_bytes())?;
+        self.out.flush()
+    }
 }
 
 /// Whether a change at or after `started` is bound to show a ctime later than `changed`.
@@ -198,125 +256,4 @@ fn settled(changed: Timestamp, started: Timestamp) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fsutil::Kind;
-
-    const NOW: Timestamp = Timestamp { seconds: 1000, nanoseconds: 0 };
-
-    fn metadata() -> Metadata {
-        let time = |seconds| Timestamp { seconds, nanoseconds: 5 };
-        Metadata {
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size: 3,
-            disk: 4096,
-            mtime: time(10),
-            ctime: time(20),
-            inode: 7,
-            device: 8,
-            links: 1,
-            device_node: (0, 0),
-        }
-    }
-
-    #[test]
-    fn a_file_is_known_again_only_if_nothing_about_it_changed() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("cache/stat/name");
-        let cache = StatCache::open(&path, NOW);
-        assert_eq!(cache.find(b"a", &metadata()), None);
-        for name in [&b"a"[..], b"b", b"c"] {
-            cache.add(name, &metadata(), [name[0]; 32]);
-        }
-        cache.save().unwrap();
-        let cache = StatCache::open(&path, NOW);
-        assert_eq!(cache.find(b"b", &metadata()), Some([b'b'; 32]));
-        assert_eq!(cache.find(b"d", &metadata()), None);
-        let later = Timestamp { seconds: 10, nanoseconds: 6 };
-        let changes: [fn(&mut Metadata, Timestamp); 5] = [
-            |metadata, _| metadata.size = 4,
-            |metadata, later| metadata.mtime = later,
-            |metadata, later| metadata.ctime = later,
-            |metadata, _| metadata.inode = 9,
-            |metadata, _| metadata.device = 9,
-        ];
-        for change in changes {
-            let mut changed = metadata();
-            change(&mut changed, later);
-            assert_eq!(cache.find(b"b", &changed), None, "{changed:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_changed_just_before_the_build_is_not_remembered() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("cache");
-        let cache = StatCache::open(&path, NOW);
-        let at = |seconds, nanoseconds| Metadata { ctime: Timestamp { seconds, nanoseconds }, ..metadata() };
-        for (ctime, kept) in [((999, 1), true), ((999, 990_000_000), false), ((1000, 1), false), ((999, 0), false)] {
-            let metadata = at(ctime.0, ctime.1);
-            cache.add(b"a", &metadata, [1; 32]);
-            cache.save().unwrap();
-            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata).is_some(), kept, "{ctime:?}");
-            let _ = fs::remove_file(&path);
-            cache.added.lock().unwrap().clear();
-        }
-    }
-
-    #[test]
-    fn a_damaged_cache_is_empty() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("cache");
-        let cache = StatCache::open(&path, NOW);
-        cache.add(b"a", &metadata(), [1; 32]);
-        cache.save().unwrap();
-        let whole = fs::read(&path).unwrap();
-        for at in [0, 20, whole.len() - 1] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            fs::write(&path, bytes).unwrap();
-            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata()), None);
-        }
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            assert_eq!(StatCache::open(&path, NOW).find(b"a", &metadata()), None);
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_sorted_finds_nothing_or_what_is_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache");
-        let mut bytes = HEADER.to_vec();
-        for first in [250u8, 3, 200, 1, 128, 0, 255, 90] {
-            bytes.extend([first; RECORD]);
-        }
-        let check = blake3::hash(&bytes);
-        bytes.extend(check.as_bytes());
-        fs::write(&path, bytes).unwrap();
-        let cache = StatCache::open(&path, Timestamp { seconds: 0, nanoseconds: 0 });
-        assert_eq!(cache.seen.len(), 8);
-        for first in 0..=255u8 {
-            let found = cache.search(&[first; 64]);
-            assert!(found.is_none_or(|at| cache.record(at)[0] == first), "{first}");
-        }
-    }
-
-    #[test]
-    fn what_nobody_asks_for_is_forgotten_in_time() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("cache");
-        let first = StatCache::open(&path, NOW);
-        first.add(b"old", &metadata(), [1; 32]);
-        first.save().unwrap();
-        for round in 0..=OLDEST {
-            let cache = StatCache::open(&path, NOW);
-            cache.add(&[round], &metadata(), [2; 32]);
-            cache.save().unwrap();
-        }
-        assert_eq!(StatCache::open(&path, NOW).find(b"old", &metadata()), None);
-    }
-}
+mod tests;

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::content::Content;
-use super::destination::{Destination, Node, parent};
+use super::destination::{Destination, Node, What, parent};
+use super::entries::SelectedEntry;
 use super::error::CopyError;
 use super::land::{Changes, Target};
 use super::resolve::join;
-use super::select::SelectedEntry;
 use crate::context::glob::clean_inside;
 use crate::context::{begins_as_tar, decompressed};
 use crate::expansion;
@@ -176,16 +176,19 @@ pub(super) fn land(
         let mut node = match &entry.entry.kind {
             EntryKind::Hardlink(first) => {
                 let first = inside(archive, first)?;
-                linked(destination, archive, &top, &first, landed.get(&first), path)?
+                linked(destination, archive, &top, &first, landed.get(&first))?
             }
             _ => {
                 let identity = Some((u64::MAX, at as u64)).filter(|_| entry.entry.kind != EntryKind::Directory);
-                Node::new(number, path, &SelectedEntry { identity, ..entry.clone() })
+                Node::own(number, SelectedEntry { identity, ..entry.clone() })
             }
         };
-        changes.apply(&mut node.entry);
-        landed.insert(name, node.entry.path.clone());
-        destination.put(node)?;
+        if let What::Own(own, _) = &mut node.what {
+            changes.apply(&mut own.entry);
+        }
+        let there = destination.there(&path)?;
+        landed.insert(name, path.clone());
+        destination.put(path, node, there);
     }
     Ok(())
 }
@@ -204,7 +207,6 @@ fn linked(
     top: &[u8],
     first: &[u8],
     landed: Option<&Vec<u8>>,
-    path: Vec<u8>,
 ) -> Result<Node, CopyError> {
     let missing = || {
         archive.error(format!("a hard link to `{}`, which is not there", String::from_utf8_lossy(first).escape_debug()))
@@ -217,9 +219,7 @@ fn linked(
         ),
     };
     if let Some(node) = destination.node(&at).filter(|node| !node.is_dir()) {
-        let mut node = node.clone();
-        node.entry.path = path;
-        return Ok(node);
+        return Ok(node.clone());
     }
     // The file is of a layer below, which cannot be linked to: its content is copied.
     let metadata =
@@ -235,5 +235,5 @@ fn linked(
         xattrs: Xattrs::new(),
     };
     let content = Content::Tree { root: Arc::new(view), path: at };
-    Ok(Node::new(0, path, &SelectedEntry { content, ..SelectedEntry::new(entry) }))
+    Ok(Node::own(0, SelectedEntry { content, ..SelectedEntry::new(entry) }))
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::error::CopyError;
-use crate::context::{ContentHash, Source, hash_reader};
+use crate::context::{ContentHash, Source, hash_bytes, hash_reader};
 use crate::fsutil::{Dir, Metadata};
 
 /// Where the bytes of an entry are.
@@ -128,13 +128,43 @@ pub(super) fn hashes(source: &Source, wanted: &[Wanted]) -> Result<Vec<ContentHa
 fn read_hash(source: &Source, wanted: &Wanted) -> Result<ContentHash, CopyError> {
     let file = source.root.open_file_in_root(as_path(&wanted.path)).map_err(CopyError::io("read", &wanted.path))?;
     let (hash, length) = hash_reader(file).map_err(CopyError::io("read", &wanted.path))?;
+    remember(source, wanted, hash, length)
+}
+
+/// Returns the hash of a small file in an open directory.
+pub(super) fn read_hash_of_child(
+    source: &Source,
+    directory: &Dir,
+    name: &OsStr,
+    wanted: &Wanted,
+    buffer: &mut Vec<u8>,
+) -> Result<ContentHash, CopyError> {
+    let file = directory.child_file(name).map_err(CopyError::io("read", &wanted.path))?;
+    buffer.clear();
+    // A byte more than it should have: then one call tells that this was all.
+    let room = wanted.metadata.size + 1;
+    buffer.reserve(room as usize);
+    let length = file.take(room).read_to_end(buffer).map_err(CopyError::io("read", &wanted.path))?;
+    remember(source, wanted, hash_bytes(buffer), length as u64)
+}
+
+fn remember(source: &Source, wanted: &Wanted, hash: ContentHash, length: u64) -> Result<ContentHash, CopyError> {
     if length != wanted.metadata.size {
         return Err(CopyError::Changed { path: super::error::shown(&wanted.path) });
     }
     if let Some(cache) = &source.cache {
-        cache.add(&wanted.path, &wanted.metadata, hash);
+        let (directory, name) = split(&wanted.path);
+        cache.add(directory, name, &wanted.metadata, hash);
     }
     Ok(hash)
+}
+
+/// Splits a path into that of the directory and the last name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
 }
 
 /// Returns bytes as a path; the top itself is `.`.

@@ -3,49 +3,40 @@
 //! Every entry in the map has all directories above it in the map too: a directory that exists already is
 //! taken over with the metadata it has, so that the layer stands alone.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::unix::ffi::OsStringExt;
 
-use super::content::{Content, as_path};
+use super::content::as_path;
+use super::entries::SelectedEntry;
 use super::error::{CopyError, shown};
+use super::land::Changes;
+use super::nodes::Nodes;
 use super::resolve::join;
-use super::select::SelectedEntry;
-use crate::context::ContentHash;
-use crate::fsutil::{Dir, Kind, Metadata, xattrs_of};
-use crate::layer::{EntryKind, TarEntry, is_carried_xattr, path_order};
+use super::select::Selected;
+use crate::fsutil::{Dir, Kind, Metadata, Timestamp, xattrs_of};
+use crate::layer::{EntryKind, TarEntry, is_carried_xattr};
 
 /// As many links as are followed in one destination path (as Go's `RootPath` does).
 const MOST_LINKS: usize = 255;
 
-/// A path in the order of a layer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct LayerPath(pub Vec<u8>);
-
-impl Ord for LayerPath {
-    fn cmp(&self, other: &Self) -> Ordering {
-        path_order(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for LayerPath {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// One entry of the layer to be.
+/// One entry of the layer to be, at a path.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub entry: TarEntry,
-    pub content: Content,
-    pub hash: Option<ContentHash>,
-    /// Names of one file have the same: number of the source, device, inode.
-    pub identity: Option<(usize, u64, u64)>,
-    /// Whether only `entry.mtime` or nothing at all is this step's doing.
+    pub what: What,
+    pub kind: Kind,
+    /// Whether only the time or nothing at all is this step's doing.
     pub taken_over: bool,
     /// What of the view shows through below it, or would if it were a directory.
     below: Below,
+}
+
+/// What a node is, but for its path.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// The entry at that place of the source of that number, with the changes of the step.
+    Selected(u32, u32),
+    /// Something else. The identity is one within the source of that number.
+    Own(Box<SelectedEntry>, u32),
 }
 
 /// What there is of the view at a path.
@@ -59,25 +50,35 @@ enum Below {
     Hidden,
 }
 
+/// What is at a path before something is put there.
+#[derive(Clone, Copy)]
+pub(super) struct There {
+    pub kind: Option<Kind>,
+    below: Below,
+}
+
 impl Node {
-    /// Takes a selected entry of source number `source` to its place.
-    pub(super) fn new(source: usize, path: Vec<u8>, selected: &SelectedEntry) -> Self {
-        Self {
-            entry: TarEntry { path, ..selected.entry.clone() },
-            content: selected.content.clone(),
-            hash: selected.hash,
-            identity: selected.identity.map(|(device, inode)| (source, device, inode)),
-            taken_over: false,
-            below: Below::Nothing,
-        }
+    fn new(what: What, kind: Kind) -> Self {
+        Self { what, kind, taken_over: false, below: Below::Nothing }
+    }
+
+    /// A selected entry, in any place.
+    pub(super) fn selected(source: usize, at: usize, kind: Kind) -> Self {
+        Self::new(What::Selected(source as u32, at as u32), kind)
+    }
+
+    /// An entry that is not selected by itself, whatever its path is.
+    pub(super) fn own(source: usize, entry: SelectedEntry) -> Self {
+        let kind = kind_of(&entry.entry.kind);
+        Self::new(What::Own(Box::new(entry), source as u32), kind)
     }
 
     fn directory(entry: TarEntry, taken_over: bool, below: Below) -> Self {
-        Self { entry, content: Content::Nothing, hash: None, identity: None, taken_over, below }
+        Self { taken_over, below, ..Self::own(0, SelectedEntry::new(entry)) }
     }
 
     pub(super) fn is_dir(&self) -> bool {
-        self.entry.kind == EntryKind::Directory
+        self.kind == Kind::Directory
     }
 
     /// Whether it is a directory that hides one of the view.
@@ -89,7 +90,8 @@ impl Node {
 /// The view and what is put over it.
 pub(super) struct Destination<'v> {
     view: Option<&'v Dir>,
-    nodes: BTreeMap<LayerPath, Node>,
+    selected: &'v [Selected],
+    nodes: Nodes,
     /// A directory in which nothing of the view is seen, now or later: most of what is put has the parent of what was put before.
     hidden: std::cell::RefCell<Option<Vec<u8>>>,
     /// What a directory looks like that is made because something must be in it; the path is filled in.
@@ -98,26 +100,36 @@ pub(super) struct Destination<'v> {
 
 impl<'v> Destination<'v> {
     /// Starts from `view`; `None` is an empty filesystem.
-    pub(super) fn new(view: Option<&'v Dir>, made: TarEntry) -> Self {
-        Self { view, nodes: BTreeMap::new(), hidden: Default::default(), made }
+    pub(super) fn new(view: Option<&'v Dir>, selected: &'v [Selected], made: TarEntry) -> Self {
+        Self { view, selected, nodes: Nodes::default(), hidden: Default::default(), made }
     }
 
     /// Returns all entries in the order of a layer.
-    pub(super) fn into_nodes(self) -> impl Iterator<Item = Node> {
-        self.nodes.into_values()
+    pub(super) fn into_nodes(self) -> impl Iterator<Item = (Vec<u8>, Node)> {
+        self.nodes.into_iter()
     }
 
     /// Returns what this step has put at `path`.
     pub(super) fn node(&self, path: &[u8]) -> Option<&Node> {
-        self.nodes.get(&LayerPath(path.to_vec()))
+        self.nodes.get(path)
     }
 
     /// Returns the type of what is at `path`, whose parents are no links; the path itself is not followed.
     pub(super) fn kind_at(&self, path: &[u8]) -> Result<Option<Kind>, CopyError> {
         if let Some(node) = self.node(path) {
-            return Ok(Some(kind_of(&node.entry.kind)));
+            return Ok(Some(node.kind));
         }
         Ok(self.seen(path)?.map(|metadata| metadata.kind))
+    }
+
+    /// The same, for what is going to be put there.
+    pub(super) fn there(&self, path: &[u8]) -> Result<There, CopyError> {
+        if let Some(node) = self.node(path) {
+            return Ok(There { kind: Some(node.kind), below: node.below });
+        }
+        let kind = self.seen(path)?.map(|metadata| metadata.kind);
+        let shows = kind == Some(Kind::Directory) && self.view.is_some();
+        Ok(There { kind, below: if shows { Below::Shows } else { Below::Nothing } })
     }
 
     /// Returns what of the view shows at `path`, where this step has put nothing.
@@ -178,8 +190,13 @@ impl<'v> Destination<'v> {
     }
 
     fn link_at(&self, path: &[u8]) -> Result<Vec<u8>, CopyError> {
-        if let Some(EntryKind::Symlink(target)) = self.node(path).map(|node| &node.entry.kind) {
-            return Ok(target.clone());
+        let entry = match self.node(path).map(|node| &node.what) {
+            Some(What::Own(own, _)) => Some(own.entry.clone()),
+            Some(What::Selected(source, at)) => Some(self.selected[*source as usize].entries.get(*at as usize).entry),
+            None => None,
+        };
+        if let Some(TarEntry { kind: EntryKind::Symlink(target), .. }) = entry {
+            return Ok(target);
         }
         let Some(view) = self.view else { return Ok(Vec::new()) };
         let target = view.read_link_in_root(as_path(path)).map_err(CopyError::io("read the link", path))?;
@@ -205,7 +222,7 @@ impl<'v> Destination<'v> {
             Some(_) => return Err(CopyError::NotADirectory { path: shown(path) }),
             None => Node::directory(TarEntry { path: path.to_vec(), ..self.made.clone() }, false, Below::Nothing),
         };
-        self.nodes.insert(LayerPath(path.to_vec()), node);
+        self.nodes.insert(path.to_vec(), node);
         Ok(())
     }
 
@@ -223,32 +240,31 @@ impl<'v> Destination<'v> {
     }
 
     /// Sets the time of a directory that is in the map.
-    pub(super) fn touch(&mut self, path: &[u8], mtime: crate::fsutil::Timestamp) {
-        if let Some(node) = self.nodes.get_mut(&LayerPath(path.to_vec())) {
-            node.entry.mtime = mtime;
+    pub(super) fn touch(&mut self, path: &[u8], mtime: Timestamp, changes: Changes) {
+        let selected = self.selected;
+        let Some(node) = self.nodes.get_mut(path) else { return };
+        if let What::Selected(source, at) = node.what {
+            let mut entry = selected[source as usize].entries.get(at as usize);
+            changes.apply(&mut entry.entry);
+            node.what = What::Own(Box::new(entry), source);
+        }
+        if let What::Own(own, _) = &mut node.what {
+            own.entry.mtime = mtime;
         }
     }
 
-    /// Puts `node` at its path, whose parents are in the map, instead of whatever is there. A directory over a
+    /// Puts `node` at `path`, whose parents are in the map, instead of what is there. A directory over a
     /// directory keeps what is in it.
-    pub(super) fn put(&mut self, mut node: Node) -> Result<(), CopyError> {
-        let path = node.entry.path.clone();
-        let (below, was_dir) = match self.node(&path) {
-            Some(old) => (old.below, old.is_dir()),
-            None => {
-                let is_dir = self.seen(&path)?.is_some_and(|metadata| metadata.is_dir());
-                (if is_dir && self.view.is_some() { Below::Shows } else { Below::Nothing }, is_dir)
-            }
-        };
-        node.below = match below {
+    pub(super) fn put(&mut self, path: Vec<u8>, mut node: Node, there: There) {
+        let was_dir = there.kind == Some(Kind::Directory);
+        node.below = match there.below {
             Below::Shows if !(was_dir && node.is_dir()) => Below::Hidden,
             below => below,
         };
         if was_dir && !node.is_dir() {
-            self.nodes.retain(|LayerPath(other), _| !is_below(other, &path));
+            self.nodes.retain(|other| !is_below(other, &path));
         }
-        self.nodes.insert(LayerPath(path), node);
-        Ok(())
+        self.nodes.insert(path, node);
     }
 
     /// Returns a copy of the view's handle, for content that is taken from it.
@@ -270,15 +286,16 @@ const EMPTY_ROOT: Metadata = Metadata {
     gid: 0,
     size: 0,
     disk: 0,
-    mtime: crate::fsutil::Timestamp { seconds: 0, nanoseconds: 0 },
-    ctime: crate::fsutil::Timestamp { seconds: 0, nanoseconds: 0 },
+    mtime: Timestamp { seconds: 0, nanoseconds: 0 },
+    ctime: Timestamp { seconds: 0, nanoseconds: 0 },
     inode: 0,
     device: 0,
     links: 1,
     device_node: (0, 0),
 };
 
-fn kind_of(kind: &EntryKind) -> Kind {
+/// Returns the type of an entry's file.
+pub(super) fn kind_of(kind: &EntryKind) -> Kind {
     match kind {
         EntryKind::File { .. } | EntryKind::Hardlink(_) => Kind::File,
         EntryKind::Directory => Kind::Directory,

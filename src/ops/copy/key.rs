@@ -14,67 +14,66 @@
 
 use std::collections::BTreeMap;
 
-use super::select::{Selected, SelectedEntry, Shape};
-use crate::layer::EntryKind;
+use super::select::{Selected, Shape};
+use crate::context::ContentHash;
+use crate::layer::{EntryKind, TarEntry};
 
 /// Returns the hash of everything in `selected` that may show in a layer. Part of a step's key, together with
 /// the destination and the options.
 pub fn content_key<'a>(selected: impl IntoIterator<Item = &'a Selected>) -> [u8; 32] {
     let mut facts = Facts::default();
-    facts.field("copy", b"1");
+    facts.text(b"copy/2");
     for source in selected {
         match &source.shape {
             Shape::File { name, from } => {
-                facts.field("file", name);
-                facts.field("from", format!("{from:?}").as_bytes());
+                facts.text(b"file");
+                facts.text(name);
+                facts.text(format!("{from:?}").as_bytes());
             }
-            Shape::Directory { .. } => facts.field("directory", b""),
-            Shape::Parents { .. } => facts.field("parents", b""),
+            Shape::Directory { .. } => facts.text(b"directory"),
+            Shape::Parents { .. } => facts.text(b"parents"),
         }
+        facts.number(source.entries.len() as u64);
         let mut first_names = BTreeMap::new();
-        for entry in &source.entries {
-            let path = entry.entry.path.as_slice();
-            let first = entry.identity.map(|identity| *first_names.entry(identity).or_insert(path));
-            write_entry(&mut facts, entry, first.filter(|first| *first != path));
+        let mut entry = TarEntry::plain_directory(Vec::new());
+        for at in 0..source.entries.len() {
+            source.entries.describe(at, &mut entry);
+            let path = source.entries.path(at);
+            let first = source.entries.identity(at).map(|identity| *first_names.entry(identity).or_insert(path));
+            write_entry(&mut facts, &entry, source.entries.hash(at), first.filter(|first| *first != path));
         }
     }
     facts.finish()
 }
 
-fn write_entry(facts: &mut Facts, selected: &SelectedEntry, first_name: Option<&[u8]>) {
-    let entry = &selected.entry;
-    facts.field("path", &entry.path);
+/// What is there in every entry comes first, and says what follows.
+fn write_entry(facts: &mut Facts, entry: &TarEntry, hash: Option<ContentHash>, first_name: Option<&[u8]>) {
     let device = |major: &u32, minor: &u32| u64::from(*major) << 32 | u64::from(*minor);
-    let (kind, target, number): (&[u8], &[u8], u64) = match &entry.kind {
-        EntryKind::File { size } => (b"file", b"", *size),
-        EntryKind::Directory => (b"directory", b"", 0),
-        EntryKind::Symlink(target) => (b"symlink", target, 0),
-        EntryKind::Hardlink(target) => (b"hardlink", target, 0),
-        EntryKind::CharDevice { major, minor } => (b"character device", b"", device(major, minor)),
-        EntryKind::BlockDevice { major, minor } => (b"block device", b"", device(major, minor)),
-        EntryKind::Fifo => (b"fifo", b"", 0),
+    let (kind, target, number): (u8, Option<&[u8]>, u64) = match &entry.kind {
+        EntryKind::File { size } => (b'f', None, *size),
+        EntryKind::Directory => (b'd', None, 0),
+        EntryKind::Symlink(target) => (b'l', Some(target), 0),
+        EntryKind::Hardlink(target) => (b'h', Some(target), 0),
+        EntryKind::CharDevice { major, minor } => (b'c', None, device(major, minor)),
+        EntryKind::BlockDevice { major, minor } => (b'b', None, device(major, minor)),
+        EntryKind::Fifo => (b'p', None, 0),
     };
-    facts.field("type", kind);
-    facts.field("target", target);
-    facts.field("number", &number.to_le_bytes());
-    let mut owner = [0; 12];
-    for (at, number) in [entry.mode, entry.uid, entry.gid].into_iter().enumerate() {
-        owner[at * 4..at * 4 + 4].copy_from_slice(&number.to_le_bytes());
+    facts.bytes(&[kind, hash.is_some().into(), first_name.is_some().into()]);
+    for number in [entry.mode, entry.uid, entry.gid, entry.xattrs.len() as u32] {
+        facts.bytes(&number.to_le_bytes());
     }
-    facts.field("mode and owner", &owner);
+    facts.number(number);
+    facts.text(&entry.path);
+    target.into_iter().for_each(|target| facts.text(target));
     for (name, value) in &entry.xattrs {
-        facts.field("attribute", name);
-        facts.field("value", value);
+        facts.text(name);
+        facts.text(value);
     }
-    if let Some(hash) = &selected.hash {
-        facts.field("content", hash);
-    }
-    if let Some(name) = first_name {
-        facts.field("same file as", name);
-    }
+    hash.into_iter().for_each(|hash| facts.bytes(&hash));
+    first_name.into_iter().for_each(|name| facts.text(name));
 }
 
-/// Frames each name and value by its length, so that no two lists of facts give the same bytes.
+/// What has no length of its own is framed by it, so that no two lists of facts give the same bytes.
 #[derive(Default)]
 struct Facts {
     hasher: blake3::Hasher,
@@ -82,24 +81,31 @@ struct Facts {
     pending: Vec<u8>,
 }
 
+/// Facts that are hashed at once, in bytes.
+const AT_ONCE: usize = 64 * 1024;
+
 impl Facts {
-    fn field(&mut self, name: &str, value: &[u8]) {
-        for part in [name.as_bytes(), value] {
-            self.pending.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            self.pending.extend_from_slice(part);
-        }
-        if self.pending.len() > 64 * 1024 {
-            self.flush();
-        }
+    fn text(&mut self, value: &[u8]) {
+        self.number(value.len() as u64);
+        self.bytes(value);
     }
 
-    fn flush(&mut self) {
-        self.hasher.update(&self.pending);
-        self.pending.clear();
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= AT_ONCE {
+            // Whole pieces: what is left of one would be hashed alone.
+            let whole = self.pending.len() / AT_ONCE * AT_ONCE;
+            self.hasher.update(&self.pending[..whole]);
+            self.pending.drain(..whole);
+        }
     }
 
     fn finish(mut self) -> [u8; 32] {
-        self.flush();
+        self.hasher.update(&self.pending);
         self.hasher.finalize().into()
     }
 }

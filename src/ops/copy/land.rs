@@ -3,11 +3,11 @@
 use super::destination::{Destination, Node, parent};
 use super::error::{CopyError, shown};
 use super::resolve::join;
-use super::select::{Selected, SelectedEntry, Shape};
+use super::select::{Selected, Shape};
 use super::write::Owner;
 use crate::context::glob::clean;
 use crate::dockerfile::chmod::Chmod;
-use crate::fsutil::Kind;
+use crate::fsutil::{Kind, Timestamp};
 use crate::layer::{EntryKind, TarEntry};
 
 /// The destination as written.
@@ -57,50 +57,51 @@ pub(super) fn land(
     changes: Changes,
 ) -> Result<(), CopyError> {
     let top = destination.follow(b"", &target.path)?;
-    match (&selected.shape, selected.entries.as_slice()) {
-        (Shape::File { name, .. }, _) if name.contains(&b'/') => Err(CopyError::HeredocName { path: shown(name) }),
-        (Shape::File { name, .. }, [entry]) => {
+    match &selected.shape {
+        Shape::File { name, .. } if name.contains(&b'/') => Err(CopyError::HeredocName { path: shown(name) }),
+        Shape::File { name, .. } => {
             let is_directory = target.is_directory || destination.kind_at(&top)? == Some(Kind::Directory);
             let (directory, path) =
                 if is_directory { (top.clone(), join(&top, name)) } else { (parent(&top).to_vec(), top) };
             destination.make_directories(&directory)?;
-            put(destination, Node::new(number, path, entry), changes)
+            put(destination, path, Node::selected(number, 0, selected.entries.kind(0)))
         }
-        (shape, entries) => {
-            if !matches!(destination.kind_at(&top)?, None | Some(Kind::Directory)) && !target.is_directory {
-                return Err(CopyError::CopyToNonDirectory { path: shown(&top) });
-            }
-            destination.make_directories(&top)?;
-            if let Shape::Directory { mtime } | Shape::Parents { mtime: Some(mtime) } = shape {
-                destination.touch(&top, *mtime);
-            }
-            land_tree(destination, number, &top, entries, changes)
-        }
+        Shape::Directory { mtime } => land_tree(destination, number, selected, (top, target), Some(*mtime), changes),
+        Shape::Parents { mtime } => land_tree(destination, number, selected, (top, target), *mtime, changes),
     }
 }
 
 fn land_tree(
     destination: &mut Destination,
     number: usize,
-    top: &[u8],
-    entries: &[SelectedEntry],
+    selected: &Selected,
+    (top, target): (Vec<u8>, &Target),
+    mtime: Option<Timestamp>,
     changes: Changes,
 ) -> Result<(), CopyError> {
-    for entry in entries {
-        put(destination, Node::new(number, join(top, &entry.entry.path), entry), changes)?;
+    if !matches!(destination.kind_at(&top)?, None | Some(Kind::Directory)) && !target.is_directory {
+        return Err(CopyError::CopyToNonDirectory { path: shown(&top) });
+    }
+    destination.make_directories(&top)?;
+    if let Some(mtime) = mtime {
+        destination.touch(&top, mtime, changes);
+    }
+    let entries = &selected.entries;
+    for at in 0..entries.len() {
+        put(destination, join(&top, entries.path(at)), Node::selected(number, at, entries.kind(at)))?;
     }
     Ok(())
 }
 
 /// Puts a copied entry at its place, if it may replace what is there.
-fn put(destination: &mut Destination, mut node: Node, changes: Changes) -> Result<(), CopyError> {
-    let there = destination.kind_at(&node.entry.path)?;
-    match (there, node.is_dir()) {
+fn put(destination: &mut Destination, path: Vec<u8>, node: Node) -> Result<(), CopyError> {
+    let there = destination.there(&path)?;
+    match (there.kind, node.is_dir()) {
         (None | Some(Kind::Directory), true) => {}
-        (Some(_), true) => return Err(CopyError::CopyToNonDirectory { path: shown(&node.entry.path) }),
-        (Some(Kind::Directory), false) => return Err(CopyError::ReplaceDirectory { path: shown(&node.entry.path) }),
+        (Some(_), true) => return Err(CopyError::CopyToNonDirectory { path: shown(&path) }),
+        (Some(Kind::Directory), false) => return Err(CopyError::ReplaceDirectory { path: shown(&path) }),
         (_, false) => {}
     }
-    changes.apply(&mut node.entry);
-    destination.put(node)
+    destination.put(path, node, there);
+    Ok(())
 }

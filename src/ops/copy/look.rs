@@ -1,14 +1,16 @@
 //! Looking at one directory of a source: which of its names are taken, and what they are.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
 
-use super::content::{Content, Wanted, as_path};
+use super::content::{Wanted, as_path, read_hash_of_child};
+use super::entries::{Entries, Tree};
 use super::error::CopyError;
 use super::resolve::join;
-use super::select::SelectedEntry;
-use crate::context::{Ignore, Origin, Source, Verdict};
-use crate::fsutil::{Dir, Kind, Metadata, Xattrs, xattrs_of};
+use crate::context::{Block, Ignore, Origin, Source, Verdict};
+use crate::fsutil::{Dir, Kind, Metadata, Names, Xattrs, xattrs_of};
 use crate::layer::{EntryKind, TarEntry, is_carried_xattr};
 
 /// The rules that decide what of a directory is taken.
@@ -28,58 +30,121 @@ pub(super) struct Verdicts {
     include: Verdict,
 }
 
-/// Looks at directories below `top`, a path in the tree without links.
-#[derive(Clone, Copy)]
+/// Looks at directories below the top of `tree`, whose path has no links.
 pub(super) struct Looker<'a> {
     pub source: &'a Source,
     pub rules: Rules<'a>,
-    pub top: &'a [u8],
+    pub tree: Arc<Tree>,
 }
 
-/// One name of a directory.
+/// A directory that is looked at, some of its names at a time.
+pub(super) struct Listing {
+    open: Dir,
+    names: Names,
+    /// What is known of its files.
+    known: Option<Block>,
+    /// Its path relative to the top, and in the tree.
+    path: Vec<u8>,
+    full: Vec<u8>,
+    verdicts: Verdicts,
+}
+
+/// What was seen of some names of a directory.
 pub(super) struct Looked {
-    pub entry: SelectedEntry,
-    /// What the rules say of a directory, for what is below it.
-    pub directory: Option<Box<Verdicts>>,
-    /// A file that has to be read for its hash.
-    pub wanted: Option<Box<Wanted>>,
+    pub entries: Entries,
+    /// Those that are directories, by index of the entry.
+    pub directories: Vec<Below>,
+    /// Files that are still to be read for their hashes, by index of the entry.
+    pub wanted: Vec<(usize, Wanted)>,
+}
+
+/// A directory that was seen.
+pub(super) struct Below {
+    pub at: usize,
+    pub path: Vec<u8>,
+    /// What the rules say of it, for what is below it.
+    pub verdicts: Verdicts,
     /// Whether it is taken for its own sake, and not only for what is below it.
     pub is_selected: bool,
+}
+
+/// What is read for its hash where it is found, in bytes of all such files together. Others can be shared between threads.
+const READ_AT_ONCE: u64 = 1024 * 1024;
+
+impl Listing {
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
 }
 
 impl Looker<'_> {
     /// Returns the verdicts on the top itself.
     pub(super) fn top_verdicts(&self) -> Verdicts {
         Verdicts {
-            ignore: self.source.ignore.as_ref().map(|ignore| ignore.verdict(self.top)).unwrap_or_default(),
+            ignore: self.source.ignore.as_ref().map(|ignore| ignore.verdict(&self.tree.top)).unwrap_or_default(),
             exclude: self.rules.exclude.map(Ignore::top).unwrap_or_default(),
             include: self.rules.include.map(Ignore::top).unwrap_or_default(),
         }
     }
 
-    /// Looks at everything in the directory at `path` (relative to the top) that is taken or may have such below it.
-    pub(super) fn look(&self, path: &[u8], above: &Verdicts) -> Result<Vec<Looked>, CopyError> {
-        let directory = if path.is_empty() { self.top.to_vec() } else { join(self.top, path) };
-        let open = self.source.root.open_dir_in_root(as_path(&directory)).map_err(CopyError::io("open", &directory))?;
-        let names = open.entries().map_err(CopyError::io("read", &directory))?;
-        let mut looked = Vec::with_capacity(names.len());
-        let mut full = join(&directory, b"");
+    /// Reads the names in the directory at `path` (relative to the top).
+    pub(super) fn list(&self, path: Vec<u8>, verdicts: Verdicts) -> Result<Listing, CopyError> {
+        let full = if path.is_empty() { self.tree.top.clone() } else { join(&self.tree.top, &path) };
+        let mut open = self.source.root.open_dir_in_root(as_path(&full)).map_err(CopyError::io("open", &full))?;
+        let names = open.names().map_err(CopyError::io("read", &full))?;
+        let known = self.source.cache.as_ref().map(|cache| {
+            let known = cache.directory(&full);
+            cache.listed(&known, names.iter());
+            known
+        });
+        Ok(Listing { open, names, known, path, full, verdicts })
+    }
+
+    /// Looks at some names of a directory, at all that is taken or may have such below it.
+    pub(super) fn look(&self, listing: &Listing, names: Range<usize>) -> Result<Looked, CopyError> {
+        let mut looked =
+            Looked { entries: Entries::of_tree(self.tree.clone()), directories: Vec::new(), wanted: Vec::new() };
+        let mut known = listing.known.clone();
+        let mut full = join(&listing.full, b"");
         let start = full.len();
-        for name in names {
-            let below = join(path, name.name.as_bytes());
+        // What the top adds to paths below it.
+        let above = start - if listing.path.is_empty() { 0 } else { listing.path.len() + 1 };
+        let mut entry = TarEntry::plain_directory(Vec::new());
+        let mut to_read = READ_AT_ONCE;
+        let mut buffer = Vec::new();
+        for at in names {
+            let (name, kind) = listing.names.get(at);
             full.truncate(start);
-            full.extend_from_slice(name.name.as_bytes());
-            let verdicts = self.judge(above, &full, &below);
+            full.extend_from_slice(name);
+            let verdicts = self.judge(&listing.verdicts, &full, &full[above..]);
             let is_selected = self.is_selected(&verdicts);
-            if !is_selected && (name.kind != Kind::Directory || self.can_prune(&verdicts, &full, &below)) {
+            if !is_selected && (kind != Kind::Directory || self.can_prune(&verdicts, &full, &full[above..])) {
                 continue;
             }
+            let name = OsStr::from_bytes(name);
             // Gone since the directory was read: as if it had never been there.
-            let Some((entry, metadata)) = self.entry(&open, &name.name, below, &full)? else { continue };
-            let directory = (metadata.kind == Kind::Directory).then(|| Box::new(verdicts));
-            let is_unknown = metadata.kind == Kind::File && entry.hash.is_none();
-            let wanted = is_unknown.then(|| Box::new(Wanted { path: full.clone(), metadata }));
-            looked.push(Looked { entry, directory, wanted, is_selected });
+            let Some(metadata) = self.describe_child(&listing.open, name, &full, &mut entry)? else { continue };
+            entry.path.clear();
+            entry.path.extend_from_slice(&full[above..]);
+            let at = looked.entries.len();
+            let mut hash = None;
+            if metadata.kind == Kind::File {
+                hash = known.as_mut().and_then(|known| known.find(name.as_bytes(), &metadata));
+                if hash.is_none() {
+                    let wanted = Wanted { path: full.clone(), metadata };
+                    if metadata.size <= to_read {
+                        to_read -= metadata.size;
+                        hash = Some(read_hash_of_child(self.source, &listing.open, name, &wanted, &mut buffer)?);
+                    } else {
+                        looked.wanted.push((at, wanted));
+                    }
+                }
+            }
+            looked.entries.push(&entry, hash, identity_of(&metadata));
+            if metadata.kind == Kind::Directory {
+                looked.directories.push(Below { at, path: entry.path.clone(), verdicts, is_selected });
+            }
         }
         Ok(looked)
     }
@@ -109,13 +174,14 @@ impl Looker<'_> {
         ignored || excluded || unwanted
     }
 
-    fn entry(
+    /// Makes `entry` what the name says, but for the path; `None` if it is gone.
+    fn describe_child(
         &self,
         directory: &Dir,
         name: &OsStr,
-        below: Vec<u8>,
         full: &[u8],
-    ) -> Result<Option<(SelectedEntry, Metadata)>, CopyError> {
+        entry: &mut TarEntry,
+    ) -> Result<Option<Metadata>, CopyError> {
         let metadata = directory.child_metadata(name).map_err(CopyError::io("look at", full))?;
         let Some(metadata) = metadata else { return Ok(None) };
         let target = match metadata.kind {
@@ -125,13 +191,14 @@ impl Looker<'_> {
             }
             _ => Vec::new(),
         };
-        let xattrs = match self.source.origin {
+        entry.xattrs = match self.source.origin {
             Origin::Context => Xattrs::new(),
             Origin::Filesystem => {
                 directory.child_xattrs(name, is_carried_xattr).map_err(CopyError::io("read attributes of", full))?
             }
         };
-        Ok(Some((describe(self.source, below, full, &metadata, target, xattrs), metadata)))
+        describe(self.source.origin, &metadata, target, entry);
+        Ok(Some(metadata))
     }
 }
 
@@ -164,17 +231,10 @@ pub(super) fn xattrs_in_root(source: &Source, path: &[u8]) -> Result<Xattrs, Cop
     xattrs_of(&file, is_carried_xattr).map_err(CopyError::io("read attributes of", path))
 }
 
-/// Makes an entry of what was seen: `path` is its place in the selection, `full` in the tree.
-pub(super) fn describe(
-    source: &Source,
-    path: Vec<u8>,
-    full: &[u8],
-    metadata: &Metadata,
-    target: Vec<u8>,
-    xattrs: Xattrs,
-) -> SelectedEntry {
+/// Makes `entry` what was seen, but for path and attributes.
+pub(super) fn describe(origin: Origin, metadata: &Metadata, target: Vec<u8>, entry: &mut TarEntry) {
     let (major, minor) = metadata.device_node;
-    let kind = match metadata.kind {
+    entry.kind = match metadata.kind {
         Kind::File => EntryKind::File { size: metadata.size },
         Kind::Directory => EntryKind::Directory,
         Kind::Symlink => EntryKind::Symlink(target),
@@ -184,22 +244,15 @@ pub(super) fn describe(
         // A socket has no meaning without the process behind it; an empty file keeps its place (11.12).
         Kind::Socket => EntryKind::File { size: 0 },
     };
-    let (uid, gid) = match source.origin {
+    (entry.uid, entry.gid) = match origin {
         Origin::Context => (0, 0),
         Origin::Filesystem => (metadata.uid, metadata.gid),
     };
-    let content = match metadata.kind {
-        Kind::File if metadata.size > 0 => Content::Tree { root: source.root.clone(), path: full.to_vec() },
-        _ => Content::Nothing,
-    };
-    // Asked for here, on the thread that has the file before it.
-    let known = source.cache.as_ref().filter(|_| metadata.kind == Kind::File);
-    let hash = known.and_then(|cache| cache.find(full, metadata));
+    (entry.mode, entry.mtime) = (metadata.mode, metadata.mtime);
+}
+
+/// What tells that two names are of one file; `None` if it has one name.
+pub(super) fn identity_of(metadata: &Metadata) -> Option<(u64, u64)> {
     let shared = metadata.links > 1 && metadata.kind != Kind::Directory;
-    SelectedEntry {
-        entry: TarEntry { path, kind, mode: metadata.mode, uid, gid, mtime: metadata.mtime, xattrs },
-        content,
-        hash,
-        identity: shared.then_some((metadata.device, metadata.inode)),
-    }
+    shared.then_some((metadata.device, metadata.inode))
 }

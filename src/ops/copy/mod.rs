@@ -5,9 +5,10 @@
 //! the destination through a read-only view, decides where every entry lands, and streams the layer's tar.
 //!
 //! * `select`, `resolve`, `look`, `walk`: from paths as written to entries.
+//! * `entries`: how they are kept.
 //! * `content`: the bytes of an entry, and their hashes.
 //! * `key`: the facts of a selection.
-//! * `destination`: the tree as it will be: the view, and what this step puts over it.
+//! * `destination`, `nodes`: the tree as it will be: the view, and what this step puts over it.
 //! * `land`: where entries go, and what may replace what.
 //! * `archive`: the entries of an archive that ADD unpacks.
 //! * `write`: the layer.
@@ -18,12 +19,14 @@
 mod archive;
 mod content;
 mod destination;
+mod entries;
 mod error;
 mod former;
 mod key;
 mod land;
 mod look;
 mod near;
+mod nodes;
 mod pipe;
 mod resolve;
 mod select;
@@ -34,9 +37,10 @@ mod write;
 mod tests;
 
 pub use content::Content;
+pub use entries::{Entries, SelectedEntry};
 pub use error::CopyError;
 pub use former::Former;
 pub use key::content_key;
 pub use pipe::piped;
-pub use select::{Provenance, Request, Selected, SelectedEntry, Shape, select, select_in_place, select_literal};
+pub use select::{Provenance, Request, Selected, Shape, select, select_in_place, select_literal};
 pub use write::{Along, LayerOptions, Owner, Summary, Unpack, tar_length, write_directory_layer, write_layer};

@@ -5,14 +5,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::content::{Content, Wanted, hashes};
+use super::content::{Content, Wanted, hashes, split};
+use super::entries::{Entries, SelectedEntry, Tree};
 use super::error::CopyError;
-use super::look::{Rules, describe, xattrs_in_root};
+use super::look::{Rules, describe, identity_of, xattrs_in_root};
 use super::resolve::{Place, follow, join, not_found, resolve, trail};
 use super::walk::{Found, walk};
 use crate::context::glob::{clean, escape, has_wildcard};
 use crate::context::{ContentHash, Ignore, Origin, Source, hash_bytes, hash_reader};
-use crate::fsutil::{Kind, Timestamp, Xattrs};
+use crate::fsutil::{Kind, Timestamp};
 use crate::layer::{EntryKind, TarEntry};
 
 /// What a COPY or ADD asks for.
@@ -32,7 +33,7 @@ pub struct Selected {
     /// How its entries are laid out at the destination.
     pub shape: Shape,
     /// Sorted in the order of a layer, paths relative to the source.
-    pub entries: Vec<SelectedEntry>,
+    pub entries: Entries,
 }
 
 /// How the entries of a source are laid out at the destination.
@@ -68,25 +69,6 @@ pub enum Provenance {
     Heredoc,
 }
 
-/// One entry of a selection.
-#[derive(Clone, Debug)]
-pub struct SelectedEntry {
-    /// Type, mode, owner, time and attributes; the path is relative to the source.
-    pub entry: TarEntry,
-    /// Where its bytes are.
-    pub content: Content,
-    /// The hash of its bytes; `None` for what is no regular file.
-    pub hash: Option<ContentHash>,
-    /// Equal for names of one file within one source (device and inode); `None` if it has one name.
-    pub identity: Option<(u64, u64)>,
-}
-
-impl SelectedEntry {
-    pub(super) fn new(entry: TarEntry) -> Self {
-        Self { entry, content: Content::Nothing, hash: None, identity: None }
-    }
-}
-
 impl Selected {
     /// A heredoc: mode 0644, of root (3.11). `time` is the build's time for what has none of its own.
     pub fn heredoc(name: &str, body: &[u8], time: Timestamp) -> Self {
@@ -118,11 +100,11 @@ impl Selected {
             Shape::Parents { mtime } => mtime,
             Shape::File { .. } => None,
         };
-        top.into_iter().chain(self.entries.iter().map(|entry| entry.entry.mtime))
+        top.into_iter().chain((0..self.entries.len()).map(|at| self.entries.mtime(at)))
     }
 
     fn file(name: &[u8], from: Provenance, entry: SelectedEntry) -> Self {
-        Self { shape: Shape::File { name: name.to_vec(), from }, entries: vec![entry] }
+        Self { shape: Shape::File { name: name.to_vec(), from }, entries: Entries::of_one(entry) }
     }
 }
 
@@ -178,17 +160,25 @@ fn take(source: &Source, place: Place, exclude: Option<&Ignore>) -> Result<Selec
         let shape = Shape::Directory { mtime: place.metadata.mtime };
         return Ok(Selected { shape, entries: hashed(source, found)? });
     }
-    let xattrs = match source.origin {
-        Origin::Filesystem if place.metadata.kind == Kind::File => xattrs_in_root(source, &place.path)?,
-        _ => Xattrs::new(),
-    };
     let Place { name, path, metadata } = place;
-    let entry = describe(source, Vec::new(), &path, &metadata, Vec::new(), xattrs);
-    let mut found = Found { entries: vec![entry], wanted: Vec::new() };
-    if metadata.kind == Kind::File && found.entries[0].hash.is_none() {
-        found.wanted.push((0, Wanted { path, metadata }));
+    let mut entry = TarEntry::plain_directory(Vec::new());
+    describe(source.origin, &metadata, Vec::new(), &mut entry);
+    if source.origin == Origin::Filesystem && metadata.kind == Kind::File {
+        entry.xattrs = xattrs_in_root(source, &path)?;
     }
-    Ok(Selected { shape: Shape::File { name, from: Provenance::Local }, entries: hashed(source, found)? })
+    let hash = match metadata.kind {
+        Kind::File => Some(hash_of(source, Wanted { path: path.clone(), metadata })?),
+        _ => None,
+    };
+    let mut entries = Entries::of_tree(Arc::new(Tree { root: source.root.clone(), top: path }));
+    entries.push(&entry, hash, identity_of(&metadata));
+    Ok(Selected { shape: Shape::File { name, from: Provenance::Local }, entries })
+}
+
+fn hash_of(source: &Source, file: Wanted) -> Result<ContentHash, CopyError> {
+    let (directory, name) = split(&file.path);
+    let known = source.cache.as_ref().and_then(|cache| cache.directory(directory).find(name, &file.metadata));
+    known.map_or_else(|| Ok(hashes(source, &[file])?[0]), Ok)
 }
 
 /// Takes one source of `COPY --parents` (11.17): what follows `/./` is kept below the destination.
@@ -222,11 +212,11 @@ fn with_parents(source: &Source, written: &str, exclude: Option<&Ignore>) -> Res
 }
 
 /// Puts the hashes of files into the entries that lack them.
-fn hashed(source: &Source, found: Found) -> Result<Vec<SelectedEntry>, CopyError> {
+fn hashed(source: &Source, found: Found) -> Result<Entries, CopyError> {
     let Found { mut entries, wanted } = found;
     let (places, wanted): (Vec<usize>, Vec<Wanted>) = wanted.into_iter().unzip();
     for (at, hash) in places.into_iter().zip(hashes(source, &wanted)?) {
-        entries[at].hash = Some(hash);
+        entries.set_hash(at, hash);
     }
     Ok(entries)
 }

@@ -1,37 +1,41 @@
 //! Walking a source directory: every entry that the rules leave in, each directory before what is in it.
 //!
 //! Almost all the time goes into asking the kernel about files, so several threads look at directories, in any
-//! order; what they saw is put in order afterwards.
+//! order, and at large ones piece by piece; what they saw is put in order afterwards.
 
 use std::num::NonZero;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::vec::IntoIter;
 
 use super::content::Wanted;
+use super::entries::{Entries, Tree};
 use super::error::CopyError;
-use super::look::{Looked, Looker, Rules, Verdicts};
-use super::select::SelectedEntry;
+use super::look::{Listing, Looked, Looker, Rules, Verdicts};
 use crate::context::Source;
 
 /// With fewer directories waiting, starting threads costs more than it saves.
 const WORTH_A_THREAD: usize = 8;
 
+/// So many names of a directory are looked at by one thread in one go.
+const PIECE: usize = 256;
+
 /// What a walk found, and the files whose hashes are still to be had (by index of the entry).
-#[derive(Default)]
 pub(super) struct Found {
-    pub entries: Vec<SelectedEntry>,
+    pub entries: Entries,
     pub wanted: Vec<(usize, Wanted)>,
 }
 
 /// Walks the directory at `top` (a path in the tree, without links); it is not itself an entry.
 pub(super) fn walk(source: &Source, top: &[u8], rules: Rules) -> Result<Found, CopyError> {
-    let looker = Looker { source, rules, top };
+    let tree = Arc::new(Tree { root: source.root.clone(), top: top.to_vec() });
+    let looker = Looker { source, rules, tree: tree.clone() };
     let work = Work::default();
-    work.add(Vec::new(), looker.top_verdicts());
+    work.lock().add(Vec::new(), looker.top_verdicts());
     thread::scope(|scope| {
-        while work.waiting() < WORTH_A_THREAD && work.step(&looker) {}
-        if work.waiting() >= WORTH_A_THREAD {
+        while !work.is_worth_a_thread() && work.step(&looker) {}
+        if work.is_worth_a_thread() {
             let threads = thread::available_parallelism().map_or(1, NonZero::get);
             for _ in 1..threads {
                 scope.spawn(|| while work.step(&looker) {});
@@ -39,13 +43,29 @@ pub(super) fn walk(source: &Source, top: &[u8], rules: Rules) -> Result<Found, C
         }
         while work.step(&looker) {}
     });
-    Ok(in_order(work.finish()?))
+    Ok(in_order(tree, work.finish()?))
 }
 
-/// One directory's names; of a name that is a directory, the number of its own listing.
-type Listing = Vec<(Looked, Option<usize>)>;
+/// What can be done by one thread.
+enum Task {
+    /// A directory, by its number.
+    List(usize, Vec<u8>, Verdicts),
+    /// Some names of a directory; which of its pieces they are.
+    Look(usize, usize, Arc<Listing>, Range<usize>),
+}
 
-/// What is to be looked at, and what was seen. Listings are numbered as they were asked for; the top is 0.
+/// What was seen of some names of a directory; of those that are directories the index, the number, and whether they
+/// are taken for their own sake.
+struct Piece {
+    entries: Entries,
+    wanted: Vec<(usize, Wanted)>,
+    directories: Vec<(usize, usize, bool)>,
+}
+
+/// The pieces of a directory.
+type Pieces = Vec<Option<Piece>>;
+
+/// What is to be looked at, and what was seen. Directories are numbered as they were met; the top is 0.
 #[derive(Default)]
 struct Work {
     state: Mutex<State>,
@@ -54,18 +74,31 @@ struct Work {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(usize, Vec<u8>, Verdicts)>,
+    directories: Vec<Task>,
+    /// Taken first: their directories are open.
+    pieces: Vec<Task>,
     busy: usize,
-    listings: Vec<Listing>,
+    idle: usize,
+    seen: Vec<Pieces>,
     error: Option<CopyError>,
 }
 
 impl State {
     fn add(&mut self, path: Vec<u8>, verdicts: Verdicts) -> usize {
-        let number = self.listings.len();
-        self.listings.push(Listing::new());
-        self.waiting.push((number, path, verdicts));
+        let number = self.seen.len();
+        self.seen.push(Pieces::new());
+        self.directories.push(Task::List(number, path, verdicts));
         number
+    }
+
+    fn put(&mut self, number: usize, piece: usize, looked: Looked) {
+        let directories = looked.directories.into_iter();
+        let directories = directories.map(|one| (one.at, self.add(one.path, one.verdicts), one.is_selected)).collect();
+        let pieces = &mut self.seen[number];
+        if pieces.len() <= piece {
+            pieces.resize_with(piece + 1, || None);
+        }
+        pieces[piece] = Some(Piece { entries: looked.entries, wanted: looked.wanted, directories });
     }
 }
 
@@ -74,84 +107,131 @@ impl Work {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, path: Vec<u8>, verdicts: Verdicts) {
-        self.lock().add(path, verdicts);
+    fn is_worth_a_thread(&self) -> bool {
+        let state = self.lock();
+        state.directories.len() >= WORTH_A_THREAD || !state.pieces.is_empty()
     }
 
-    fn waiting(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
-    /// Looks at one directory; returns whether there may be more to do.
+    /// Does one task; returns whether there may be more to do.
     fn step(&self, looker: &Looker) -> bool {
-        let mut state = self.lock();
-        let (number, path, verdicts) = loop {
-            if let Some(next) = state.waiting.pop() {
-                break next;
+        let Some(task) = self.take() else { return false };
+        let (number, piece, looked) = match task {
+            Task::List(number, path, verdicts) => {
+                let listing = looker.list(path, verdicts).map(Arc::new);
+                (number, 0, listing.and_then(|listing| looker.look(&listing, self.share(number, &listing))))
             }
-            if state.busy == 0 {
-                return false;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            Task::Look(number, piece, listing, names) => (number, piece, looker.look(&listing, names)),
         };
-        state.busy += 1;
-        drop(state);
-        let looked = looker.look(&path, &verdicts);
         let mut state = self.lock();
         state.busy -= 1;
         match looked {
-            Ok(looked) => {
-                let number_of = |state: &mut State, one: &mut Looked| {
-                    one.directory.take().map(|verdicts| state.add(one.entry.entry.path.clone(), *verdicts))
-                };
-                let listing = looked.into_iter().map(|mut one| {
-                    let number = number_of(&mut state, &mut one);
-                    (one, number)
-                });
-                let listing = listing.collect();
-                state.listings[number] = listing;
-            }
+            Ok(looked) => state.put(number, piece, looked),
             Err(error) => {
-                state.waiting.clear();
+                state.directories.clear();
+                state.pieces.clear();
                 state.error.get_or_insert(error);
             }
         }
-        self.changed.notify_all();
+        self.wake(&state);
         true
     }
 
-    fn finish(self) -> Result<Vec<Listing>, CopyError> {
+    fn take(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if let Some(task) = state.pieces.pop().or_else(|| state.directories.pop()) {
+                state.busy += 1;
+                return Some(task);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state.idle += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// Offers all but the first piece of a directory to whoever has time, and returns the first.
+    fn share(&self, number: usize, listing: &Arc<Listing>) -> Range<usize> {
+        let all = listing.len();
+        let pieces = (1..all.div_ceil(PIECE)).rev();
+        let tasks =
+            pieces.map(|piece| Task::Look(number, piece, listing.clone(), piece * PIECE..all.min((piece + 1) * PIECE)));
+        if all > PIECE {
+            let mut state = self.lock();
+            state.pieces.extend(tasks);
+            self.wake(&state);
+        }
+        0..all.min(PIECE)
+    }
+
+    /// Waking costs a call of the kernel even where nobody sleeps.
+    fn wake(&self, state: &State) {
+        if state.idle > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn finish(self) -> Result<Vec<Pieces>, CopyError> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.error.map_or(Ok(state.listings), Err)
+        state.error.map_or(Ok(state.seen), Err)
     }
 }
 
 /// A directory whose entries are being put in order.
 struct Level {
-    rest: IntoIter<(Looked, Option<usize>)>,
+    pieces: IntoIter<Option<Piece>>,
+    at: Option<(Piece, usize, usize)>,
     /// Where its own entry stands, if it is only kept when something below it is.
     provisional: Option<usize>,
 }
 
+impl Level {
+    fn new(pieces: Pieces, provisional: Option<usize>) -> Self {
+        let mut pieces = pieces.into_iter();
+        let first = pieces.next().flatten();
+        Self { pieces, at: first.map(|piece| (piece, 0, 0)), provisional }
+    }
+
+    /// Moves entries up to and with the next directory; returns its number and whether it is taken for its own sake.
+    fn next_directory(&mut self, found: &mut Found) -> Option<(usize, bool)> {
+        while let Some((piece, entry, directory)) = &mut self.at {
+            let next = piece.directories.get(*directory).copied();
+            let end = next.map_or(piece.entries.len(), |(at, ..)| at + 1);
+            move_entries(piece, *entry..end, found);
+            (*entry, *directory) = (end, *directory + 1);
+            if let Some((_, number, is_selected)) = next {
+                return Some((number, is_selected));
+            }
+            self.at = self.pieces.next().flatten().map(|piece| (piece, 0, 0));
+        }
+        None
+    }
+}
+
+fn move_entries(piece: &mut Piece, range: Range<usize>, found: &mut Found) {
+    let base = found.entries.len();
+    let here = piece.wanted.iter().take_while(|(at, _)| *at < range.end).count();
+    let wanted = piece.wanted.drain(..here);
+    found.wanted.extend(wanted.map(|(at, wanted)| (base + at - range.start, wanted)));
+    range.for_each(|at| found.entries.push_from(&piece.entries, at));
+}
+
 /// Puts each directory's entries behind the directory, and drops directories that were only there for what is
 /// below them, with nothing below them.
-fn in_order(mut listings: Vec<Listing>) -> Found {
-    let mut found = Found::default();
-    let mut take = |number: usize| std::mem::take(&mut listings[number]).into_iter();
-    let mut levels = vec![Level { rest: take(0), provisional: None }];
+fn in_order(tree: Arc<Tree>, mut seen: Vec<Pieces>) -> Found {
+    let mut found = Found { entries: Entries::of_tree(tree), wanted: Vec::new() };
+    let mut levels = vec![Level::new(std::mem::take(&mut seen[0]), None)];
     while let Some(level) = levels.last_mut() {
-        let Some((looked, directory)) = level.rest.next() else {
-            let provisional = levels.pop().and_then(|level| level.provisional);
-            if provisional.is_some_and(|at| at + 1 == found.entries.len()) {
-                found.entries.pop();
-            }
+        if let Some((number, is_selected)) = level.next_directory(&mut found) {
+            let provisional = (!is_selected).then(|| found.entries.len() - 1);
+            levels.push(Level::new(std::mem::take(&mut seen[number]), provisional));
             continue;
-        };
-        let at = found.entries.len();
-        found.wanted.extend(looked.wanted.map(|wanted| (at, *wanted)));
-        found.entries.push(looked.entry);
-        if let Some(number) = directory {
-            levels.push(Level { rest: take(number), provisional: (!looked.is_selected).then_some(at) });
+        }
+        let provisional = levels.pop().and_then(|level| level.provisional);
+        if provisional.is_some_and(|at| at + 1 == found.entries.len()) {
+            found.entries.pop();
         }
     }
     found

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::archive;
 use super::content::{Content, HashedReader};
-use super::destination::{Destination, Node};
+use super::destination::{Destination, Node, What};
 use super::error::{CopyError, shown};
 use super::former::Former;
 use super::land::{Changes, Target, land};
 use super::select::{Provenance, Selected, Shape};
+use crate::context::ContentHash;
 use crate::dockerfile::chmod::Chmod;
 use crate::fsutil::{Dir, Timestamp};
 use crate::layer::erofs::Names;
@@ -76,8 +77,10 @@ pub struct Along<'a> {
 
 /// Returns about how long the tar of a layer with `selected` will be, in bytes.
 pub fn tar_length(selected: &[Selected]) -> u64 {
-    let entries = selected.iter().flat_map(|source| &source.entries);
-    entries.map(|one| 512 + one.entry.size().next_multiple_of(512)).sum()
+    let sizes = |source: &'_ Selected| -> u64 {
+        (0..source.entries.len()).map(|at| 512 + source.entries.size(at).next_multiple_of(512)).sum()
+    };
+    selected.iter().map(sizes).sum()
 }
 
 /// Writes the layer that puts `selected` over `view` to `out` (not flushed). `view` is `None` for an
@@ -92,7 +95,7 @@ pub fn write_layer(
     let target = Target::new(options.working_directory, options.destination);
     let changes = Changes { owner: options.owner, mode: options.mode };
     let without_mode = Changes { mode: None, ..changes };
-    let mut destination = Destination::new(view, made(changes, options.time));
+    let mut destination = Destination::new(view, selected, made(changes, options.time));
     for (number, source) in selected.iter().enumerate() {
         if let Some(archive) = unpacked(source, options)? {
             destination.made = made(without_mode, options.time);
@@ -102,7 +105,7 @@ pub fn write_layer(
             land(&mut destination, number, source, &target, changes)?;
         }
     }
-    write_nodes(destination, out, along)
+    write_nodes(destination, (selected, changes), out, along)
 }
 
 /// Writes the layer that makes the directory `path` (absolute), with all above it, where it is missing:
@@ -115,10 +118,10 @@ pub fn write_directory_layer(
     out: impl Write,
 ) -> Result<Summary, CopyError> {
     let changes = Changes { owner: Some(owner), mode: None };
-    let mut destination = Destination::new(view, made(changes, time));
+    let mut destination = Destination::new(view, &[], made(changes, time));
     let path = destination.follow(b"", &Target::new("/", path).path)?;
     destination.make_directories(&path)?;
-    write_nodes(destination, out, Along::default())
+    write_nodes(destination, (&[], changes), out, Along::default())
 }
 
 /// What a directory looks like that is made on the way (11.2).
@@ -136,30 +139,53 @@ fn unpacked(source: &Selected, options: &LayerOptions) -> Result<Option<archive:
         Provenance::Download => options.unpack == Unpack::All,
         Provenance::Heredoc => false,
     };
-    match source.entries.as_slice() {
-        [entry] if wanted => archive::Archive::open(name, entry, options.scratch),
+    match source.entries.only() {
+        Some(entry) if wanted => archive::Archive::open(name, &entry, options.scratch),
         _ => Ok(None),
     }
 }
 
-fn write_nodes(destination: Destination, out: impl Write, mut along: Along) -> Result<Summary, CopyError> {
+/// What of a node goes into the tar.
+struct Piece {
+    entry: TarEntry,
+    hash: Option<ContentHash>,
+    identity: Option<(u32, u64, u64)>,
+}
+
+fn write_nodes(
+    destination: Destination,
+    (selected, changes): (&[Selected], Changes),
+    out: impl Write,
+    mut along: Along,
+) -> Result<Summary, CopyError> {
     let mut writer = Writer::new(out);
-    let mut first_names: BTreeMap<(usize, u64, u64), Vec<u8>> = BTreeMap::new();
-    for mut node in destination.into_nodes().filter(|node| !is_plain_root(node)) {
-        // What the tar says, and so what is noted.
-        node.entry.mtime.nanoseconds = 0;
-        let first = node.identity.and_then(|identity| first_names.get(&identity));
-        if let Some(first) = first {
-            (node.entry.kind, node.content) = (EntryKind::Hardlink(first.clone()), Content::Nothing);
+    let mut first_names: BTreeMap<(u32, u64, u64), Vec<u8>> = BTreeMap::new();
+    let mut piece = Piece { entry: TarEntry::plain_directory(Vec::new()), hash: None, identity: None };
+    for (path, node) in destination.into_nodes() {
+        piece.fill(&node, selected, changes);
+        piece.entry.path = path;
+        if is_plain_root(&node, &piece.entry) {
+            continue;
         }
-        if !write_from_former(&mut writer, &node, along.former.as_mut())? {
-            write_node(&mut writer, &node)?;
+        // What the tar says, and so what is noted.
+        piece.entry.mtime.nanoseconds = 0;
+        let first = piece.identity.and_then(|identity| first_names.get(&identity));
+        let is_repeated = first.is_some();
+        if let Some(first) = first {
+            piece.entry.kind = EntryKind::Hardlink(first.clone());
+        }
+        let content = || if is_repeated { Content::Nothing } else { content_of(&node, selected) };
+        if !write_from_former(&mut writer, &piece, &node, along.former.as_mut())? {
+            write_node(&mut writer, &piece, &content())?;
+        }
+        if node.is_opaque() {
+            writer.opaque(&piece.entry.path)?;
         }
         if let Some(names) = &mut along.names {
-            note(names, &node, writer.written().1);
+            note(names, &node, &piece.entry, writer.written().1);
         }
-        if let Some(identity) = node.identity {
-            first_names.entry(identity).or_insert(node.entry.path);
+        if let Some(identity) = piece.identity {
+            first_names.entry(identity).or_insert(piece.entry.path.clone());
         }
     }
     let (entries, bytes) = writer.written();
@@ -168,54 +194,79 @@ fn write_nodes(destination: Destination, out: impl Write, mut along: Along) -> R
     Ok(Summary { entries, bytes: bytes + 1024 })
 }
 
-/// Notes a node of the tar, which is `written` bytes long with it.
-fn note(names: &mut Names, node: &Node, written: u64) {
+impl Piece {
+    fn fill(&mut self, node: &Node, selected: &[Selected], changes: Changes) {
+        let of = |source: u32| move |(device, inode): (u64, u64)| (source, device, inode);
+        match &node.what {
+            What::Own(own, source) => {
+                self.entry.clone_from(&own.entry);
+                (self.hash, self.identity) = (own.hash, own.identity.map(of(*source)));
+            }
+            What::Selected(source, at) => {
+                let (entries, at) = (&selected[*source as usize].entries, *at as usize);
+                entries.describe(at, &mut self.entry);
+                changes.apply(&mut self.entry);
+                (self.hash, self.identity) = (entries.hash(at), entries.identity(at).map(of(*source)));
+            }
+        }
+    }
+}
+
+fn content_of(node: &Node, selected: &[Selected]) -> Content {
+    match &node.what {
+        What::Own(own, _) => own.content.clone(),
+        What::Selected(source, at) => selected[*source as usize].entries.content(*at as usize),
+    }
+}
+
+/// Notes an entry of the tar, which is `written` bytes long with it.
+fn note(names: &mut Names, node: &Node, entry: &TarEntry, written: u64) {
     // Only directories have a mark behind them.
-    let offset = written - node.entry.size().next_multiple_of(512);
-    names.add(&node.entry, Some(offset));
+    let offset = written - entry.size().next_multiple_of(512);
+    names.add(entry, Some(offset));
     if node.is_opaque() {
-        names.opaque(&node.entry.path);
+        names.opaque(&entry.path);
     }
 }
 
 /// Writes a file whose content the former layer has; returns whether it has.
 fn write_from_former<W: Write>(
     writer: &mut Writer<W>,
+    piece: &Piece,
     node: &Node,
     former: Option<&mut Former>,
 ) -> Result<bool, CopyError> {
-    let (Content::Tree { .. }, Some(hash), Some(former)) = (&node.content, node.hash, former) else { return Ok(false) };
-    let Some(mut content) = former.content(&node.entry, hash) else { return Ok(false) };
-    writer.append(&node.entry, &mut content)?;
+    let (What::Selected(..), Some(hash), Some(former)) = (&node.what, piece.hash, former) else { return Ok(false) };
+    if piece.entry.size() == 0 {
+        return Ok(false);
+    }
+    let Some(mut content) = former.content(&piece.entry, hash) else { return Ok(false) };
+    writer.append(&piece.entry, &mut content)?;
     Ok(true)
 }
 
-fn write_node<W: Write>(writer: &mut Writer<W>, node: &Node) -> Result<(), CopyError> {
-    let path = &node.entry.path;
-    match (&node.content, node.hash) {
-        (Content::Nothing, _) => writer.append(&node.entry, &mut io::empty())?,
+fn write_node<W: Write>(writer: &mut Writer<W>, piece: &Piece, content: &Content) -> Result<(), CopyError> {
+    let path = &piece.entry.path;
+    match (content, piece.hash) {
+        (Content::Nothing, _) => writer.append(&piece.entry, &mut io::empty())?,
         (content, None) => {
             let mut data = content.open().map_err(CopyError::io("read", path))?;
-            writer.append(&node.entry, &mut data)?;
+            writer.append(&piece.entry, &mut data)?;
         }
         (content, Some(hash)) => {
             // What is copied must be what the key was made of, or later builds would be given the wrong layer.
             let mut data = HashedReader::new(content.open().map_err(CopyError::io("read", path))?);
-            writer.append(&node.entry, &mut data)?;
+            writer.append(&piece.entry, &mut data)?;
             if data.finish() != hash {
                 return Err(CopyError::Changed { path: shown(path) });
             }
         }
     }
-    if node.is_opaque() {
-        writer.opaque(path)?;
-    }
     Ok(())
 }
 
 /// Whether an entry says no more of the root than its absence would.
-fn is_plain_root(node: &Node) -> bool {
-    let entry = &node.entry;
+fn is_plain_root(node: &Node, entry: &TarEntry) -> bool {
     entry.path.is_empty()
         && node.taken_over
         && (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0)
