@@ -92,8 +92,7 @@ impl Header {
 
     /// Writes the checksum and returns the finished block.
     pub(super) fn finish(mut self) -> [u8; BLOCK] {
-        let (sum, _) = self.checksums();
-        let mut rest = sum;
+        let mut rest = self.checksum(|byte| byte.into()) as u32;
         for at in (CHECKSUM.start..CHECKSUM.start + 6).rev() {
             self.0[at] = b'0' + (rest & 7) as u8;
             rest >>= 3;
@@ -110,23 +109,14 @@ impl Header {
 
     /// Returns whether the checksum is that of the block. Some old writers summed signed bytes.
     pub(super) fn is_intact(&self) -> bool {
-        let (unsigned, signed) = self.checksums();
-        match number(&self.0[CHECKSUM]) {
-            Some(stated) => stated == i128::from(unsigned) || stated == i128::from(signed),
-            None => false,
-        }
+        let Some(stated) = number(&self.0[CHECKSUM]) else { return false };
+        stated == self.checksum(|byte| byte.into()).into() || stated == self.checksum(|byte| (byte as i8).into()).into()
     }
 
-    fn checksums(&self) -> (u32, i32) {
-        let sums = |bytes: &[u8]| {
-            let unsigned: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
-            let signed: i32 = bytes.iter().map(|byte| i32::from(*byte as i8)).sum();
-            (unsigned, signed)
-        };
-        let (all, field) = (sums(&self.0), sums(&self.0[CHECKSUM]));
+    fn checksum(&self, value: impl Fn(u8) -> i32) -> i32 {
+        let sum = |bytes: &[u8]| -> i32 { bytes.iter().map(|byte| value(*byte)).sum() };
         // The checksum itself counts as blanks.
-        let blanks = u32::from(b' ') * CHECKSUM.len() as u32;
-        (all.0 - field.0 + blanks, all.1 - field.1 + blanks as i32)
+        sum(&self.0) - sum(&self.0[CHECKSUM]) + i32::from(b' ') * CHECKSUM.len() as i32
     }
 
     /// Returns the type flag.

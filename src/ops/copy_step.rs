@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::copy::{self, Along, CopyError, Former, LayerOptions, Request, Selected, Unpack, write_layer};
+use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{numeric_owner, resolve_owner};
 use super::worker::{Made, on_top};
@@ -166,7 +167,10 @@ pub(super) async fn perform(
     }
     let (task_worker, task_op) = (worker.clone(), op.clone());
     // A command that follows will want to see it.
-    let wanted = Wanted { packed_on: leads_to_network.then(|| inputs.chain(op.parent)), any_files };
+    let packed_on = leads_to_network.then(|| inputs.chain(op.parent));
+    let follower = worker.followed.get().filter(|followed| followed.steps.contains(&step.span));
+    let follower = follower.map(|followed| followed.follower.clone());
+    let wanted = Wanted { packed_on, any_files, follower };
     let made = blocking(move || {
         let selected = with_remote(chosen, &fetched, &task_op.exclude)?;
         make(&task_worker, &task_op, &selected, view.as_ref(), wanted)
@@ -223,6 +227,8 @@ struct Wanted {
     packed_on: Option<Vec<DiffId>>,
     /// By this key it is made out of the former one, and kept for the next.
     any_files: Option<Key>,
+    /// Gets it while it is written.
+    follower: Option<Arc<dyn Follower>>,
 }
 
 fn make(
@@ -251,11 +257,12 @@ fn make(
         time: newest(selected).unwrap_or(worker.settings.time),
         scratch: scratch.fs(),
     };
-    let mut blob = worker.store.ingest()?;
     let estimate = copy::tar_length(selected);
     let any_files = wanted.any_files.filter(|_| estimate >= WORTH_A_FORMER);
     let former = any_files.as_ref().and_then(|key| worker.cache.former(key));
     let former = former.and_then(|layer| worker.store.open_unverified(&layer.0).ok()).map(Former::new);
+    // Of a layer like the former one most is compressed already, and a command that follows does not have to wait for it.
+    let mut blob = NewLayer::new(worker.store.ingest()?, wanted.follower.filter(|_| former.is_some()));
     let names = view.filter(|_| wanted.packed_on.is_some() && worker.snapshots.packs(estimate));
     let mut names = names.map(|view| worker.snapshots.begin_names(view)).transpose()?;
     let along = Along { names: names.as_mut(), former };
@@ -265,7 +272,7 @@ fn make(
         copy::piped(&mut blob, |pipe| write_layer(selected, view, &options, pipe, along))
     };
     written.map_err(|error| explain(error, None))?;
-    let (digest, length) = blob.commit(None)?;
+    let (digest, length) = blob.commit()?;
     if let (Some(names), Some(below)) = (names, wanted.packed_on) {
         let chain: Vec<DiffId> = below.into_iter().chain([DiffId(digest)]).collect();
         worker.snapshots.pack_written(names, (&worker.store.path_of(&digest), length), &chain)?;
