@@ -35,6 +35,8 @@ mod write;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide_tests;
 
 pub use content::Content;
 pub use entries::{Entries, SelectedEntry};

@@ -52,8 +52,10 @@ impl Nodes {
         match self.in_run(&path) {
             Ok(at) => self.run[at].1 = node,
             Err(at) if at == self.run.len() => {
-                // Before it is the last of all, it may have been out of order.
-                self.rest.remove(&LayerPath(path.as_slice().into()));
+                // Before it was the last of all, it may have been out of order.
+                if !self.rest.is_empty() {
+                    self.rest.remove(&LayerPath(path.as_slice().into()));
+                }
                 self.run.push((path.into(), node));
             }
             Err(_) => _ = self.rest.insert(LayerPath(path.into()), node),
