@@ -186,7 +186,8 @@ impl Build<'_> {
             if self.request.no_cache != NoCache::All {
                 open.caches.ask_ahead(&self.trail(&loaded));
             }
-            Publisher::start(self.request, &open).map(|publisher| self.publisher.set(publisher));
+            let publisher = Publisher::start(self.request, &open, self.sink.clone());
+            publisher.map(|publisher| self.publisher.set(publisher));
         }
         let mut ended = self.until_mended(&open, &access, &loaded, &vertices).await;
         loaded.save_caches();

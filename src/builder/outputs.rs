@@ -155,6 +155,7 @@ impl Delivery<'_> {
     async fn push(&self, set: &ImageSet, name: &Reference, by_digest: bool, id: VertexId) -> Result<(), BuildFailure> {
         let (names, report) = (std::slice::from_ref(name), self.report(id));
         let how = How { by_digest, new: self.is_new };
+        let set = &self.with_origins(set, name);
         let push = async || export::push(set, names, how, &self.worker.registry, &self.open.content, &report).await;
         let push = async {
             match push().await {
@@ -170,6 +171,16 @@ impl Delivery<'_> {
             pushed = push => pushed,
             () = self.worker.canceled() => Err(BuildFailure::new(FailureKind::Canceled, "the build was canceled")),
         }
+    }
+
+    /// New layers may be taken over from the shared cache that they are published to.
+    fn with_origins(&self, set: &ImageSet, name: &Reference) -> ImageSet {
+        let mut set = set.clone();
+        let Some(beside) = self.publisher.as_ref().and_then(|publisher| publisher.beside(name)) else { return set };
+        for layer in set.images.iter_mut().flat_map(|image| &mut image.layers) {
+            layer.origin.get_or_insert_with(|| beside.clone());
+        }
+        set
     }
 
     /// Layers of shared caches whose bytes nobody needed yet.

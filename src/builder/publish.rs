@@ -17,10 +17,12 @@ use super::store::Open;
 use super::{BuildFailure, BuildRequest, CacheMode, CacheTarget, FailureKind};
 use crate::cache::{Elsewhere, Key, Place, Record};
 use crate::content::Store;
+use crate::context::without_credentials;
 use crate::digest::DiffId;
 use crate::export::{self, Ahead, Codec, Format, Report};
 use crate::oci::{Layer, Reference, descriptor, digest_of, media_type};
 use crate::ops::Remembered;
+use crate::progress::{Event, SharedSink};
 use crate::registry::BlobSource;
 use crate::remotecache::{Blob, Caches, SharedRecord};
 use crate::source::Span;
@@ -47,6 +49,8 @@ pub(super) struct Publisher {
     at_once: Semaphore,
     compressing: Semaphore,
     pending: watch::Sender<usize>,
+    has_withheld: AtomicBool,
+    sink: SharedSink,
 }
 
 struct Target {
@@ -57,7 +61,7 @@ struct Target {
 
 impl Publisher {
     /// Starts; `None` when there is nothing to be written.
-    pub(super) fn start(request: &BuildRequest, open: &Open) -> Option<Arc<Self>> {
+    pub(super) fn start(request: &BuildRequest, open: &Open, sink: SharedSink) -> Option<Arc<Self>> {
         let shared = &request.shared_caches;
         if shared.to.is_empty() && !shared.inline {
             return None;
@@ -81,6 +85,8 @@ impl Publisher {
             at_once: Semaphore::new(AT_ONCE),
             compressing: Semaphore::new(1),
             pending: watch::Sender::new(0),
+            has_withheld: AtomicBool::new(false),
+            sink,
         }))
     }
 
@@ -92,6 +98,14 @@ impl Publisher {
 
     /// Takes a step, and does not wait. Must be called within a runtime.
     pub(super) fn take(self: &Arc<Self>, step: Remembered) {
+        // An address with a password, in what decides the step or in a file of a repository that it names: not for others.
+        if without_credentials(&step.record.facts) != step.record.facts {
+            if !self.has_withheld.swap(true, Ordering::Relaxed) {
+                let text = "a step is not published: what decides it has an address with a password";
+                self.sink.event(Event::Notice(text.to_owned()));
+            }
+            return;
+        }
         let is_new = lock(&self.told).insert(step.key, step.record.clone()).is_none();
         if !is_new || self.targets.is_empty() {
             return;
@@ -110,6 +124,13 @@ impl Publisher {
         let mut pending = self.pending.subscribe();
         // The sender lives as long as this.
         let _ = pending.wait_for(|pending| *pending == 0).await;
+    }
+
+    /// A repository at the registry of `name` that layers of this build are put into.
+    pub(super) fn beside(&self, name: &Reference) -> Option<Reference> {
+        let places = self.targets.iter().filter_map(|target| target.request.place.repository());
+        let mut there = places.filter(|place| place.domain == name.domain && place.path != name.path);
+        there.next().cloned()
     }
 
     /// Remembers in each cache which keys such a build has.

@@ -220,8 +220,13 @@ impl Work<'_> {
     }
 
     fn layer(&self, layer: &Layer) -> Result<Layer, CompressError> {
+        let record = self.record(layer);
+        let _making = record.make();
+        if let Some(descriptor) = record.recall(self.store) {
+            return Ok(made_of(layer, descriptor));
+        }
         let descriptor = self.compress(layer)?;
-        self.record(layer).keep(&descriptor);
+        record.keep(&descriptor);
         Ok(made_of(layer, descriptor))
     }
 

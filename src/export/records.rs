@@ -8,12 +8,28 @@
 //! read, or whose blob is gone or has another length, is a miss. Records appear by rename; two processes that make the
 //! same blob at once both succeed, as its bytes do not depend on who makes it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::content::Store;
 use crate::digest::DiffId;
 use crate::fsutil::write_atomically;
 use crate::oci::{self, Descriptor};
+
+/// The records that this process makes now: a layer is published, pushed and exported at once, and compressed once.
+static IN_THE_MAKING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static ONE_LESS: Condvar = Condvar::new();
+
+/// The right to make what a record is of.
+pub(super) struct Making(PathBuf);
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        IN_THE_MAKING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        ONE_LESS.notify_all();
+    }
+}
 
 /// The record of one layer and one way to write it anew.
 pub(super) struct Record {
@@ -23,6 +39,15 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(directory: &Path, layer: DiffId, how: &str) -> Self {
         Self { path: directory.join(format!("{}.{how}", layer.0.hex())) }
+    }
+
+    /// Waits while another thread makes what this is the record of: then it is worth asking again whether it is there.
+    pub(super) fn make(&self) -> Making {
+        let mut all = IN_THE_MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        while !all.insert(self.path.clone()) {
+            all = ONE_LESS.wait(all).unwrap_or_else(PoisonError::into_inner);
+        }
+        Making(self.path.clone())
     }
 
     /// Returns the blob that was made, if it is still in `store`.

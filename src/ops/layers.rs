@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{OpError, StepResult, Worker};
-use crate::content::{ContentError, Store};
+use crate::content::{ContentError, Store, damaged_blob};
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
@@ -45,10 +45,15 @@ impl Worker {
             let (worker, layer) = (self.clone(), layer.clone());
             tasks.spawn(async move { worker.fetch_one(&layer, vertex).await });
         }
+        let mut missing = None;
         while let Some(joined) = tasks.join_next().await {
-            joined.map_err(OpError::panicked)??;
+            match joined.map_err(OpError::panicked)? {
+                // What is to be made again shall be known as a whole.
+                Err(error) if damaged_blob(&error).is_some() => _ = missing.get_or_insert(error),
+                fetched => fetched?,
+            }
         }
-        Ok(())
+        missing.map_or(Ok(()), Err)
     }
 
     async fn fetch_one(self: &Arc<Self>, layer: &Layer, vertex: VertexId) -> Result<(), OpError> {
@@ -124,16 +129,17 @@ impl Worker {
 
     /// Makes plain tars of the layers of shared caches among `layers`, as if they had been made here.
     pub async fn settle(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<Vec<Layer>, OpError> {
+        let is_shared = |layer: &Layer| layer.digest().is_ok_and(|digest| self.caches.layer(&digest).is_some());
+        let shared: Vec<Layer> = layers.iter().filter(|layer| is_shared(layer)).cloned().collect();
+        self.fetch(&shared, vertex).await?;
         let mut settled = Vec::with_capacity(layers.len());
         for layer in layers {
-            let is_shared = self.caches.layer(&blob_digest(layer)?).is_some();
-            settled.push(if is_shared { self.settle_one(layer, vertex).await? } else { layer.clone() });
+            settled.push(if is_shared(layer) { self.settle_one(layer).await? } else { layer.clone() });
         }
         Ok(settled)
     }
 
-    async fn settle_one(self: &Arc<Self>, layer: &Layer, vertex: VertexId) -> Result<Layer, OpError> {
-        self.fetch_one(layer, vertex).await?;
+    async fn settle_one(self: &Arc<Self>, layer: &Layer) -> Result<Layer, OpError> {
         let (worker, packed) = (self.clone(), layer.clone());
         let length = blocking(move || worker.plain(&packed)).await.map_err(|error| self.blamed(layer, error))?;
         let descriptor = descriptor(media_type::OCI_LAYER, &layer.diff_id.0, length);

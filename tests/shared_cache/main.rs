@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod contract;
+mod crowd;
 mod faults;
 mod places;
 

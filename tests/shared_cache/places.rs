@@ -204,3 +204,81 @@ fn a_cache_passes_on_to_another_registry() {
     let built = Builder::new().build(context.path(), &["--cache-from", &there]);
     assert_eq!(built.ran().len(), 0, "{}", built.output.both());
 }
+
+/// Steps that make the same on every machine and at any time.
+fn repeatable() -> tempfile::TempDir {
+    let directory = super::support::scratch();
+    let base = registry::base(super::Base::Busybox);
+    let text = format!(
+        "FROM {base} AS made\nRUN seq 1 60000 > /numbers && touch -d @1000 /numbers / /etc\n\
+         FROM {base}\nCOPY --from=made /numbers /numbers\nCOPY file /file\n\
+         RUN wc -l < /numbers > /count && touch -d @2000000000 /count && touch -d @1000 / /etc\n"
+    );
+    write(directory.path(), "Dockerfile", text);
+    write(directory.path(), "file", "a file\n");
+    let file = std::fs::File::open(directory.path().join("file")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000)).unwrap();
+    directory
+}
+
+#[test]
+fn whether_there_was_a_cache_does_not_show_in_the_image() {
+    let (context, directory) = (repeatable(), super::support::scratch());
+    let path = directory.path().display();
+    let (from, to) = (format!("type=local,src={path}"), format!("type=local,dest={path},mode=max"));
+    let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+    let cached = |arguments: &[&str]| {
+        Builder::new().build(context.path(), &[&epoch, arguments, &["--cache-from", &from][..]].concat())
+    };
+    let plain = |arguments: &[&str]| Builder::new().build(context.path(), &[&epoch, arguments].concat());
+    Builder::new().build(context.path(), &[&epoch[..], &["--cache-to", &to]].concat());
+    let scratch = super::support::scratch();
+    let archive = scratch.path().join("image.tar").display().to_string();
+    for output in [
+        vec!["-t", "kept"],
+        vec!["-t", "kept", "--reproducible"],
+        vec!["-o", "type=oci,dest=ARCHIVE"],
+        vec!["-o", "type=oci,dest=ARCHIVE,compression=zstd"],
+        vec!["-o", "type=oci,dest=ARCHIVE,compression=estargz"],
+        vec!["-o", "type=oci,dest=ARCHIVE,compression=uncompressed"],
+        vec!["-o", "type=oci,dest=ARCHIVE,rewrite-timestamp=true"],
+        vec!["-o", "type=docker,dest=ARCHIVE"],
+    ] {
+        let output: Vec<String> = output.iter().map(|word| word.replace("ARCHIVE", &archive)).collect();
+        let output: Vec<&str> = output.iter().map(String::as_str).collect();
+        let (with, without) = (cached(&output), plain(&output));
+        assert_eq!((with.ran().len(), without.ran().len()), (0, 4), "{output:?} {}", with.output.both());
+        assert_eq!(with.digest, without.digest, "{output:?}");
+    }
+}
+
+#[test]
+fn an_ordinary_user_takes_what_root_made() {
+    if !super::support::has_root() {
+        return;
+    }
+    let (registry, context) = (registry::shared(), context("user"));
+    let cache = format!("{}/cache/user", registry.address);
+    let to = format!("type=registry,ref={cache},mode=max");
+    Builder::new().build(context.path(), &["--cache-to", &to]);
+    let user = Builder { kiln: super::support::kiln::Kiln::of(super::support::user::User::with_ranges()) };
+    let copy = super::support::copy_of(context.path());
+    let built = user.build(copy.path(), &["-t", "kept", "--cache-from", &cache]);
+    assert_eq!(built.ran(), Vec::<&str>::new(), "{}", built.output.both());
+    let said = user.kiln.run(["run", "kept", "cat", "/made/count"]);
+    assert_eq!(said.succeeded().stdout, "user\n");
+}
+
+#[test]
+fn a_password_in_an_address_goes_nowhere() {
+    let (context, directory) = (context("password"), super::support::scratch());
+    let dockerfile = std::fs::read_to_string(context.path().join("Dockerfile")).unwrap();
+    write(context.path(), "Dockerfile", dockerfile + "RUN echo https://someone:hunter2@host.example/ > /address\n");
+    let to = format!("type=local,dest={},mode=max", directory.path().display());
+    let built = Builder::new().build(context.path(), &["--cache-to", &to]);
+    assert!(built.output.stderr.contains("a step is not published"), "{}", built.output.both());
+    for entry in std::fs::read_dir(directory.path().join("steps")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
