@@ -216,8 +216,8 @@ fn repeatable() -> tempfile::TempDir {
     );
     write(directory.path(), "Dockerfile", text);
     write(directory.path(), "file", "a file\n");
-    let file = std::fs::File::open(directory.path().join("file")).unwrap();
-    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000)).unwrap();
+    let file = std::fs::File::open(directory.path().join("file")).expect("the file");
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000)).expect("its time");
     directory
 }
 
