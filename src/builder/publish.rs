@@ -57,6 +57,8 @@ struct Target {
     request: CacheTarget,
     /// Something of it could not be written.
     failed: AtomicBool,
+    /// The steps of this build that it has.
+    there: Mutex<BTreeSet<Key>>,
 }
 
 impl Publisher {
@@ -70,7 +72,10 @@ impl Publisher {
         let (pushed, codec) = first_push(request).map_or((None, gzip), |(name, codec)| (Some(name), codec));
         // A layer with another diff id is not what the step made.
         let codec = if codec.format == Format::Estargz { gzip } else { codec };
-        let target = |target: &CacheTarget| Target { request: target.clone(), failed: AtomicBool::new(false) };
+        let target = |target: &CacheTarget| {
+            let (failed, there) = Default::default();
+            Target { request: target.clone(), failed, there }
+        };
         let (inside, ahead, told) = Default::default();
         Some(Arc::new(Self {
             caches: open.caches.clone(),
@@ -106,8 +111,9 @@ impl Publisher {
             }
             return;
         }
-        let is_new = lock(&self.told).insert(step.key, step.record.clone()).is_none();
-        if !is_new || self.targets.is_empty() {
+        // A layer that was promised and could not be had is told of again, as it was made here.
+        let before = lock(&self.told).insert(step.key, step.record.clone());
+        if before.as_ref() == Some(&step.record) || self.targets.is_empty() {
             return;
         }
         self.pending.send_modify(|pending| *pending += 1);
@@ -135,8 +141,8 @@ impl Publisher {
 
     /// Remembers in each cache which keys such a build has.
     pub(super) async fn leave_trail(&self, trail: &str) {
-        let keys: Vec<Key> = lock(&self.told).keys().copied().collect();
-        for to in 0..self.targets.len() {
+        for (to, target) in self.targets.iter().enumerate() {
+            let keys: Vec<Key> = lock(&target.there).iter().copied().collect();
             self.caches.put_trail(to, trail, &keys).await;
         }
     }
@@ -172,30 +178,34 @@ impl Publisher {
         let _permit = self.at_once.acquire().await;
         let mut packed = None;
         for (to, target) in self.targets.iter().enumerate() {
-            let place = &target.request.place;
-            let is_left_out = target.request.mode == CacheMode::Min && !lock(&self.inside).contains(&step.span);
-            if is_left_out || step.place.as_ref() == Some(place) {
+            if target.request.mode == CacheMode::Min && !lock(&self.inside).contains(&step.span) {
                 continue;
             }
-            match self.caches.has(to, &step.key).await {
-                // The first result of a step stays that of everybody, unless it is of no use.
-                Some(true) if !step.anew && !self.caches.is_spoilt(&step.key) => continue,
-                Some(_) => {}
-                None => {
-                    target.failed.store(true, Ordering::Relaxed);
-                    continue;
-                }
+            match self.publish_to(to, target, step, &mut packed).await {
+                true => _ = lock(&target.there).insert(step.key),
+                false => target.failed.store(true, Ordering::Relaxed),
             }
-            if packed.is_none() {
-                packed = self.packed(&step.record).await;
-            }
-            let is_there = match &packed {
-                Some(layer) => self.put(to, place, step, layer).await,
-                None => false,
-            };
-            if !is_there {
-                target.failed.store(true, Ordering::Relaxed);
-            }
+        }
+    }
+
+    /// Whether a cache has the record of a step, in the end.
+    async fn publish_to(&self, to: usize, target: &Target, step: &Remembered, packed: &mut Option<Elsewhere>) -> bool {
+        let place = &target.request.place;
+        if step.place.as_ref() == Some(place) {
+            return true;
+        }
+        match self.caches.has(to, &step.key).await {
+            // The first result of a step stays that of everybody, unless it is of no use.
+            Some(true) if !step.anew && !self.caches.is_spoilt(&step.key) => return true,
+            Some(_) => {}
+            None => return false,
+        }
+        if packed.is_none() {
+            *packed = self.packed(&step.record).await;
+        }
+        match packed {
+            Some(layer) => self.put(to, place, step, layer).await,
+            None => false,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
 use crate::progress::SharedSink;
 use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Retry, Settings};
+use crate::remotecache;
 use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -507,6 +508,7 @@ impl RegistrySettings {
             files: self.files.clone(),
             proxies: self.proxies.clone(),
             retry,
+            concurrency: remotecache::CONCURRENCY,
             ..Settings::default()
         };
         Client::new(settings)

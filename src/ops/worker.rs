@@ -192,9 +192,15 @@ impl Worker {
             return None;
         }
         let key = key_of(facts);
-        if let Some(record) = self.cache.get(&key).and_then(|record| self.at_hand(record)) {
-            self.tell(step, key, &record, None);
-            return Some(record);
+        if let Some(known) = self.cache.get(&key) {
+            let is_shared = known.elsewhere.is_some();
+            if let Some(record) = self.at_hand(known) {
+                self.tell(step, key, &record, None);
+                return Some(record);
+            }
+            if is_shared {
+                self.caches.spoil(&key);
+            }
         }
         if !self.caches.are_read() {
             return None;

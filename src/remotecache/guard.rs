@@ -13,7 +13,7 @@ use crate::progress::{Event, SharedSink};
 /// How long one small question may take.
 const QUESTION: Duration = Duration::from_secs(4);
 /// How long a transfer may stand still.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const STANDSTILL: Duration = Duration::from_secs(20);
 /// Failures in a row after which a store is left alone.
 const FAILURES: u32 = 3;
 

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
 pub use inline::write as write_inline;
@@ -50,6 +50,12 @@ use store::Store;
 
 /// Questions that are on their way at once when many are asked ahead.
 const AT_ONCE: usize = 32;
+/// Layers that are fetched, and that are published, at once. Both together are no more than the client moves: a layer that waits for
+/// its turn must not look like one that stands still.
+const TRANSFERS: usize = 4;
+
+/// How many blobs the client of [`Caches`] must be willing to move at once.
+pub const CONCURRENCY: usize = 3 * TRANSFERS;
 
 /// A store and the watch over one use of it.
 struct Watched {
@@ -88,6 +94,8 @@ pub struct Caches {
     lost: Mutex<BTreeSet<Digest>>,
     /// Steps of which there is a record that is of no use.
     spoilt: Mutex<BTreeSet<Key>>,
+    fetching: Semaphore,
+    publishing: Semaphore,
 }
 
 impl Caches {
@@ -104,7 +112,22 @@ impl Caches {
         let to = to.into_iter().map(|place| watched(place, "written")).collect();
         let inline = OnceCell::new();
         let (asked, sources, layers, lost, spoilt) = Default::default();
-        Arc::new(Self { client, sink, from, to, platforms, inline, asked, sources, layers, lost, spoilt })
+        let (fetching, publishing) = (Semaphore::new(TRANSFERS), Semaphore::new(TRANSFERS));
+        Arc::new(Self {
+            client,
+            sink,
+            from,
+            to,
+            platforms,
+            inline,
+            asked,
+            sources,
+            layers,
+            lost,
+            spoilt,
+            fetching,
+            publishing,
+        })
     }
 
     /// No caches at all.
@@ -133,6 +156,9 @@ impl Caches {
 
     /// Begins to ask for all keys that a build like this one had, and does not wait. `trail` names such builds: 64 hex digits.
     pub fn ask_ahead(self: &Arc<Self>, trail: &str) {
+        let caches = self.clone();
+        // Nobody who waits for it may take it along when he stops waiting.
+        tokio::spawn(async move { _ = caches.images().await });
         for place in 0..self.from.len() {
             let (caches, trail) = (self.clone(), trail.to_owned());
             tokio::spawn(async move {
@@ -179,7 +205,7 @@ impl Caches {
             });
         }
         let caches = self.clone();
-        asking.spawn(async move { caches.in_images(&key).await });
+        asking.spawn(async move { caches.images().await.get(&key).cloned() });
         // A hit is not held up by a store that is slower: what is still on its way is dropped.
         while let Some(answer) = asking.join_next().await {
             if let Ok(Some(found)) = answer {
@@ -189,7 +215,8 @@ impl Caches {
         None
     }
 
-    async fn in_images(&self, key: &Key) -> Asked {
+    /// All records that images hold.
+    async fn images(&self) -> &BTreeMap<Key, (SharedRecord, Place)> {
         let all = self.inline.get_or_init(|| async {
             let mut all = BTreeMap::new();
             for watched in &self.from {
@@ -202,7 +229,7 @@ impl Caches {
             }
             all
         });
-        all.await.get(key).cloned()
+        all.await
     }
 
     fn blame(&self, key: &Key, error: &StoreError) {
@@ -253,6 +280,7 @@ impl Caches {
     /// Brings a layer of a shared cache into the store, verified. Whether that worked; if not, it is lost. `progress` is told the
     /// bytes that came.
     pub async fn fetch(&self, layer: &Elsewhere, to: &Content, progress: &(dyn Fn(u64) + Send + Sync)) -> bool {
+        let _permit = self.fetching.acquire().await;
         for place in &layer.places {
             let watched = self.source(place);
             let moved = AtomicU64::new(0);
@@ -282,11 +310,6 @@ impl Caches {
         }
     }
 
-    /// The caches that are written, in the order given.
-    pub fn targets(&self) -> impl Iterator<Item = (usize, &Place)> {
-        self.to.iter().map(|watched| &watched.place).enumerate()
-    }
-
     /// Whether the cache `to` is written as it should be.
     pub fn is_written(&self, to: usize) -> bool {
         !self.to[to].guard.is_open()
@@ -299,6 +322,7 @@ impl Caches {
 
     /// Puts a layer and its record into the cache `to`. Whether that worked.
     pub async fn publish(&self, to: usize, key: &Key, record: &SharedRecord, layer: &Blob<'_>) -> bool {
+        let _permit = self.publishing.acquire().await;
         let (watched, moved) = (&self.to[to], AtomicU64::new(0));
         let telling = |bytes| moved.store(bytes, Ordering::Relaxed);
         let published = watched.store.publish(key, record, layer, &telling);

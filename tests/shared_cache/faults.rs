@@ -70,14 +70,21 @@ fn layers_that_are_gone_when_they_are_needed_are_made_again() {
     let image = format!("{}/gone:1", registry.address);
     let first = other.build(context.path(), &["-t", &image, "--push", "--cache-from", &cache]);
     assert_eq!(first.ran().len(), 0, "{}", first.output.both());
+    let another = Builder::new();
+    another.build(context.path(), &["-t", &image, "--push", "--cache-from", &cache]);
     drop(registry);
-    // The records are here; no layer is.
+    // The records are here; no layer is. One builder wants to keep the image, one wants a step on top.
     let began = Instant::now();
     let built = other.build(context.path(), &["-t", "here"]);
     assert!(began.elapsed() < PATIENCE);
     assert!(built.ran().len() >= 6, "{}", built.output.both());
     assert!(!built.warnings().is_empty());
     other.kiln.run(["run", "here", "cat", "/made/count"]).succeeded();
+    let dockerfile = std::fs::read_to_string(context.path().join("Dockerfile")).unwrap();
+    super::support::write(context.path(), "Dockerfile", dockerfile + "RUN cat /made/count\n");
+    let built = another.build(context.path(), &["-t", "here", "--cache-from", &cache]);
+    assert!(built.ran().len() >= 7, "{}", built.output.both());
+    another.kiln.run(["run", "here", "cat", "/made/count"]).succeeded();
 }
 
 #[test]
@@ -107,6 +114,21 @@ fn manifest(registry: &Registry, tag: &str) -> serde_json::Value {
     let mut command = super::support::tool::tool("skopeo");
     command.args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{}/c:{tag}", registry.address));
     serde_json::from_slice(&command.output().expect("skopeo runs").stdout).expect("a manifest")
+}
+
+#[test]
+fn a_layer_that_is_gone_is_published_again_by_whoever_makes_it() {
+    let (context, directory) = (context("mended"), super::support::scratch());
+    let path = directory.path().display();
+    let (from, to) = (format!("type=local,src={path}"), format!("type=local,dest={path},mode=max"));
+    Builder::new().build(context.path(), &["--cache-to", &to]);
+    for entry in std::fs::read_dir(directory.path().join("blobs/sha256")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let built = Builder::new().build(context.path(), &["-t", "here", "--cache-from", &from, "--cache-to", &to]);
+    assert!(built.ran().len() >= 6 && !built.warnings().is_empty(), "{}", built.output.both());
+    let built = Builder::new().build(context.path(), &["-t", "here", "--cache-from", &from]);
+    assert_eq!((built.ran().len(), built.warnings().len()), (0, 0), "{}", built.output.both());
 }
 
 #[test]
