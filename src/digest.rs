@@ -68,13 +68,9 @@ fn hex_value(digit: u8) -> Option<u8> {
 
 /// Returns lower-case hex of `bytes`.
 pub fn to_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-        }
-    }
-    text
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|nibble| b"0123456789abcdef"[usize::from(nibble)]);
+    String::from_utf8(digits.collect()).expect("hex digits are ASCII")
 }
 
 impl fmt::Display for Digest {
@@ -131,13 +127,19 @@ pub struct ChainId(pub Digest);
 impl ChainId {
     /// Returns the chain id of `layers` (bottom first), or `None` for an empty stack.
     pub fn of(layers: &[DiffId]) -> Option<Self> {
-        let (first, rest) = layers.split_first()?;
-        Some(rest.iter().fold(Self(first.0), |chain, layer| chain.with(*layer)))
+        layers.iter().fold(None, |below, layer| Some(Self::on(below, *layer)))
     }
 
-    /// Returns the chain id of this stack with `layer` on top.
-    pub fn with(self, layer: DiffId) -> Self {
-        Self(Digest::of(format!("{} {}", self.0, layer.0).as_bytes()))
+    /// Returns the chain ids of all stacks that begin with the lowest of `layers` (bottom first), the lowest one first.
+    pub fn each_of(layers: &[DiffId]) -> Vec<Self> {
+        let mut below = None;
+        let on = |layer: &DiffId| *below.insert(Self::on(below, *layer));
+        layers.iter().map(on).collect()
+    }
+
+    /// Returns the chain id of the stack `below`, `None` if it is empty, with `layer` on top.
+    pub fn on(below: Option<Self>, layer: DiffId) -> Self {
+        below.map_or(Self(layer.0), |below| Self(Digest::of(format!("{} {}", below.0, layer.0).as_bytes())))
     }
 }
 
@@ -246,5 +248,12 @@ mod tests {
         let layer = DiffId(Digest::of(b"a"));
         assert_eq!(ChainId::of(&[layer]), Some(ChainId(layer.0)));
         assert_eq!(ChainId::of(&[]), None);
+    }
+
+    #[test]
+    fn each_layer_has_a_chain_id_with_those_below() {
+        let layers = [b"a", b"b", b"c"].map(|name| DiffId(Digest::of(name)));
+        let each: Vec<_> = (1..=3).filter_map(|count| ChainId::of(&layers[..count])).collect();
+        assert_eq!(ChainId::each_of(&layers), each);
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn layers(graph: &StepGraph, root: Root, results: &[Arc<StepResult>])
             Op::Image(image) => format!("pulled from {}", image.reference),
             _ => step.name.clone(),
         };
-        made.resize_with(result.layers.len(), || Made { created: result.created.clone(), by: by.clone() });
+        made.resize_with(result.layers.height(), || Made { created: result.created.clone(), by: by.clone() });
     }
     made
 }

@@ -90,7 +90,7 @@ fn forget(root: &Path) -> Result<(), SnapshotError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::{DiffId, Digest};
+    use crate::digest::{ChainId, Digest};
     use crate::snapshot::Snapshotter;
 
     #[test]
@@ -98,20 +98,20 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
         let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
-        let chain = [DiffId(Digest::of(b"layer"))];
-        let unpack = || snapshots.commit(snapshots.scratch().unwrap(), &chain).unwrap();
+        let chain = ChainId(Digest::of(b"layer"));
+        let unpack = || snapshots.commit(snapshots.scratch().unwrap(), chain).unwrap();
         unpack();
         forget_other(&root, b"first", Owners::Real).unwrap();
-        assert!(!snapshots.has(&chain));
+        assert!(!snapshots.has(chain));
         unpack();
         forget_other(&root, b"first", Owners::Real).unwrap();
-        assert!(snapshots.has(&chain));
+        assert!(snapshots.has(chain));
         let build = StoreLock::shared(&root).unwrap();
         forget_other(&root, b"second", Owners::Real).unwrap();
-        assert!(snapshots.has(&chain));
+        assert!(snapshots.has(chain));
         drop(build);
         forget_other(&root, b"second", Owners::Real).unwrap();
-        assert!(!snapshots.has(&chain));
+        assert!(!snapshots.has(chain));
     }
 
     #[test]
@@ -119,15 +119,15 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("store");
         let snapshots = Snapshots::open(&root, Snapshotter::Overlay, false).unwrap();
-        let chain = [DiffId(Digest::of(b"layer"))];
+        let chain = ChainId(Digest::of(b"layer"));
         forget_other(&root, b"boot\n", Owners::Real).unwrap();
-        snapshots.commit(snapshots.scratch().unwrap(), &chain).unwrap();
+        snapshots.commit(snapshots.scratch().unwrap(), chain).unwrap();
         let build = StoreLock::shared(&root).unwrap();
         let refused = forget_other(&root, b"boot\n", Owners::Noted).unwrap_err().to_string();
         assert!(refused.starts_with("the layers in the store were unpacked with subordinate ids"), "{refused}");
         drop(build);
         forget_other(&root, b"boot\n", Owners::Noted).unwrap();
-        assert!(!snapshots.has(&chain));
+        assert!(!snapshots.has(chain));
         forget_other(&root, b"boot\n", Owners::Noted).unwrap();
         forget_other(&root, b"boot\n", Owners::Real).unwrap();
     }

@@ -602,7 +602,8 @@ impl Build<'_> {
             .into_iter()
             .map(|part| {
                 let root = part.root();
-                let layers = root.map(|root| results[root.index()].layers.clone()).unwrap_or_default();
+                let layers =
+                    root.map(|root| results[root.index()].layers.layers().cloned().collect()).unwrap_or_default();
                 self.assemble(part, layers, &assemble::layers(&graph, root, &results), worker)
             })
             .collect();

@@ -101,10 +101,9 @@ impl Early {
         }
         let is_new = !result.cached;
         let is_image = result.created.is_none();
-        let own = if is_image { 0 } else { result.layers.len().saturating_sub(1) };
-        let layers = &result.layers[own..];
+        let lower = if is_image { 0 } else { result.layers.height().saturating_sub(1) };
         let mut waiting = self.waiting.borrow_mut();
-        waiting.extend(layers.iter().cloned().map(Blob::Layer));
+        waiting.extend(result.layers.layers().skip(lower).cloned().map(Blob::Layer));
         if is_new || self.has_begun.get() {
             self.has_begun.set(true);
             waiting.drain(..).for_each(|blob| self.send(blob));

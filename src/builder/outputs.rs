@@ -14,10 +14,9 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{BuildFailure, BuildRequest, Destination, FailureKind, ImageAttributes, LayerCompression, Output};
 use crate::attest::Predicate;
-use crate::digest::DiffId;
 use crate::export::{self, Codec, Form, Format, How, ImageSet, MediaTypes, PushError, Report};
 use crate::fsutil::Dir;
-use crate::oci::{ImageConfig, Layer, Reference};
+use crate::oci::{ImageConfig, Layer, Reference, Stack};
 use crate::ops::Worker;
 use crate::progress::{Event, VertexId};
 use crate::remotecache::write_inline;
@@ -145,7 +144,8 @@ impl Delivery<'_> {
     async fn unpack(&self) -> Result<(), BuildFailure> {
         let unpack = async |id| {
             for built in self.built {
-                self.worker.materialize(&built.layers, id).await.map_err(|error| super::failure::op(&error))?;
+                let layers = built.layers.iter().cloned().collect();
+                self.worker.materialize(&layers, id).await.map_err(|error| super::failure::op(&error))?;
             }
             Ok(())
         };
@@ -353,9 +353,9 @@ pub(super) async fn view(
     layers: &[Layer],
     id: VertexId,
 ) -> Result<Dir, BuildFailure> {
-    let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
-    worker.materialize(layers, id).await.map_err(|error| super::failure::op(&error))?;
-    open.snapshots.view(&chain).map_err(|error| failure(FailureKind::Environment, &error))
+    let layers: Stack = layers.iter().cloned().collect();
+    worker.materialize(&layers, id).await.map_err(|error| super::failure::op(&error))?;
+    open.snapshots.view(&layers.chain()).map_err(|error| failure(FailureKind::Environment, &error))
 }
 
 /// What the layers of an output are compressed with.

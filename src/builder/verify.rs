@@ -31,7 +31,7 @@ pub(super) async fn compare(
     latest: Option<i64>,
 ) -> Result<(), BuildFailure> {
     for ((step, once), again) in graph.steps.iter().zip(once).zip(again) {
-        let (Some(one), Some(other)) = (once.layers.last(), again.layers.last()) else { continue };
+        let (Some(one), Some(other)) = (once.layers.top(), again.layers.top()) else { continue };
         if matches!(step.op, Op::Image(_)) || one.diff_id == other.diff_id {
             continue;
         }

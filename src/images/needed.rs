@@ -59,6 +59,6 @@ impl Needed {
         let Ok(config) = serde_json::from_slice::<ImageConfig>(bytes) else { return };
         let layers = &config.rootfs.diff_ids;
         self.layers.extend(layers);
-        self.chains.extend((1..=layers.len()).filter_map(|count| ChainId::of(&layers[..count])));
+        self.chains.extend(ChainId::each_of(layers));
     }
 }

@@ -89,7 +89,7 @@ fn delete(
     };
     let stack: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
     if let Some(first) = layers.iter().position(|layer| goes(&layer)) {
-        let going: Vec<ChainId> = (first + 1..=stack.len()).filter_map(|count| ChainId::of(&stack[..count])).collect();
+        let going: BTreeSet<ChainId> = ChainId::each_of(&stack).into_iter().skip(first).collect();
         for snapshots in Snapshots::of_all_kinds(root)? {
             for chain in snapshots.all()? {
                 if going.contains(&chain) && !kept.chains.contains(&chain) {

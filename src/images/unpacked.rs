@@ -5,8 +5,9 @@ use std::path::Path;
 use super::{Image, ImagesError};
 use crate::builder::{StoreLock, open_snapshots};
 use crate::content::Store;
-use crate::digest::DiffId;
+use crate::digest::ChainId;
 use crate::fsutil::Dir;
+use crate::oci::Stack;
 use crate::ops;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshots;
@@ -31,11 +32,11 @@ impl Unpacked {
     }
 
     /// Unpacks what is not yet; returns the stack.
-    pub(super) fn unpack(&self, image: &Image) -> Result<Vec<DiffId>, ImagesError> {
-        let layers = image.layers();
-        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
-        for (below, layer) in layers.iter().enumerate() {
-            if !self.snapshots.has(&chain[..=below]) {
+    pub(super) fn unpack(&self, image: &Image) -> Result<Vec<ChainId>, ImagesError> {
+        let layers: Stack = image.layers().into_iter().collect();
+        let chain = layers.chain();
+        for (below, layer) in layers.layers().enumerate() {
+            if !self.snapshots.has(chain[below]) {
                 ops::unpack(&self.store, &self.snapshots, &chain[..=below], layer)?;
             }
         }

@@ -20,6 +20,7 @@ mod manifest;
 pub mod media_type;
 mod platform;
 mod reference;
+mod stack;
 mod time;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
@@ -32,4 +33,5 @@ pub use media_type::Compression;
 pub use oci_spec::image::{Descriptor, ImageIndex as Index, ImageManifest as Manifest};
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_DOMAIN, DEFAULT_TAG, Reference, ReferenceError};
+pub use stack::Stack;
 pub use time::{parse_rfc3339, rfc3339};

@@ -91,8 +91,8 @@ fn directory_name(id: &str, initial: &Initial<'_>, inputs: &Inputs) -> String {
     hasher.update(&(id.len() as u64).to_le_bytes());
     hasher.update(id.as_bytes());
     if let Some((root, path)) = initial.from {
-        for layer in inputs.chain(*root) {
-            hasher.update(layer.0.as_bytes());
+        for layer in inputs.layers(*root).layers() {
+            hasher.update(layer.diff_id.0.as_bytes());
         }
         hasher.update(path.as_bytes());
     }
@@ -176,7 +176,7 @@ impl Initial<'_> {
         let target = worker.snapshots.tree(scratch.fs()).map_err(failed)?;
         let (mut mode, mut uid, mut gid) = (self.mode, self.uid, self.gid);
         if let Some((root, source)) = self.from {
-            let view = worker.snapshots.view(&inputs.chain(*root))?;
+            let view = worker.snapshots.view(&inputs.layers(*root).chain())?;
             let source = view.open_dir_in_root(Path::new(source)).map_err(failed)?;
             layer::copy_tree(&source, &target).map_err(|error| OpError::Layer(error.into()))?;
             if !self.has_owner() {

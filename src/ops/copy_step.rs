@@ -6,9 +6,9 @@
 //! | `content`                                              | names, types, modes, owners, bytes; never times    |
 //! | `remote`                                               | digest, time and name of a download; commit of a repository |
 //! | `exclude`, only with a repository                      | which of its files are taken                       |
-//! | `layer`                                                | where they land depends on what is below; not for `--link` |
+//! | `layers`                                               | where they land depends on what is below; not for `--link` |
 //!
-//! Files of another stage are first looked for by that stage's layers (`source-layer`, `source`), so that a step that
+//! Files of another stage are first looked for by that stage's layers (`source-layers`, `source`), so that a step that
 //! is cached needs no file of it; only when that misses are they read, and the content decides. So a stage
 //! that ran again and made the same files keeps what comes after it in the cache.
 
@@ -20,11 +20,11 @@ use super::copy::{self, Along, CopyError, Former, LayerOptions, Request, Selecte
 use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{numeric_owner, resolve_owner};
-use super::worker::{Made, on_top};
+use super::worker::{Made, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker, remote};
 use crate::cache::{Key, KeySink, Keyed, Record, key_of};
 use crate::context::{Ignore, Origin, Source};
-use crate::digest::{DiffId, to_hex};
+use crate::digest::{ChainId, DiffId, to_hex};
 use crate::fsutil::Timestamp;
 use crate::plan::{CopyOp, CopySource, Step, Tree};
 use crate::progress::VertexId;
@@ -39,12 +39,12 @@ const WORTH_A_THREAD: u64 = 1024 * 1024;
 /// What stands for the files in the key.
 enum Files {
     Content { local: [u8; 32], remote: Vec<String> },
-    Layers(Vec<DiffId>),
+    Layers(Option<ChainId>),
 }
 
 struct Facts<'a> {
     op: &'a CopyOp,
-    below: Vec<DiffId>,
+    below: Option<ChainId>,
     files: Files,
 }
 
@@ -69,9 +69,7 @@ impl Keyed for Facts<'_> {
                 }
             }
             Files::Layers(layers) => {
-                for layer in layers {
-                    sink.field("source-layer", &layer.to_string());
-                }
+                layers_fact(sink, "source-layers", *layers);
                 for source in &op.sources {
                     match source {
                         CopySource::Path { path, .. } | CopySource::InPlace { path, .. } => sink.field("source", path),
@@ -91,9 +89,7 @@ impl Keyed for Facts<'_> {
             }
         }
         sink.field("link", yes_or_no(op.link));
-        for layer in &self.below {
-            sink.field("layer", &layer.to_string());
-        }
+        layers_fact(sink, "layers", self.below);
     }
 }
 
@@ -130,15 +126,16 @@ pub(super) async fn perform(
     leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
     let layers_below = inputs.layers(op.parent);
-    let below = if op.link { Vec::new() } else { inputs.chain(op.parent) };
+    let below = layers_below.id().filter(|_| !op.link);
     let (source, by_layers) = match &op.from {
         Tree::Context(name) => (worker.context(name.as_deref()), None),
         Tree::Root(root) => {
-            let facts = Facts { op, below: below.clone(), files: Files::Layers(inputs.chain(*root)) };
+            let layers = inputs.layers(*root);
+            let facts = Facts { op, below, files: Files::Layers(layers.id()) };
             if let Some(record) = worker.recall(step, &facts).await {
-                return Ok(on_top(layers_below, &record, true));
+                return Ok(on_top(&layers_below, &record, true));
             }
-            let view = worker.view(inputs.layers(*root), vertex).await?;
+            let view = worker.view(&layers, vertex).await?;
             (Arc::new(Source::filesystem(view)), Some(facts))
         }
     };
@@ -156,18 +153,18 @@ pub(super) async fn perform(
     };
     if let Some(record) = worker.recall(step, &facts).await {
         remember_layers(&record)?;
-        return Ok(on_top(layers_below, &record, true));
+        return Ok(on_top(&layers_below, &record, true));
     }
     let began = Instant::now();
     worker.connect_ahead(leads_to_network);
-    let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(layers_below, vertex).await?) };
+    let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(&layers_below, vertex).await?) };
     let mut fetched = Vec::new();
     for remote in known {
         fetched.push(remote.fetch(worker, vertex).await?);
     }
     let (task_worker, task_op) = (worker.clone(), op.clone());
     // A command that follows will want to see it.
-    let packed_on = leads_to_network.then(|| inputs.chain(op.parent));
+    let packed_on = leads_to_network.then(|| layers_below.id());
     let follower = worker.followed.get().filter(|followed| followed.steps.contains(&step.span));
     let follower = follower.map(|followed| followed.follower.clone());
     let wanted = Wanted { packed_on, any_files, follower };
@@ -178,7 +175,7 @@ pub(super) async fn perform(
     let made = made.await?;
     let record = worker.remember(step, &facts, &made, began)?;
     remember_layers(&record)?;
-    Ok(on_top(layers_below, &record, false))
+    Ok(on_top(&layers_below, &record, false))
 }
 
 /// What a source gives; `None` for a remote one.
@@ -224,7 +221,7 @@ fn with_remote(chosen: Vec<Chosen>, fetched: &[remote::Local], exclude: &[String
 /// What is done beside a layer that is worth it.
 struct Wanted {
     /// It is packed, on top of this stack.
-    packed_on: Option<Vec<DiffId>>,
+    packed_on: Option<Option<ChainId>>,
     /// By this key it is made out of the former one, and kept for the next.
     any_files: Option<Key>,
     /// Gets it while it is written.
@@ -274,8 +271,8 @@ fn make(
     written.map_err(|error| explain(error, None))?;
     let (digest, length) = blob.commit()?;
     if let (Some(names), Some(below)) = (names, wanted.packed_on) {
-        let chain: Vec<DiffId> = below.into_iter().chain([DiffId(digest)]).collect();
-        worker.snapshots.pack_written(names, (&worker.store.path_of(&digest), length), &chain)?;
+        let chain = ChainId::on(below, DiffId(digest));
+        worker.snapshots.pack_written(names, (&worker.store.path_of(&digest), length), chain)?;
     }
     if let Some(key) = &any_files {
         worker.cache.put_former(key, DiffId(digest))?;

@@ -82,7 +82,7 @@ pub enum OpError {
     Store(#[from] ContentError),
     /// The snapshot store failed.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(SnapshotError),
     /// The cache could not be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -103,6 +103,20 @@ pub enum OpError {
     /// The build was stopped.
     #[error("canceled")]
     Canceled,
+}
+
+impl From<SnapshotError> for OpError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::TooTall { .. } => Self::User {
+                code: "too-many-layers",
+                message: error.to_string(),
+                help: vec!["make them one before it: `COPY --from=STAGE / /` in a new stage".to_owned()],
+                span: None,
+            },
+            error => Self::Snapshot(error),
+        }
+    }
 }
 
 impl OpError {

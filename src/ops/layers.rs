@@ -1,16 +1,16 @@
 //! Fetching blobs and unpacking layers: done once per layer, and only when a step must look into a filesystem or
 //! an output needs the bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{OpError, StepResult, Worker};
 use crate::content::{ContentError, Store, damaged_blob};
-use crate::digest::{DiffId, Digest, HashingReader};
+use crate::digest::{ChainId, Digest, HashingReader};
 use crate::fsutil::Dir;
 use crate::layer;
-use crate::oci::{Layer, Reference, descriptor, media_type};
+use crate::oci::{Layer, Reference, Stack, descriptor, media_type};
 use crate::plan::ImageOp;
 use crate::progress::{Event, VertexId};
 use crate::snapshot::{SnapshotError, Snapshots};
@@ -18,12 +18,26 @@ use crate::snapshot::{SnapshotError, Snapshots};
 /// One lock per digest, so that two steps of this process do not fetch or unpack the same layer. (Two processes
 /// may: both succeed, and one result stays.)
 #[derive(Default)]
-pub struct Busy(Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>);
+pub struct Busy {
+    locks: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Stacks whose snapshots are all there. They stay: this process uses them.
+    whole: Mutex<BTreeSet<ChainId>>,
+}
 
 impl Busy {
     async fn lock(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        let lock = self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
         lock.lock_owned().await
+    }
+
+    /// Returns how many of the lowest layers of `chain` are known to be there.
+    fn known(&self, chain: &[ChainId]) -> usize {
+        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        chain.iter().rposition(|id| whole.contains(id)).map_or(0, |at| at + 1)
+    }
+
+    fn know(&self, chain: &[ChainId]) {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).extend(chain.last());
     }
 }
 
@@ -95,24 +109,22 @@ impl Worker {
     }
 
     /// Makes sure that every layer of the stack is fetched and unpacked.
-    pub async fn materialize(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<(), OpError> {
-        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
-        let missing = |upto: usize| !self.snapshots.has(&chain[..=upto]);
-        let to_fetch: Vec<Layer> = (0..layers.len()).filter(|i| missing(*i)).map(|i| layers[i].clone()).collect();
+    pub async fn materialize(self: &Arc<Self>, layers: &Stack, vertex: VertexId) -> Result<(), OpError> {
+        let chain = layers.chain();
+        let missing = |height: &usize| !self.snapshots.has(chain[*height]);
+        let missing: Vec<usize> = (self.busy.known(&chain)..chain.len()).filter(missing).collect();
+        let to_fetch: Vec<Layer> = missing.iter().filter_map(|height| layers.layer(*height)).cloned().collect();
         self.fetch(&to_fetch, vertex).await?;
-        for upto in 0..layers.len() {
-            if !missing(upto) {
+        for (height, layer) in missing.into_iter().zip(to_fetch) {
+            let _guard = self.busy.lock(chain[height].0).await;
+            if self.snapshots.has(chain[height]) {
                 continue;
             }
-            let id = crate::digest::ChainId::of(&chain[..=upto]).expect("the chain has at least one layer");
-            let _guard = self.busy.lock(id.0).await;
-            if !missing(upto) {
-                continue;
-            }
-            let (worker, chain, layer) = (self.clone(), chain[..=upto].to_vec(), layers[upto].clone());
-            let unpacked = blocking(move || worker.unpack(&chain, &layer)).await;
-            unpacked.map_err(|error| self.blamed(&layers[upto], error))?;
+            let (worker, chain, task_layer) = (self.clone(), chain[..=height].to_vec(), layer.clone());
+            let unpacked = blocking(move || unpack(&worker.store, &worker.snapshots, &chain, &task_layer)).await;
+            unpacked.map_err(|error| self.blamed(&layer, error))?;
         }
+        self.busy.know(&chain);
         Ok(())
     }
 
@@ -167,20 +179,16 @@ impl Worker {
     }
 
     /// Returns the merged read-only view of a stack, unpacking what is not yet.
-    pub(super) async fn view(self: &Arc<Self>, layers: &[Layer], vertex: VertexId) -> Result<Dir, OpError> {
+    pub(super) async fn view(self: &Arc<Self>, layers: &Stack, vertex: VertexId) -> Result<Dir, OpError> {
         self.materialize(layers, vertex).await?;
-        let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
-        Ok(self.snapshots.view(&chain)?)
-    }
-
-    fn unpack(&self, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
-        unpack(&self.store, &self.snapshots, chain, layer)
+        Ok(self.snapshots.view(&layers.chain())?)
     }
 }
 
 /// Unpacks the last layer of `chain`, whose blob is in the store, or packs it. Its digest and its diff id are checked before the
 /// snapshot appears.
-pub fn unpack(store: &Store, snapshots: &Snapshots, chain: &[DiffId], layer: &Layer) -> Result<(), OpError> {
+pub fn unpack(store: &Store, snapshots: &Snapshots, chain: &[ChainId], layer: &Layer) -> Result<(), OpError> {
+    let Some((id, below)) = chain.split_last() else { return Ok(()) };
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpError::Unpack { layer: layer.diff_id, source };
     let wrong = |error| match error {
         SnapshotError::Layer(error) => failed(error.into()),
@@ -196,14 +204,14 @@ pub fn unpack(store: &Store, snapshots: &Snapshots, chain: &[DiffId], layer: &La
     }
     let decoded = layer::decoder(layer.compression(), store.open_blob(&digest)?);
     let mut hashed = HashingReader::new(decoded.map_err(|error| failed(error.into()))?);
-    let unpacked = snapshots.unpack(&mut hashed, &chain[..chain.len() - 1]).map_err(wrong)?;
+    let unpacked = snapshots.unpack(&mut hashed, below).map_err(wrong)?;
     // What follows the end of the archive counts for the digests.
     drain(&mut hashed).map_err(|error| failed(error.into()))?;
     let (_, found, _) = hashed.finish();
     if found != layer.diff_id.0 {
         return Err(OpError::WrongDiffId { layer: layer.diff_id, found });
     }
-    Ok(snapshots.commit(unpacked, chain)?)
+    Ok(snapshots.commit(unpacked, *id)?)
 }
 
 fn drain(reader: &mut impl Read) -> std::io::Result<()> {

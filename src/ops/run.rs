@@ -10,8 +10,8 @@
 //! | `hostname`, `host`   | names it may look up; not their addresses                                 |
 //! | `device`             | what it may use, by full name; not what the file about it says            |
 //! | `mount`              | type, target, options; of cache and secret not the content                |
-//! | `mount-layer`, `mount-content` | what a bind shows: the layers, or the content of what is mounted |
-//! | `layer`              | the content it sees: diff ids bottom first, so a rebuilt equal parent hits |
+//! | `mount-layers`, `mount-content` | what a bind shows: the layers, or the content of what is mounted |
+//! | `layers`             | the content it sees: the chain id, so a rebuilt equal parent hits         |
 //!
 //! What a bind shows is first looked for by the layers it comes from, so that a step that is cached needs no file of
 //! them; when that misses, the content decides. So a stage that ran again and made the same files keeps what mounts
@@ -31,15 +31,14 @@ use super::devices::{self, Brought};
 use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{ResolvedUser, resolve_user};
-use super::worker::{Made, on_top};
+use super::worker::{Made, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker, copy, copy_step};
 use crate::cache::{KeySink, Keyed};
 use crate::context::Source;
-use crate::digest::{DiffId, to_hex};
+use crate::digest::{ChainId, DiffId, to_hex};
 use crate::dockerfile::duration;
 use crate::executor::{self, ExecOutcome, NetworkUsed};
 use crate::fsutil::{Dir, Owners};
-use crate::oci::Layer;
 use crate::plan::{MountKind, RunMount, RunNetwork, RunOp, Step};
 use crate::progress::{Event, Stream, VertexId};
 use crate::sandbox::{
@@ -87,9 +86,7 @@ impl Keyed for Facts<'_> {
         for (place, mount) in op.mounts.iter().enumerate() {
             self.mount(place, mount, sink);
         }
-        for layer in self.inputs.chain(op.parent) {
-            sink.field("layer", &layer.to_string());
-        }
+        layers_fact(sink, "layers", self.inputs.layers(op.parent).id());
     }
 }
 
@@ -99,19 +96,13 @@ impl Facts<'_> {
             MountKind::Bind { from, source } => {
                 match self.bound.get(&place) {
                     Some(content) => sink.field("mount-content", &to_hex(content)),
-                    None => {
-                        for layer in self.inputs.chain(*from) {
-                            sink.field("mount-layer", &layer.to_string());
-                        }
-                    }
+                    None => layers_fact(sink, "mount-layers", self.inputs.layers(*from).id()),
                 }
                 format!("bind {source}")
             }
             MountKind::Cache { explicit_id, from, mode, uid, gid, .. } => {
                 if let Some((root, path)) = from {
-                    for layer in self.inputs.chain(*root) {
-                        sink.field("mount-layer", &layer.to_string());
-                    }
+                    layers_fact(sink, "mount-layers", self.inputs.layers(*root).id());
                     sink.field("mount-source", path);
                 }
                 let id = if *explicit_id { "with id" } else { "without id" };
@@ -136,7 +127,7 @@ pub(super) async fn perform(
     inputs: &Inputs,
     leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
-    let below = inputs.layers(op.parent);
+    let below = &inputs.layers(op.parent);
     let nothing_read = Bound::new();
     let settings = &worker.settings;
     let devices = devices::find(&op.devices, &settings.devices, &settings.device_directories)?;
@@ -159,7 +150,7 @@ pub(super) async fn perform(
     for mount in &op.mounts {
         match &mount.kind {
             MountKind::Bind { from: root, .. } | MountKind::Cache { from: Some((root, _)), .. } => {
-                worker.materialize(inputs.layers(*root), vertex).await?;
+                worker.materialize(&inputs.layers(*root), vertex).await?;
             }
             _ => {}
         }
@@ -182,7 +173,7 @@ async fn read_bound(worker: &Arc<Worker>, op: &RunOp, vertex: VertexId, inputs: 
     for (place, mount) in op.mounts.iter().enumerate() {
         let MountKind::Bind { from, source } = &mount.kind else { continue };
         if inputs.is_made(*from) {
-            let (view, path) = (worker.view(inputs.layers(*from), vertex).await?, source.clone());
+            let (view, path) = (worker.view(&inputs.layers(*from), vertex).await?, source.clone());
             let selected = blocking(move || {
                 copy::select_literal(&Source::filesystem(view), &path).map_err(|error| copy_step::explain(error, None))
             });
@@ -202,8 +193,7 @@ fn execute(
     devices: Brought,
     follower: Option<Arc<dyn Follower>>,
 ) -> Result<Made, OpError> {
-    let below: &[Layer] = inputs.layers(op.parent);
-    let chain: Vec<DiffId> = below.iter().map(|layer| layer.diff_id).collect();
+    let chain = inputs.layers(op.parent).chain();
     if worker.settings.isolation == Isolation::Chroot {
         without_namespaces(op, &worker.settings.limits)?;
     }
@@ -314,7 +304,7 @@ fn run(worker: &Worker, spec: &SandboxSpec, vertex: VertexId) -> Result<ExecOutc
 /// Turns the upper directory into a layer blob and a snapshot.
 fn keep(
     worker: &Worker,
-    (below, view): (&[DiffId], &Dir),
+    (below, view): (&[ChainId], &Dir),
     written: Writable,
     stubs: &[PathBuf],
     mut blob: NewLayer,
@@ -325,8 +315,8 @@ fn keep(
         say(worker, vertex, &warning);
     }
     let (digest, length) = blob.commit()?;
-    let chain: Vec<DiffId> = below.iter().copied().chain([DiffId(digest)]).collect();
-    worker.snapshots.keep(written, &chain)?;
+    let chain = ChainId::on(below.last().copied(), DiffId(digest));
+    worker.snapshots.keep(written, chain)?;
     Ok(Made { digest, length })
 }
 
@@ -394,7 +384,7 @@ impl Mounted {
             let target = PathBuf::from(&mount.target);
             match &mount.kind {
                 MountKind::Bind { from, source } => {
-                    let chain = inputs.chain(*from);
+                    let chain = inputs.layers(*from).chain();
                     let subpath = PathBuf::from(source);
                     let found = worker.snapshots.view(&chain)?.stat_in_root(&subpath);
                     // Rule m.4. Any other trouble with the path shows when it is mounted.
@@ -413,7 +403,7 @@ impl Mounted {
                         let source = worker.snapshots.copy_beside(&chain, &subpath, scratch, &name)?;
                         Mount::Bind { source, subpath: PathBuf::new(), target, readonly: mount.readonly }
                     } else {
-                        let lowers = worker.snapshots.lowers(&chain);
+                        let lowers = worker.snapshots.lowers(&chain)?;
                         Mount::Layers { lowers, subpath, target, readonly: mount.readonly }
                     });
                 }

@@ -1,6 +1,6 @@
 //! WORKDIR as a step: makes the directory where it is missing.
 //!
-//! Facts of the key: `op`, `path`, `user`, `time` when SOURCE_DATE_EPOCH sets one, `layer` (what is below).
+//! Facts of the key: `op`, `path`, `user`, `time` when SOURCE_DATE_EPOCH sets one, `layers` (what is below).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,16 +9,16 @@ use super::copy::{Owner, write_directory_layer};
 use super::copy_step::explain;
 use super::layers::blocking;
 use super::users::resolve_owner;
-use super::worker::{Made, on_top};
+use super::worker::{Made, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker};
 use crate::cache::{KeySink, Keyed};
-use crate::digest::DiffId;
+use crate::digest::ChainId;
 use crate::plan::{Step, WorkdirOp};
 use crate::progress::VertexId;
 
 struct Facts<'a> {
     op: &'a WorkdirOp,
-    below: Vec<DiffId>,
+    below: Option<ChainId>,
 }
 
 impl Keyed for Facts<'_> {
@@ -29,9 +29,7 @@ impl Keyed for Facts<'_> {
         if let Some(seconds) = self.op.mtime_seconds {
             sink.field("time", &seconds.to_string());
         }
-        for layer in &self.below {
-            sink.field("layer", &layer.to_string());
-        }
+        layers_fact(sink, "layers", self.below);
     }
 }
 
@@ -44,14 +42,14 @@ pub(super) async fn perform(
     inputs: &Inputs,
     leads_to_network: bool,
 ) -> Result<StepResult, OpError> {
-    let facts = Facts { op, below: inputs.chain(op.parent) };
     let below = inputs.layers(op.parent);
+    let facts = Facts { op, below: below.id() };
     if let Some(record) = worker.recall(step, &facts).await {
-        return Ok(on_top(below, &record, true));
+        return Ok(on_top(&below, &record, true));
     }
     let began = Instant::now();
     worker.connect_ahead(leads_to_network);
-    let view = worker.view(below, vertex).await?;
+    let view = worker.view(&below, vertex).await?;
     let (task_worker, task_op) = (worker.clone(), op.clone());
     let made = blocking(move || {
         let owner = resolve_owner(Some(&view), &task_op.user)
@@ -65,7 +63,7 @@ pub(super) async fn perform(
     })
     .await?;
     let record = worker.remember(step, &facts, &made, began)?;
-    Ok(on_top(below, &record, false))
+    Ok(on_top(&below, &record, false))
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{AllowedDevices, Fetcher, Followed, OpError, layers};
-use crate::cache::{Key, Keyed, LocalCache, Place, Record, explain, key_of};
+use crate::cache::{Key, KeySink, Keyed, LocalCache, Place, Record, explain, key_of};
 use crate::content;
 use crate::context::Source;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ChainId, DiffId, Digest};
 use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
-use crate::oci::{Layer, descriptor, digest_of, media_type};
+use crate::oci::{Layer, Stack, descriptor, digest_of, media_type};
 use crate::plan::{Op, Root, Step, StepId};
 use crate::progress::{Event, SharedSink, VertexId};
 use crate::registry;
@@ -27,19 +27,12 @@ const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// What a step gave: the filesystem after it.
 #[derive(Clone, Debug, Default)]
 pub struct StepResult {
-    /// All layers, bottom first.
-    pub layers: Vec<Layer>,
+    /// All its layers.
+    pub layers: Stack,
     /// When its own layer was made, RFC 3339; `None` for an image.
     pub created: Option<String>,
     /// Whether the cache had it.
     pub cached: bool,
-}
-
-impl StepResult {
-    /// Returns the diff ids, bottom first.
-    pub fn chain(&self) -> Vec<DiffId> {
-        self.layers.iter().map(|layer| layer.diff_id).collect()
-    }
 }
 
 /// The results of the steps a step needs.
@@ -53,14 +46,9 @@ impl Inputs {
         Self(step.op.inputs().into_iter().map(pick).collect())
     }
 
-    /// Returns the layers of a filesystem, bottom first; none for the empty one.
-    pub fn layers(&self, root: Root) -> &[Layer] {
-        root.map_or(&[], |id| &self.0[&id].layers)
-    }
-
-    /// Returns the diff ids of a filesystem, bottom first.
-    pub fn chain(&self, root: Root) -> Vec<DiffId> {
-        self.layers(root).iter().map(|layer| layer.diff_id).collect()
+    /// Returns the layers of a filesystem; none for the empty one.
+    pub fn layers(&self, root: Root) -> Stack {
+        root.map(|id| self.0[&id].layers.clone()).unwrap_or_default()
     }
 }
 
@@ -297,10 +285,16 @@ pub(super) struct Made {
     pub(super) length: u64,
 }
 
+/// The fact that a key has of a filesystem: what its layers hold, in their order; none of an empty one.
+pub(super) fn layers_fact(sink: &mut dyn KeySink, name: &str, chain: Option<ChainId>) {
+    if let Some(chain) = chain {
+        sink.field(name, &chain.0.to_string());
+    }
+}
+
 /// Returns the filesystem `below` with the layer of `record` on top.
-pub(super) fn on_top(below: &[Layer], record: &Record, cached: bool) -> StepResult {
-    let mut layers = below.to_vec();
-    layers.push(match &record.elsewhere {
+pub(super) fn on_top(below: &Stack, record: &Record, cached: bool) -> StepResult {
+    let layers = below.with(match &record.elsewhere {
         Some(elsewhere) => Layer {
             diff_id: record.diff_id,
             descriptor: elsewhere.layer.clone(),

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 use super::*;
+use crate::digest::DiffId;
 use crate::fsutil::{Kind, Timestamp, set_mtime, set_xattr, xattrs_of};
 use crate::layer::{EntryKind, Limits, Reader, TarEntry, Writer};
 
@@ -30,8 +31,9 @@ fn each(test: impl Fn(&Path, &Snapshots)) {
 }
 
 /// Unpacks or packs a tar on top of `chain`; returns the chain with it.
-fn unpack(snapshots: &Snapshots, chain: &[DiffId], tar: &[u8]) -> Vec<DiffId> {
-    let whole = [chain, &[DiffId(Digest::of(tar))]].concat();
+fn unpack(snapshots: &Snapshots, chain: &[ChainId], tar: &[u8]) -> Vec<ChainId> {
+    let top = ChainId::on(chain.last().copied(), DiffId(Digest::of(tar)));
+    let whole = [chain, &[top]].concat();
     if snapshots.packs(tar.len() as u64) {
         let blob = snapshots.packed.with_file_name("blob");
         fs::write(&blob, tar).unwrap();
@@ -42,7 +44,7 @@ fn unpack(snapshots: &Snapshots, chain: &[DiffId], tar: &[u8]) -> Vec<DiffId> {
         }
     }
     let unpacked = snapshots.unpack(tar, chain).unwrap_or_else(|error| panic!("{error}"));
-    snapshots.commit(unpacked, &whole).unwrap();
+    snapshots.commit(unpacked, top).unwrap();
     whole
 }
 
@@ -55,7 +57,7 @@ fn tar_of(make: impl Fn(&Path)) -> Vec<u8> {
     tar
 }
 
-fn whole(snapshots: &Snapshots, chain: &[DiffId]) -> Vec<u8> {
+fn whole(snapshots: &Snapshots, chain: &[ChainId]) -> Vec<u8> {
     let mut tar = Vec::new();
     layer::write_tree(&snapshots.view(chain).unwrap(), &mut tar).unwrap();
     tar
@@ -77,7 +79,7 @@ fn names(tar: &[u8]) -> Vec<String> {
 }
 
 /// Lets `step` write a tree on top of `chain` as a RUN would; returns the layer.
-fn run(snapshots: &Snapshots, chain: &[DiffId], step: &dyn Fn(&Path)) -> Vec<u8> {
+fn run(snapshots: &Snapshots, chain: &[ChainId], step: &dyn Fn(&Path)) -> Vec<u8> {
     let writable = snapshots.writable(chain).unwrap();
     match writable.lowers() {
         [] => step(writable.scratch().fs()),
@@ -189,8 +191,56 @@ fn a_view_shows_the_upper_layer_over_the_lower() {
         let view = snapshots.view(&two).unwrap();
         let read = |name| std::io::read_to_string(view.open_file_in_root(Path::new(name)).unwrap()).unwrap();
         assert_eq!((read("one"), read("/two")), ("a".to_owned(), "b".to_owned()));
-        assert!(snapshots.has(&two) && !snapshots.has(&two[1..]));
+        assert!(snapshots.has(two[1]) && !snapshots.has(ChainId(Digest::of(b"none"))));
         assert_eq!(snapshots.all().unwrap().len(), 2);
+    });
+}
+
+/// Views of tall stacks are mounted on others.
+#[test]
+fn a_tall_stack_shows_what_it_shows_mounted_as_a_whole() {
+    let seen = std::cell::RefCell::new(Vec::new());
+    each(|_, snapshots| {
+        let mut chain = unpack(snapshots, &[], &tar_of(base));
+        let mut trees = Vec::new();
+        for number in 0..60 {
+            let step = |root: &Path| {
+                fs::write(root.join(format!("file {number}")), [number]).unwrap();
+                if number % 3 == 1 {
+                    fs::remove_file(root.join(format!("file {}", number - 1))).unwrap();
+                }
+                if number % 7 == 0 {
+                    let _ = fs::remove_dir_all(root.join("replaced"));
+                    fs::create_dir_all(root.join(format!("replaced/{number}"))).unwrap();
+                }
+                settle(root);
+            };
+            chain = unpack(snapshots, &chain, &run(snapshots, &chain, &step));
+            let tree = whole(snapshots, &chain);
+            let as_a_whole = Snapshots { bases: Arc::default(), ..snapshots.clone() };
+            assert!(tree == whole(&as_a_whole, &chain), "{number}");
+            trees.push(tree);
+        }
+        assert!(names(&trees[59]).iter().any(|name| name == "replaced/56/"));
+        seen.borrow_mut().push(trees);
+    });
+    let seen = seen.into_inner();
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "the trees differ");
+}
+
+#[test]
+fn a_stack_may_be_taller_than_an_overlay() {
+    each(|_, snapshots| {
+        let mut chain = Vec::new();
+        for number in 0..bases::MOST_LAYERS + 20 {
+            chain = unpack(snapshots, &chain, &tar_of(|root| fs::write(root.join(number.to_string()), "").unwrap()));
+        }
+        let fresh = Snapshots { bases: Arc::default(), ..snapshots.clone() };
+        for snapshots in [snapshots, &fresh] {
+            assert_eq!(snapshots.view(&chain).unwrap().entries().unwrap().len(), chain.len());
+        }
+        let refused = matches!(snapshots.lowers(&chain), Err(SnapshotError::TooTall { layers: 519 }));
+        assert_eq!(refused, snapshots.snapshotter() == Snapshotter::Overlay);
     });
 }
 
@@ -229,13 +279,13 @@ fn what_is_removed_is_no_longer_there() {
         let one = unpack(snapshots, &[], &tar_of(base));
         let two = unpack(snapshots, &one, &tar_of(|root| fs::write(root.join("two"), "two").unwrap()));
         for kind in Snapshots::of_all_kinds(store).unwrap() {
-            kind.all().unwrap().into_iter().filter(|id| Some(*id) == ChainId::of(&one)).for_each(|id| {
+            kind.all().unwrap().into_iter().filter(|id| *id == one[0]).for_each(|id| {
                 kind.remove(id).unwrap();
             });
         }
-        assert!(!snapshots.has(&one));
-        assert!(snapshots.has(&two), "the other one");
-        let lower = Dir::from_fd(open_lower(snapshots.lowers(&two).last().unwrap()).unwrap());
+        assert!(!snapshots.has(one[0]));
+        assert!(snapshots.has(two[1]), "the other one");
+        let lower = Dir::from_fd(open_lower(snapshots.lowers(&two).unwrap().last().unwrap()).unwrap());
         let text = std::io::read_to_string(lower.open_file_in_root(Path::new("two")).unwrap()).unwrap();
         assert_eq!(text, "two");
     });

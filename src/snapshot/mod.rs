@@ -30,6 +30,7 @@
 //! Not here: when a layer is unpacked (`ops`), what its tar means (`layer`), or running anything in it (`sandbox`).
 //! Any number of processes use one directory at once; two that make the same snapshot both succeed.
 
+mod bases;
 mod choice;
 #[cfg(test)]
 mod contract;
@@ -42,13 +43,16 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::digest::{ChainId, DiffId, Digest};
+use crate::digest::{ChainId, Digest};
 use crate::fsutil::{Dir, Entry, Lease, Owners, set_mode, set_mtime};
 use crate::layer::erofs::{Image, Names};
 use crate::layer::{self, DiffSummary, LayerError, Original, TarEntry};
 
+use bases::Bases;
 pub use choice::refusal;
+use overlay::Merged;
 pub use packed::open_lower;
 pub use scratch::Scratch;
 
@@ -72,6 +76,15 @@ pub enum SnapshotError {
         layers: usize,
         /// The kernel's answer.
         source: io::Error,
+    },
+    /// A command cannot see so many layers: its overlay takes what is written, and cannot lie on another.
+    #[error(
+        "a command sees {} layers at the most, which are all that an overlay takes: here are {layers}",
+        bases::MOST_LAYERS
+    )]
+    TooTall {
+        /// How many there are.
+        layers: usize,
     },
     /// A tree could not be read or made.
     #[error(transparent)]
@@ -113,6 +126,7 @@ pub struct Snapshots {
     userxattr: bool,
     owners: Owners,
     lease: Option<Lease>,
+    bases: Arc<Bases>,
 }
 
 /// Layers shorter than this are unpacked: that takes less time than a mount for each step above them.
@@ -158,10 +172,11 @@ impl Snapshots {
             userxattr,
             owners,
             lease: None,
+            bases: Arc::default(),
         };
         std::fs::create_dir_all(root).map_err(SnapshotError::io("create the directory", root))?;
         // Closed to others even if `root` is not: layers hold set-user-id programs. `empty` is seen as a root directory.
-        let empty = snapshots.finished.join("empty");
+        let empty = snapshots.empty();
         for (dir, mode) in [(&snapshots.finished, 0o700), (&empty, 0o755), (&snapshots.scratch, 0o700)] {
             create_dir(dir, mode).map_err(SnapshotError::io("create the directory", dir))?;
         }
@@ -219,10 +234,10 @@ impl Snapshots {
         Ok(Dir::open(path)?.with_owners(self.owners))
     }
 
-    /// Whether the snapshot on top of `chain` (bottom first) is there.
-    pub fn has(&self, chain: &[DiffId]) -> bool {
+    /// Whether the snapshot is there.
+    pub fn has(&self, chain: ChainId) -> bool {
         // What cannot be held is not there: whoever makes it anew hears why.
-        ChainId::of(chain).is_some_and(|id| self.hold(id).is_ok() && self.lower_of(id).is_some())
+        self.hold(chain).is_ok() && self.lower_of(chain).is_some()
     }
 
     /// Returns the lower directory of a snapshot, if it is there.
@@ -236,32 +251,64 @@ impl Snapshots {
 
     /// Returns the directories that, one over the other (bottom first), are the tree of `chain`: overlay lower directories,
     /// the empty one included, or one whole tree. The caller has made sure that each snapshot is there.
-    pub fn lowers(&self, chain: &[DiffId]) -> Vec<PathBuf> {
-        let mut lowers = vec![self.finished.join("empty")];
-        let mut id = None;
-        for layer in chain {
-            let next = id.map_or(ChainId(layer.0), |below: ChainId| below.with(*layer));
-            lowers.push(self.lower_of(next).unwrap_or_else(|| self.path_of(next)));
-            id = Some(next);
-        }
+    pub fn lowers(&self, chain: &[ChainId]) -> Result<Vec<PathBuf>, SnapshotError> {
         match self.snapshotter {
-            Snapshotter::Overlay => lowers,
-            Snapshotter::Copy => lowers.split_off(chain.len()),
+            Snapshotter::Overlay if chain.len() > bases::MOST_LAYERS => {
+                Err(SnapshotError::TooTall { layers: chain.len() })
+            }
+            Snapshotter::Overlay => Ok(std::iter::once(self.empty()).chain(self.lowers_on(chain)).collect()),
+            Snapshotter::Copy => Ok(vec![self.tree_of(chain)]),
         }
+    }
+
+    /// Returns the whole tree of `chain`, of copies.
+    fn tree_of(&self, chain: &[ChainId]) -> PathBuf {
+        chain.last().map_or_else(|| self.empty(), |top| self.path_of(*top))
+    }
+
+    fn empty(&self) -> PathBuf {
+        self.finished.join("empty")
+    }
+
+    /// Returns the lower directories of these snapshots alone.
+    fn lowers_on(&self, chain: &[ChainId]) -> impl Iterator<Item = PathBuf> {
+        chain.iter().map(|id| self.lower_of(*id).unwrap_or_else(|| self.path_of(*id)))
     }
 
     /// Opens the merged, read-only view of `chain`, all of whose snapshots are there.
-    pub fn view(&self, chain: &[DiffId]) -> Result<Dir, SnapshotError> {
-        let lowers = self.lowers(chain);
-        match (lowers.as_slice(), self.snapshotter) {
-            ([only], _) => self.open_tree(only),
-            (_, Snapshotter::Overlay) => Ok(overlay::mount(&lowers, self.userxattr)?.with_owners(self.owners)),
-            (_, Snapshotter::Copy) => unreachable!("a stack of copies is one tree"),
+    pub fn view(&self, chain: &[ChainId]) -> Result<Dir, SnapshotError> {
+        match self.snapshotter {
+            Snapshotter::Overlay if !chain.is_empty() => Ok(self.merged(chain)?.open()?.with_owners(self.owners)),
+            _ => self.open_tree(&self.tree_of(chain)),
         }
     }
 
+    /// Mounts the view of `chain`, which is not empty: on a view of most of it, where there is one.
+    fn merged(&self, chain: &[ChainId]) -> Result<Arc<Merged>, SnapshotError> {
+        if let Some((base, high)) = self.bases.below(chain)
+            && let Ok(view) = self.merged_on(base, high, chain)
+        {
+            return Ok(view);
+        }
+        let (low, high) = chain.split_at(chain.len().min(bases::MOST_LAYERS));
+        let base = Arc::new(Merged::mount(None, &self.lowers(low)?, self.userxattr)?);
+        self.bases.keep(low, &base, false);
+        self.merged_on(base, high, chain)
+    }
+
+    /// Mounts `high`, the upper layers of `chain`, on a view of the others. Before Linux 6.15 that is refused.
+    fn merged_on(&self, base: Arc<Merged>, high: &[ChainId], chain: &[ChainId]) -> Result<Arc<Merged>, SnapshotError> {
+        if high.is_empty() {
+            return Ok(base);
+        }
+        let lowers: Vec<PathBuf> = self.lowers_on(high).collect();
+        let view = Arc::new(Merged::mount(Some(&base), &lowers, self.userxattr)?);
+        self.bases.keep(chain, &view, true);
+        Ok(view)
+    }
+
     /// Unpacks a layer tar (not compressed, read to its end) on top of `below`, which is there; to be committed.
-    pub fn unpack(&self, tar: impl Read, below: &[DiffId]) -> Result<Scratch, SnapshotError> {
+    pub fn unpack(&self, tar: impl Read, below: &[ChainId]) -> Result<Scratch, SnapshotError> {
         let (view, scratch) = (self.view(below)?, self.scratch()?);
         let target = self.open_tree(scratch.fs())?;
         match self.snapshotter {
@@ -286,10 +333,10 @@ impl Snapshots {
 
     /// Packs and commits the last layer of `chain`, on top of the others, which are there. `tar` reads the file `blob`, and
     /// verifies it at its end. Returns whether it was done; otherwise the layer is to be unpacked.
-    pub fn pack(&self, tar: impl Read, blob: &Path, chain: &[DiffId]) -> Result<bool, SnapshotError> {
-        let Some((_, below)) = chain.split_last() else { return Ok(false) };
+    pub fn pack(&self, tar: impl Read, blob: &Path, chain: &[ChainId]) -> Result<bool, SnapshotError> {
+        let Some((id, below)) = chain.split_last() else { return Ok(false) };
         let root = self.root_of(&self.view(below)?)?;
-        self.commit_packed(blob, chain, || layer::erofs::image_of(tar, &root, layer::Limits::default()))
+        self.commit_packed(blob, *id, || layer::erofs::image_of(tar, &root, layer::Limits::default()))
     }
 
     /// Begins to note the names of a layer that is being written on top of `view`, to be packed as it is written.
@@ -297,13 +344,13 @@ impl Snapshots {
         Ok(Names::new(&self.root_of(view)?))
     }
 
-    /// Packs and commits the last layer of `chain` as [`Snapshots::pack`] does, by the names that were noted while the tar of
+    /// Packs and commits the layer on top of `chain` as [`Snapshots::pack`] does, by the names that were noted while the tar of
     /// `length` bytes was written to the file `blob`.
     pub fn pack_written(
         &self,
         names: Names,
         (blob, length): (&Path, u64),
-        chain: &[DiffId],
+        chain: ChainId,
     ) -> Result<bool, SnapshotError> {
         self.commit_packed(blob, chain, || Ok(names.finish(length)))
     }
@@ -311,15 +358,15 @@ impl Snapshots {
     fn commit_packed(
         &self,
         blob: &Path,
-        chain: &[DiffId],
+        chain: ChainId,
         image: impl FnOnce() -> Result<Option<Image>, LayerError>,
     ) -> Result<bool, SnapshotError> {
-        let (Some(id), scratch) = (ChainId::of(chain), self.scratch()?) else { return Ok(false) };
+        let scratch = self.scratch()?;
         if !packed::pack(blob, scratch.fs(), image)? {
             return Ok(false);
         }
         create_dir(&self.packed, 0o700).map_err(SnapshotError::io("create the directory", &self.packed))?;
-        self.publish(&scratch, id, &self.packed.join(id.0.hex())).map(|()| true)
+        self.publish(&scratch, chain, &self.packed.join(chain.0.hex())).map(|()| true)
     }
 
     /// Describes the root directory of a view, as a layer takes it over that does not say anything of it.
@@ -328,13 +375,13 @@ impl Snapshots {
     }
 
     /// Makes a tree that starts as `chain`, all of whose snapshots are there, and that one step may write.
-    pub fn writable(&self, chain: &[DiffId]) -> Result<Writable, SnapshotError> {
+    pub fn writable(&self, chain: &[ChainId]) -> Result<Writable, SnapshotError> {
         let (view, scratch) = (self.view(chain)?, self.scratch()?);
         let target = self.open_tree(scratch.fs())?;
         let (lowers, original) = match self.snapshotter {
             Snapshotter::Overlay => {
                 target.copy_metadata_of(&view).map_err(SnapshotError::io("prepare", scratch.fs()))?;
-                let mut lowers = self.lowers(chain);
+                let mut lowers = self.lowers(chain)?;
                 lowers[0] = self.mount_points();
                 (lowers, None)
             }
@@ -347,7 +394,7 @@ impl Snapshots {
     /// `scratch` is for.
     pub fn copy_beside(
         &self,
-        chain: &[DiffId],
+        chain: &[ChainId],
         subpath: &Path,
         scratch: &Scratch,
         name: &str,
@@ -387,7 +434,7 @@ impl Snapshots {
 
     /// Keeps `written` as the snapshot on top of `chain`, if that costs nothing: a whole private copy is not kept, the
     /// layer is unpacked when somebody needs it, and takes no more room than what it changes.
-    pub fn keep(&self, written: Writable, chain: &[DiffId]) -> Result<(), SnapshotError> {
+    pub fn keep(&self, written: Writable, chain: ChainId) -> Result<(), SnapshotError> {
         match self.snapshotter {
             Snapshotter::Overlay => self.commit(written.scratch, chain),
             Snapshotter::Copy => Ok(()),
@@ -406,11 +453,8 @@ impl Snapshots {
 
     /// Publishes the `fs` directory of `scratch` as the snapshot on top of `chain`. If another process was
     /// first, its equal snapshot stays.
-    pub fn commit(&self, scratch: Scratch, chain: &[DiffId]) -> Result<(), SnapshotError> {
-        match ChainId::of(chain) {
-            Some(id) => self.publish(&scratch, id, &self.path_of(id)),
-            None => Ok(()),
-        }
+    pub fn commit(&self, scratch: Scratch, chain: ChainId) -> Result<(), SnapshotError> {
+        self.publish(&scratch, chain, &self.path_of(chain))
     }
 
     fn publish(&self, scratch: &Scratch, id: ChainId, path: &Path) -> Result<(), SnapshotError> {

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
-use super::{Scratch, SnapshotError, overlay};
+use super::{Merged, Scratch, SnapshotError};
 use crate::fsutil::xattrs_of;
 use crate::layer::{LayerError, erofs};
 
@@ -83,7 +83,8 @@ fn try_out(scratch: &Path) -> Result<bool, SnapshotError> {
     let tried = || -> io::Result<bool> {
         erofs::trial().write(File::create_new(&names)?)?;
         File::create_new(scratch.beside(TAR))?.set_len(512)?;
-        let view = overlay::mount(&[scratch.fs().to_owned(), names.clone()], false).map_err(io::Error::other)?;
+        let view = Merged::mount(None, &[scratch.fs().to_owned(), names.clone()], false);
+        let view = view.and_then(|view| view.open()).map_err(io::Error::other)?;
         let is_there = view.child_metadata(OsStr::new(erofs::TRIAL))?.is_some_and(|found| found.is_dir());
         // An overlay does not show its marks.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cache::{explain, key_of};
+use crate::digest::{DiffId, Digest};
 use crate::plan::StepId;
 
 struct Case {
@@ -14,7 +15,7 @@ fn case() -> Case {
 }
 
 fn facts(case: &Case) -> Facts<'_> {
-    Facts { op: &case.op, below: case.inputs.chain(case.op.parent) }
+    Facts { op: &case.op, below: case.inputs.layers(case.op.parent).id() }
 }
 
 #[track_caller]
@@ -57,11 +58,8 @@ fn which_step_made_the_layers_does_not_count() {
 
 #[test]
 fn a_key_is_explained() {
-    let layer = |name: &str| crate::digest::Digest::of(name.as_bytes());
-    let want = format!(
-        "op = workdir/1\npath = /w\nuser = me\ntime = 7\nlayer = {}\nlayer = {}\n",
-        layer("base"),
-        layer("top")
-    );
+    let layer = |name: &str| DiffId(Digest::of(name.as_bytes()));
+    let below = ChainId::of(&[layer("base"), layer("top")]).unwrap();
+    let want = format!("op = workdir/1\npath = /w\nuser = me\ntime = 7\nlayers = {}\n", below.0);
     assert_eq!(explain(&facts(&case())), want);
 }

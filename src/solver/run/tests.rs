@@ -136,7 +136,7 @@ fn steps_that_need_nothing_start_together_and_the_others_after_their_inputs() {
     let ops = vec![heredoc("a", None), workdir("/w"), heredoc("b", Some(0)), heredoc("c", Some(2))];
     let ended = done(root.path(), 4, ops);
     let results = ended.result.expect("all steps work");
-    assert_eq!(results.iter().map(|result| result.layers.len()).collect::<Vec<_>>(), [1, 1, 2, 3]);
+    assert_eq!(results.iter().map(|result| result.layers.height()).collect::<Vec<_>>(), [1, 1, 2, 3]);
     assert_eq!(ended.lines[..2], ["0 starts", "1 starts"]);
     let at = |line: &str| ended.lines.iter().position(|found| found == line).expect(line);
     assert!(at("0 Done") < at("2 starts") && at("2 Done") < at("3 starts"), "{:?}", ended.lines);
