@@ -15,8 +15,8 @@ use kiln::digest::{DiffId, Digest};
 use kiln::dockerfile::{Dockerfile, parse};
 use kiln::oci::{ImageConfig, Platform, Reference, descriptor, media_type};
 use kiln::plan::{
-    ImageKey, ImageNeed, ImageOp, ImageSource, KnownImage, KnownImages, NamedContext, NoCache, Options, Plan, Planned,
-    RunNetwork, StepGraph, plan,
+    ImageKey, ImageNeed, ImageOp, ImageSource, KnownImage, KnownImages, NamedContext, Options, Plan, Planned,
+    RunNetwork, StepGraph, Which, plan,
 };
 use kiln::source::{SourceFile, Sources};
 use serde_json::Value;
@@ -48,8 +48,8 @@ fn options(text: &str) -> Options {
             "allow" if value == "network.host" => options.allow_network_host = true,
             "allow" if value == "security.insecure" => options.allow_insecure = true,
             "add-host" => options.add_hosts.push(pair()),
-            "no-cache" => options.no_cache = NoCache::All,
-            "no-cache-filter" => options.no_cache = NoCache::Stages(vec![value.to_owned()]),
+            "no-cache" => options.no_cache = Which::All,
+            "no-cache-filter" => options.no_cache = Which::Stages(vec![value.to_owned()]),
             "source-date-epoch" => options.source_date_epoch = value.parse().ok(),
             _ => panic!("no such option: {line}"),
         }

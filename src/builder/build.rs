@@ -19,8 +19,8 @@ use super::publish::Publisher;
 use super::store::Open;
 use super::vertices::Vertices;
 use super::{
-    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, NoCache,
-    StepCounts, assemble, epoch, outputs, platforms, verify,
+    BuildFailure, BuildOutcome, BuildRequest, BuiltImage, Call, CallReport, Entitlement, FailureKind, StepCounts,
+    Which, assemble, epoch, outputs, platforms, verify,
 };
 use crate::attest::SLSA;
 use crate::cache::LocalCache;
@@ -32,7 +32,7 @@ use crate::executor::{CancelFlag, Executor};
 use crate::export::{self, Image, MediaTypes, Report, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
-use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Remembered, Settings, StepResult, Worker};
+use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Journal, Remembered, Settings, StepResult, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, Root, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::remotecache::Caches;
@@ -183,7 +183,7 @@ impl Build<'_> {
         let vertices = Vertices::new(self.sink.clone(), self.cancel.clone());
         let loaded = load(self.request, &open, &access, &vertices).await?;
         if self.request.call == Call::Build {
-            if self.request.no_cache != NoCache::All {
+            if self.request.no_cache != Which::All {
                 open.caches.ask_ahead(&self.trail(&loaded));
             }
             let publisher = Publisher::start(self.request, &open, self.sink.clone());
@@ -494,6 +494,7 @@ impl Build<'_> {
             notices: Mutex::new(BTreeSet::new()),
             followed: Default::default(),
             caches: open.caches.clone(),
+            journal: Journal::new(super::same::of_same(request), request.explain),
             told: self.publisher.get().cloned().map(|publisher| -> Arc<dyn Fn(Remembered) + Send + Sync> {
                 Arc::new(move |step| publisher.take(step))
             }),
@@ -573,7 +574,9 @@ impl Build<'_> {
         (open, loaded): (&Open, &Loaded),
         vertices: &Vertices,
     ) -> Result<Solved, BuildFailure> {
-        let graph = Arc::new(merged.graph);
+        let mut graph = merged.graph;
+        graph.require_inputs();
+        let graph = Arc::new(graph);
         let roots = merged.parts.iter().map(|part| part.root());
         let wanted: Vec<StepId> = roots.flat_map(|root| graph.chain(root)).collect();
         let early = Early::start(self.request, open, worker, &graph, wanted.iter().copied());
@@ -582,7 +585,10 @@ impl Build<'_> {
             publisher.expect(inside, early.as_ref().and_then(Early::ahead));
         }
         let made = |step, result: &StepResult| _ = early.as_ref().map(|early| early.made(step, result));
-        let results = self.results(&graph, worker, loaded, vertices, made).await?;
+        worker.journal.begin(&graph);
+        let results = self.results(&graph, worker, loaded, vertices, made).await;
+        worker.journal.end(&graph, &worker.cache);
+        let results = results?;
         if let Some(Again { worker: again, .. }) = again {
             let second = self.results(&Arc::new(verify::again(&graph)), again, loaded, vertices, |_, _| ()).await?;
             let latest = worker.settings.epoch.filter(|_| self.request.reproducible);

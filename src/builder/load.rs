@@ -13,7 +13,7 @@ use super::store::Open;
 use super::vertices::Vertices;
 use super::{
     BuildFailure, BuildRequest, Call, ContextSource, DockerfileSource, Entitlement, FailureKind, NamedContext, Network,
-    NoCache,
+    Which,
 };
 use super::{platforms, remote};
 use crate::context::{self, Ignore, Source, StatCache, without_credentials};
@@ -168,14 +168,19 @@ impl Loaded {
             allow_insecure: request.allow.contains(&Entitlement::SecurityInsecure),
             devices: request.devices.clone(),
             add_hosts: request.add_hosts.clone(),
-            no_cache: match &request.no_cache {
-                NoCache::Never => plan::NoCache::Never,
-                NoCache::All => plan::NoCache::All,
-                NoCache::Stages(names) => plan::NoCache::Stages(names.clone()),
-            },
+            no_cache: which(&request.no_cache),
+            require_cached: which(&request.require_cached),
             ignore: self.contexts.get(&None).and_then(|source| source.ignore.clone()),
             source_date_epoch: None,
         })
+    }
+}
+
+fn which(steps: &Which) -> plan::Which {
+    match steps {
+        Which::None => plan::Which::None,
+        Which::All => plan::Which::All,
+        Which::Stages(names) => plan::Which::Stages(names.clone()),
     }
 }
 

@@ -30,6 +30,7 @@ mod remarks;
 mod remote;
 mod request;
 mod root;
+mod same;
 mod settle;
 mod store;
 mod verify;
@@ -44,7 +45,7 @@ pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKin
 pub use request::{
     Annotation, AnnotationLevel, Attestations, BuildRequest, CacheMode, CacheTarget, Call, ContextSource, Destination,
     DockerfileSource, EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory,
-    NamedContext, Network, NoCache, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes,
-    SecretSource, SharedCaches, SshAgent, SshSource,
+    NamedContext, Network, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource,
+    SharedCaches, SshAgent, SshSource, Which,
 };
 pub use store::open_snapshots;

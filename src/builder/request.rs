@@ -60,7 +60,11 @@ pub struct BuildRequest {
     /// Platforms to build for, in the order given; empty is the platform of this machine.
     pub platforms: Vec<Platform>,
     /// Which steps must run although the cache holds their result.
-    pub no_cache: NoCache,
+    pub no_cache: Which,
+    /// Which steps the cache must have: if it lacks one of them, or one that they need, nothing is run.
+    pub require_cached: Which,
+    /// Whether every step that runs says why it was not in the cache.
+    pub explain: bool,
     /// Caches that are shared with other machines.
     pub shared_caches: SharedCaches,
     /// Whether tags of base images are resolved anew although the store knows them.
@@ -244,11 +248,11 @@ pub enum Entitlement {
     Device(String),
 }
 
-/// Which steps must run although the cache holds their result.
+/// Steps, by their stages.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NoCache {
+pub enum Which {
     /// None.
-    Never,
+    None,
     /// All.
     All,
     /// Those of the named stages.

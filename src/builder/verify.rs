@@ -17,6 +17,7 @@ pub(super) fn again(graph: &StepGraph) -> StepGraph {
     let mut graph = graph.clone();
     for step in &mut graph.steps {
         step.name = format!("again: {}", step.name);
+        step.require_cached = false;
     }
     graph
 }

@@ -4,12 +4,17 @@
 //! cache/steps/<key hex>     one JSON object, written once by rename; no lock, no index
 //! cache/former/<key hex>    the digest of the layer that a step made last, whatever its files were
 //! ```
+//!
+//! Beside them `cache/turns` (see [`turn`]) and `cache/builds` (see [`last`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use serde::{Deserialize, Serialize};
 
+use super::last::{self, LastBuild};
+use super::turn::{self, Turn};
 use super::{Key, Place};
 use crate::digest::DiffId;
 use crate::fsutil::{Dir, Entry, write_atomically};
@@ -60,6 +65,10 @@ pub struct CacheError {
 pub struct LocalCache {
     steps: PathBuf,
     former: PathBuf,
+    builds: PathBuf,
+    turns: PathBuf,
+    /// What killed processes left of turns was removed.
+    is_swept: Arc<Once>,
 }
 
 impl LocalCache {
@@ -71,7 +80,9 @@ impl LocalCache {
             path: steps.clone(),
             source,
         })?;
-        Ok(Self { steps, former: root.join("cache/former") })
+        let place = |name: &str| root.join("cache").join(name);
+        let (former, builds, turns) = (place("former"), place("builds"), place("turns"));
+        Ok(Self { steps, former, builds, turns, is_swept: Arc::new(Once::new()) })
     }
 
     /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed. The time of the file says when
@@ -105,6 +116,22 @@ impl LocalCache {
         let path = self.path_of(key);
         let bytes = serde_json::to_vec(record).expect("a record is strings and numbers");
         write_atomically(&path, &bytes).map_err(|source| CacheError { doing: "write the record", path, source })
+    }
+
+    /// Returns what the steps of a build were when it last had something to do.
+    pub fn last_build(&self, build: &Key) -> Option<LastBuild> {
+        last::read(&self.builds, build)
+    }
+
+    /// Remembers what [`LocalCache::last_build`] returns.
+    pub fn put_last_build(&self, build: &Key, steps: &LastBuild) -> Result<(), CacheError> {
+        last::write(&self.builds, build, steps)
+    }
+
+    /// Takes the turn to do the step of `key`; `None` while somebody else does it.
+    pub fn turn(&self, key: &Key) -> Result<Option<Turn>, CacheError> {
+        self.is_swept.call_once(|| turn::sweep(&self.turns));
+        turn::take(&self.turns, key)
     }
 
     /// Returns all records that can be read, in no order that means anything.

@@ -178,6 +178,15 @@ pub(super) struct BuildArguments {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE[,..]", value_delimiter = ',', help_heading = "Cache")]
     pub(super) no_cache_filter: Vec<String>,
+    /// Say of every step that runs why it was not in the cache
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(action = ArgAction::Set, value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    #[arg(help_heading = "Cache")]
+    pub(super) explain: bool,
+    /// Fail before anything runs if a step would have to, of the image or of these stages
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_delimiter = ',')]
+    #[arg(value_name = "STAGE[,..]", help_heading = "Cache")]
+    pub(super) require_cached: Vec<String>,
     /// Read a cache that is shared with other machines: IMAGE, type=registry,ref=REPOSITORY[:TAG] or type=local,src=DIR
     /// [default: $KILN_CACHE_FROM]
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]

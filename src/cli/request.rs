@@ -10,7 +10,7 @@ use super::args::{BuildArguments, ForeignArguments};
 use super::environment::Environment;
 use super::usage::UsageError;
 use super::{annotations, attestations, caches, call, limits, names, outputs, registries, secrets, sources};
-use crate::builder::{BuildRequest, Call, Entitlement, Network, NoCache, RegistrySettings};
+use crate::builder::{BuildRequest, Call, Entitlement, Network, RegistrySettings, Which};
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
 
@@ -52,6 +52,8 @@ pub(super) fn build_request(typed: &BuildArguments, environment: &Environment) -
         limits: limits::limits(&typed.limits)?,
         platforms: names::platforms(&typed.platform)?,
         no_cache: no_cache(typed)?,
+        require_cached: require_cached(typed)?,
+        explain: typed.explain,
         shared_caches: caches::shared_caches(&typed.cache_from, &typed.cache_to, environment)?,
         pull: typed.pull,
         attestations: attestations::attestations(&typed.attestations)?,
@@ -181,13 +183,26 @@ fn add_host(text: &str) -> Result<(String, String), UsageError> {
     Ok((host.to_owned(), bare.to_owned()))
 }
 
-fn no_cache(typed: &BuildArguments) -> Result<NoCache, UsageError> {
+fn no_cache(typed: &BuildArguments) -> Result<Which, UsageError> {
     match (typed.no_cache, typed.no_cache_filter.is_empty()) {
         (true, false) => Err(UsageError::Conflict { one: "--no-cache", other: "--no-cache-filter" }),
-        (true, true) => Ok(NoCache::All),
-        (false, true) => Ok(NoCache::Never),
-        (false, false) => Ok(NoCache::Stages(typed.no_cache_filter.clone())),
+        (true, true) => Ok(Which::All),
+        (false, true) => Ok(Which::None),
+        (false, false) => Ok(Which::Stages(typed.no_cache_filter.clone())),
     }
+}
+
+/// An empty name is every stage.
+fn require_cached(typed: &BuildArguments) -> Result<Which, UsageError> {
+    let names = &typed.require_cached;
+    if !names.is_empty() && typed.no_cache {
+        return Err(UsageError::Conflict { one: "--no-cache", other: "--require-cached" });
+    }
+    Ok(match names.iter().any(String::is_empty) {
+        true => Which::All,
+        false if names.is_empty() => Which::None,
+        false => Which::Stages(names.clone()),
+    })
 }
 
 #[cfg(test)]

@@ -53,10 +53,11 @@ pub struct Thing {
 }
 
 /// Where things of each kind are.
-const PLACES: [(&str, ThingKind); 11] = [
+const PLACES: [(&str, ThingKind); 12] = [
     ("cache/steps", ThingKind::StepRecord),
     ("cache/stat", ThingKind::Note),
     ("cache/former", ThingKind::Note),
+    ("cache/builds", ThingKind::Note),
     ("cache/images", ThingKind::Note),
     ("cache/downloads", ThingKind::Note),
     ("cache/compressed", ThingKind::Note),

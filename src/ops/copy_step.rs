@@ -20,7 +20,7 @@ use super::copy::{self, Along, CopyError, Former, LayerOptions, Request, Selecte
 use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{numeric_owner, resolve_owner};
-use super::worker::{Made, layers_fact, on_top};
+use super::worker::{Made, Next, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker, remote};
 use crate::cache::{Key, KeySink, Keyed, Record, key_of};
 use crate::context::{Ignore, Origin, Source};
@@ -155,6 +155,13 @@ pub(super) async fn perform(
         remember_layers(&record)?;
         return Ok(on_top(&layers_below, &record, true));
     }
+    let turn = match worker.missed((step, vertex), inputs, &[&facts], || None).await? {
+        Next::Do(turn) => turn,
+        Next::Take(record) => {
+            remember_layers(&record)?;
+            return Ok(on_top(&layers_below, &record, true));
+        }
+    };
     let began = Instant::now();
     worker.connect_ahead(leads_to_network);
     let view = if op.link || op.parent.is_none() { None } else { Some(worker.view(&layers_below, vertex).await?) };
@@ -175,6 +182,7 @@ pub(super) async fn perform(
     let made = made.await?;
     let record = worker.remember(step, &facts, &made, began)?;
     remember_layers(&record)?;
+    drop(turn);
     Ok(on_top(&layers_below, &record, false))
 }
 

@@ -125,6 +125,17 @@ impl OpError {
         Self::User { code, message: message.into(), help: Vec::new(), span: None }
     }
 
+    /// Makes the error of a step that has to be done where the cache was required to have it.
+    pub(super) fn not_cached(name: &str, why: &str) -> Self {
+        let help = vec![
+            "nothing was run; `--explain` without `--require-cached` runs it and says the same of all steps".to_owned(),
+            "if a shared cache should have it: was the build that filled it given the same files, arguments and base?"
+                .to_owned(),
+        ];
+        let message = format!("the cache does not have `{name}`: {why}");
+        Self::User { code: "not-cached", message, help, span: None }
+    }
+
     /// Makes an error of a task that ended without a result. It panicked: nobody aborts tasks and then asks how they went.
     pub(crate) fn panicked(error: tokio::task::JoinError) -> Self {
         let message = match error.try_into_panic() {

@@ -31,7 +31,7 @@ use super::devices::{self, Brought};
 use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
 use super::users::{ResolvedUser, resolve_user};
-use super::worker::{Made, layers_fact, on_top};
+use super::worker::{Made, Next, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker, copy, copy_step};
 use crate::cache::{KeySink, Keyed};
 use crate::context::Source;
@@ -143,6 +143,12 @@ pub(super) async fn perform(
         worker.remember_again(step, &by_layers, &record)?;
         return Ok(on_top(below, &record, true));
     }
+    let both: &[&(dyn Keyed + Sync)] = &[&by_layers, &by_content];
+    let facts = if bound.is_empty() { &both[..1] } else { both };
+    let turn = match worker.missed((step, vertex), inputs, facts, || None).await? {
+        Next::Do(turn) => turn,
+        Next::Take(record) => return Ok(on_top(&below, &record, true)),
+    };
     // The network first: it takes longer.
     worker.connect_ahead(leads_to_network);
     worker.executor.prepare(worker.settings.isolation);
@@ -164,6 +170,7 @@ pub(super) async fn perform(
     if !bound.is_empty() {
         worker.remember_again(step, &by_content, &record)?;
     }
+    drop(turn);
     Ok(on_top(below, &record, false))
 }
 

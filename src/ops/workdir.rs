@@ -9,7 +9,7 @@ use super::copy::{Owner, write_directory_layer};
 use super::copy_step::explain;
 use super::layers::blocking;
 use super::users::resolve_owner;
-use super::worker::{Made, layers_fact, on_top};
+use super::worker::{Made, Next, layers_fact, on_top};
 use super::{Inputs, OpError, StepResult, Worker};
 use crate::cache::{KeySink, Keyed};
 use crate::digest::ChainId;
@@ -47,6 +47,10 @@ pub(super) async fn perform(
     if let Some(record) = worker.recall(step, &facts).await {
         return Ok(on_top(&below, &record, true));
     }
+    let turn = match worker.missed((step, vertex), inputs, &[&facts], || None).await? {
+        Next::Do(turn) => turn,
+        Next::Take(record) => return Ok(on_top(&below, &record, true)),
+    };
     let began = Instant::now();
     worker.connect_ahead(leads_to_network);
     let view = worker.view(&below, vertex).await?;
@@ -63,6 +67,7 @@ pub(super) async fn perform(
     })
     .await?;
     let record = worker.remember(step, &facts, &made, began)?;
+    drop(turn);
     Ok(on_top(&below, &record, false))
 }
 

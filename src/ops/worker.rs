@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{AllowedDevices, Fetcher, Followed, OpError, layers};
-use crate::cache::{Key, KeySink, Keyed, LocalCache, Place, Record, explain, key_of};
+use super::why::Missed;
+use super::{AllowedDevices, Fetcher, Followed, Journal, OpError, layers};
+use crate::cache::{Key, KeySink, Keyed, LastStep, LocalCache, Place, Record, Turn, explain, key_of};
 use crate::content;
 use crate::context::Source;
 use crate::digest::{ChainId, DiffId, Digest};
@@ -14,7 +15,7 @@ use crate::executor::{CancelFlag, Executor};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Stack, descriptor, digest_of, media_type};
 use crate::plan::{Op, Root, Step, StepId};
-use crate::progress::{Event, SharedSink, VertexId};
+use crate::progress::{Event, SharedSink, Stream, VertexId};
 use crate::registry;
 use crate::remotecache::Caches;
 use crate::sandbox::{Isolation, ResourceLimits};
@@ -23,6 +24,9 @@ use crate::source::Span;
 
 /// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// How late a build may notice that another one has done what it waits for.
+const TURN_POLL: Duration = Duration::from_millis(20);
 
 /// What a step gave: the filesystem after it.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,16 @@ impl Inputs {
     /// Returns the layers of a filesystem; none for the empty one.
     pub fn layers(&self, root: Root) -> Stack {
         root.map(|id| self.0[&id].layers.clone()).unwrap_or_default()
+    }
+
+    /// Whether the cache had the result of a step.
+    pub(super) fn is_cached(&self, id: StepId) -> bool {
+        self.0.get(&id).is_none_or(|result| result.cached || result.created.is_none())
+    }
+
+    /// Whether a step is an image.
+    pub(super) fn is_image(&self, id: StepId) -> bool {
+        self.0.get(&id).is_some_and(|result| result.created.is_none())
     }
 }
 
@@ -129,6 +143,16 @@ pub struct Worker {
     pub caches: Arc<Caches>,
     /// Who hears of every step that the cache has now.
     pub told: Option<Arc<dyn Fn(Remembered) + Send + Sync>>,
+    /// What the steps come to be, and what explains it.
+    pub journal: Journal,
+}
+
+/// How a step goes on that no cache has.
+pub(super) enum Next {
+    /// It is done here. The turn is kept until it is; there is none of a step that is done whatever the cache has.
+    Do(Option<Turn>),
+    /// Another build has just done it.
+    Take(Record),
 }
 
 /// A step that the cache of this machine has now.
@@ -183,7 +207,7 @@ impl Worker {
         if let Some(known) = self.cache.get(&key) {
             let is_shared = known.elsewhere.is_some();
             if let Some(record) = self.at_hand(known) {
-                self.tell(step, key, &record, None);
+                self.tell(step, (key, &record), None, false);
                 return Some(record);
             }
             if is_shared {
@@ -200,7 +224,7 @@ impl Worker {
         };
         // A record that cannot be written is asked for again.
         let _ = self.cache.put(&key, &record);
-        self.tell(step, key, &record, Some(found.place));
+        self.tell(step, (key, &record), Some(found.place), true);
         Some(record)
     }
 
@@ -218,7 +242,68 @@ impl Worker {
         self.caches.offers(elsewhere).then_some(record)
     }
 
-    fn tell(&self, step: &Step, key: Key, record: &Record, place: Option<Place>) {
+    /// A step that no cache has: says why, and waits while another build does it. Returns the turn to do it, or what the other
+    /// build made. `facts` are those of its keys, the one that is shared last; `files` says what is known of its files.
+    pub(super) async fn missed(
+        self: &Arc<Self>,
+        (step, vertex): (&Step, VertexId),
+        inputs: &Inputs,
+        facts: &[&(dyn Keyed + Sync)],
+        files: impl FnOnce() -> Option<String>,
+    ) -> Result<Next, OpError> {
+        let keys: Vec<Key> = facts.iter().map(|facts| key_of(*facts)).collect();
+        if self.journal.explains() || step.require_cached {
+            let why = self.why(step, inputs, facts, &keys, files());
+            if step.require_cached {
+                return Err(OpError::not_cached(&step.name, &why));
+            }
+            self.sink.event(Event::Notice(format!("{}: not cached: {why}", step.name)));
+        }
+        let Some(shared) = keys.last().filter(|_| !step.ignore_cache) else { return Ok(Next::Do(None)) };
+        let mut waits = false;
+        let turn = loop {
+            if self.cancel.is_cancelled() {
+                return Err(OpError::Canceled);
+            }
+            if let Some(turn) = self.cache.turn(shared)? {
+                break turn;
+            }
+            if !waits {
+                let data = b"kiln: another build is at this step; waiting for what it makes\n".to_vec();
+                self.sink.event(Event::Log { id: vertex, stream: Stream::Stderr, data });
+            }
+            waits = true;
+            tokio::time::sleep(TURN_POLL).await;
+        };
+        // The other one may have done it before this one looked for the turn.
+        let made = self.cache.get(shared).and_then(|record| self.at_hand(record));
+        Ok(made.map_or(Next::Do(Some(turn)), |record| {
+            self.tell(step, (*shared, &record), None, false);
+            Next::Take(record)
+        }))
+    }
+
+    fn why(
+        &self,
+        step: &Step,
+        inputs: &Inputs,
+        facts: &[&(dyn Keyed + Sync)],
+        keys: &[Key],
+        files: Option<String>,
+    ) -> String {
+        let missed = match step.ignore_cache {
+            true => Missed::Ignored,
+            false if keys.iter().any(|key| self.cache.get(key).is_some()) => Missed::LayerGone,
+            false => Missed::NoRecord,
+        };
+        let facts: Vec<String> = facts.iter().map(|facts| explain(*facts)).collect();
+        self.journal.explaining(&self.cache).why(step, missed, inputs, &facts, files)
+    }
+
+    fn tell(&self, step: &Step, (key, record): (Key, &Record), place: Option<Place>, is_new: bool) {
+        let (name, facts) = (step.name.clone(), record.facts.clone());
+        let noted = LastStep { name, key: key.hex(), facts, milliseconds: record.milliseconds };
+        self.journal.note(noted, is_new);
         if let Some(told) = &self.told {
             let (record, span, anew) = (record.clone(), step.span, step.ignore_cache);
             told(Remembered { key, record, span, anew, place });
@@ -249,7 +334,7 @@ impl Worker {
     pub(super) fn remember_again(&self, step: &Step, facts: &dyn Keyed, record: &Record) -> Result<(), OpError> {
         let (key, record) = (key_of(facts), Record { facts: explain(facts), ..record.clone() });
         self.cache.put(&key, &record)?;
-        self.tell(step, key, &record, None);
+        self.tell(step, (key, &record), None, true);
         Ok(())
     }
 
@@ -271,7 +356,7 @@ impl Worker {
         };
         let key = key_of(facts);
         self.cache.put(&key, &record)?;
-        self.tell(step, key, &record, None);
+        self.tell(step, (key, &record), None, true);
         Ok(record)
     }
 }

@@ -55,7 +55,8 @@ impl StepGraph {
             step.op.renumber(|id| places[id.index()]);
             let same = |id: &&StepId| {
                 let other = self.step(**id);
-                other.op == step.op && other.ignore_cache == step.ignore_cache
+                let same_cache = other.ignore_cache == step.ignore_cache && other.require_cached == step.require_cached;
+                other.op == step.op && same_cache
             };
             let found = here.get(&step.span).and_then(|ids| ids.iter().find(same)).copied();
             places.push(found.unwrap_or_else(|| self.push(step)));
@@ -64,14 +65,22 @@ impl StepGraph {
     }
 
     /// Returns for each step whether `wanted` says yes to it or to a step that needs it.
-    pub fn leading_to(&self, wanted: impl Fn(&Op) -> bool) -> Vec<bool> {
-        let mut leads: Vec<bool> = self.steps.iter().map(|step| wanted(&step.op)).collect();
+    pub fn leading_to(&self, wanted: impl Fn(&Step) -> bool) -> Vec<bool> {
+        let mut leads: Vec<bool> = self.steps.iter().map(wanted).collect();
         for (index, step) in self.steps.iter().enumerate().rev() {
             for input in step.op.inputs() {
                 leads[input.index()] |= leads[index];
             }
         }
         leads
+    }
+
+    /// Requires what required steps need, too.
+    pub fn require_inputs(&mut self) {
+        let required = self.leading_to(|step| step.require_cached);
+        for (step, required) in self.steps.iter_mut().zip(required) {
+            step.require_cached = required;
+        }
     }
 
     /// Returns the steps that made the layers of a filesystem, bottom first.
@@ -99,6 +108,8 @@ pub struct Step {
     pub platform: Option<String>,
     /// Run it even if the cache has it (`--no-cache`, `--no-cache-filter`).
     pub ignore_cache: bool,
+    /// Do nothing at all if the cache lacks it (`--require-cached`).
+    pub require_cached: bool,
     /// What to do.
     pub op: Op,
 }

@@ -48,7 +48,7 @@ pub use graph::{
     RunOp, Step, StepGraph, StepId, Tree, Variables, WorkdirOp,
 };
 pub use lower::DEFAULT_PATH;
-pub use options::{ImageKey, ImageSource, NamedContext, NoCache, Options};
+pub use options::{ImageKey, ImageSource, NamedContext, Options, Which};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
 pub use unread::mistakes_beside;
 

@@ -38,7 +38,9 @@ pub struct Options {
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
     /// `--no-cache`, `--no-cache-filter`.
-    pub no_cache: NoCache,
+    pub no_cache: Which,
+    /// `--require-cached`.
+    pub require_cached: Which,
     /// What the build context leaves out (lint rule CopyIgnoredFile).
     pub ignore: Option<Arc<Ignore>>,
     /// What SOURCE_DATE_EPOCH comes to, in seconds since 1970; see [`super::epoch`].
@@ -62,7 +64,8 @@ impl Options {
             allow_insecure: false,
             devices: Vec::new(),
             add_hosts: Vec::new(),
-            no_cache: NoCache::Never,
+            no_cache: Which::None,
+            require_cached: Which::None,
             ignore: None,
             source_date_epoch: None,
         }
@@ -89,12 +92,12 @@ pub enum NamedContext {
     Target(String),
 }
 
-/// Which steps run although the cache has them.
+/// Steps, by their stages.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum NoCache {
+pub enum Which {
     /// None.
     #[default]
-    Never,
+    None,
     /// All.
     All,
     /// Those of these stages.

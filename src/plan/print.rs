@@ -15,7 +15,11 @@ impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "steps")?;
         for (number, step) in self.graph.steps.iter().enumerate() {
-            let note = if step.ignore_cache { " (not from the cache)" } else { "" };
+            let note = match (step.ignore_cache, step.require_cached) {
+                (true, _) => " (not from the cache)",
+                (false, true) => " (from the cache alone)",
+                (false, false) => "",
+            };
             writeln!(f, "  {number}: {}{note}", step.name)?;
             match &step.op {
                 Op::Image(image) => writeln!(f, "    image {} of {} layers", image.reference, image.layers.len())?,

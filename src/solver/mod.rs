@@ -8,6 +8,7 @@
 //!
 //! Not here: what a step does (`ops`), which steps there are (`plan`).
 
+mod order;
 mod run;
 mod state;
 

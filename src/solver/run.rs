@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::order::Order;
 use super::state::{Completion, Engine};
 use crate::diag::chain;
 use crate::ops::{Inputs, OpError, StepResult, Worker};
@@ -43,8 +44,9 @@ pub async fn solve(
     let inputs: Vec<Vec<usize>> =
         graph.steps.iter().map(|step| step.op.inputs().iter().map(|input| input.index()).collect()).collect();
     announce(graph, worker, &vertex);
-    let to_network = graph.leading_to(|op| matches!(op, Op::Run(run) if run.network == RunNetwork::Default));
+    let to_network = graph.leading_to(|step| matches!(&step.op, Op::Run(run) if run.network == RunNetwork::Default));
     let mut engine = Engine::new(&inputs);
+    let mut order = Order::new(graph, worker, &inputs);
     let mut results: Vec<Option<Arc<StepResult>>> = vec![None; graph.steps.len()];
     let mut tasks: JoinSet<Result<StepResult, OpError>> = JoinSet::new();
     let mut running = BTreeMap::new();
@@ -52,7 +54,8 @@ pub async fn solve(
     let mut deadline = None;
     loop {
         while tasks.len() < jobs.max(1) && !worker.cancel.is_cancelled() {
-            let Some(index) = engine.start_next() else { break };
+            order.look(engine.ready() + tasks.len() > jobs.max(1));
+            let Some(index) = engine.start_next(|step| order.may_start(step), |step| order.weight(step)) else { break };
             let id = step_id(index);
             worker.sink.event(Event::Started(vertex(id)));
             let inputs = Inputs::of(graph.step(id), &results);
@@ -84,6 +87,7 @@ pub async fn solve(
                 ended(if result.cached { Outcome::Cached } else { Outcome::Done });
                 made(step_id(index), &result);
                 results[index] = Some(Arc::new(result));
+                order.ended(index);
                 engine.complete(index, Completion::Done);
             }
             Err(OpError::Canceled) => {

@@ -76,11 +76,17 @@ impl Engine {
         engine
     }
 
-    /// Hands out the ready step with the lowest number, if any.
-    pub(super) fn start_next(&mut self) -> Option<usize> {
-        let step = *self.ready.first()?;
+    /// Hands out a ready step that `may` be started, if any: the one with the most `weight`, and of those the lowest number.
+    pub(super) fn start_next(&mut self, may: impl Fn(usize) -> bool, weight: impl Fn(usize) -> u64) -> Option<usize> {
+        let ready = self.ready.iter().copied().filter(|step| may(*step));
+        let step = ready.max_by_key(|step| (weight(*step), std::cmp::Reverse(*step)))?;
         self.set(step, StepState::Running);
         Some(step)
+    }
+
+    /// Returns how many steps are ready.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// Takes the end of a running step. After a failure nothing new becomes ready.
@@ -150,6 +156,18 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn next(engine: &mut Engine) -> Option<usize> {
+        engine.start_next(|_| true, |_| 0)
+    }
+
+    #[test]
+    fn what_weighs_most_starts_first_if_it_may() {
+        let mut engine = Engine::new(&[vec![], vec![], vec![], vec![]]);
+        let weights = [1, 5, 9, 5];
+        let mut start = |not: usize| engine.start_next(|step| step != not, |step| weights[step]);
+        assert_eq!([start(2), start(9), start(9), start(0), start(9)], [Some(1), Some(2), Some(3), None, Some(0)]);
+    }
     use proptest::prelude::*;
 
     fn diamond() -> Engine {
@@ -159,14 +177,14 @@ mod tests {
     #[test]
     fn independent_steps_run_side_by_side() {
         let mut engine = diamond();
-        assert_eq!(engine.start_next(), Some(0));
-        assert_eq!(engine.start_next(), None);
+        assert_eq!(next(&mut engine), Some(0));
+        assert_eq!(next(&mut engine), None);
         engine.complete(0, Completion::Done);
-        assert_eq!((engine.start_next(), engine.start_next(), engine.start_next()), (Some(1), Some(2), None));
+        assert_eq!((next(&mut engine), next(&mut engine), next(&mut engine)), (Some(1), Some(2), None));
         engine.complete(2, Completion::Done);
-        assert_eq!(engine.start_next(), None);
+        assert_eq!(next(&mut engine), None);
         engine.complete(1, Completion::Done);
-        assert_eq!(engine.start_next(), Some(3));
+        assert_eq!(next(&mut engine), Some(3));
         engine.complete(3, Completion::Done);
         assert!(engine.is_over());
     }
@@ -174,10 +192,10 @@ mod tests {
     #[test]
     fn a_failure_cancels_what_waits_and_lets_the_running_end() {
         let mut engine = diamond();
-        engine.start_next();
+        next(&mut engine);
         engine.complete(0, Completion::Done);
-        engine.start_next();
-        engine.start_next();
+        next(&mut engine);
+        next(&mut engine);
         engine.complete(1, Completion::Failed);
         assert!(!engine.is_over());
         engine.complete(2, Completion::Done);
@@ -199,7 +217,7 @@ mod tests {
             let mut started = std::collections::BTreeSet::new();
             let mut fate = fate.into_iter();
             loop {
-                while let Some(step) = engine.start_next() {
+                while let Some(step) = next(&mut engine) {
                     prop_assert!(started.insert(step));
                     prop_assert!(inputs[step].iter().all(|input| engine.state(*input) == StepState::Done));
                     running.push(step);

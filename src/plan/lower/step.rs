@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::NoCache;
+use super::super::Which;
 use super::super::graph::{ImageOp, Op, Step, StepId, Tree};
 use super::super::stage::Base;
 use super::{Lowering, Place, StageState, copy};
@@ -17,15 +17,16 @@ impl Lowering<'_> {
         let first_line = instruction.original.lines().next().unwrap_or("");
         let name = format!("{} {}", place.shown(place.next), without_credentials(first_line));
         place.next += 1;
-        let ignore_cache = self.ignores_cache(place);
+        let ignore_cache = place.is_of(&self.options.no_cache);
+        let require_cached = place.is_of(&self.options.require_cached);
         let platform = place.platform.clone();
-        self.graph.push(Step { name, span: instruction.span, platform, ignore_cache, op })
+        self.graph.push(Step { name, span: instruction.span, platform, ignore_cache, require_cached, op })
     }
 
     pub(super) fn image_step(&mut self, place: &Place<'_>, image: ImageOp, span: Span) -> StepId {
         let name = format!("{} FROM {}", place.shown(1), image.reference);
         let platform = place.platform.clone();
-        self.graph.push(Step { name, span, platform, ignore_cache: false, op: Op::Image(image) })
+        self.graph.push(Step { name, span, platform, ignore_cache: false, require_cached: false, op: Op::Image(image) })
     }
 
     /// Copies `path` of a context into a filesystem of its own, under the same path.
@@ -33,7 +34,14 @@ impl Lowering<'_> {
         let shown = context.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         let op = copy::whole(Tree::Context(context), path, span);
         let name = format!("[internal] load{shown} context {path}");
-        self.graph.push(Step { name, span, platform: None, ignore_cache: false, op: Op::Copy(op) })
+        self.graph.push(Step {
+            name,
+            span,
+            platform: None,
+            ignore_cache: false,
+            require_cached: false,
+            op: Op::Copy(op),
+        })
     }
 
     /// Returns the filesystem that a `--from` names.
@@ -55,17 +63,27 @@ impl Lowering<'_> {
                 let image = known.image.clone();
                 let name = format!("FROM {written}");
                 let (op, platform) = (Op::Image(image), place.platform.clone());
-                Tree::Root(Some(self.graph.push(Step { name, span: from.span, platform, ignore_cache: false, op })))
+                let (ignore_cache, require_cached) = (false, false);
+                Tree::Root(Some(self.graph.push(Step {
+                    name,
+                    span: from.span,
+                    platform,
+                    ignore_cache,
+                    require_cached,
+                    op,
+                })))
             }
         })
     }
+}
 
-    fn ignores_cache(&self, place: &Place<'_>) -> bool {
-        match &self.options.no_cache {
-            NoCache::Never => false,
-            NoCache::All => true,
-            NoCache::Stages(names) => {
-                let mine = |name: &String| place.stage.name.is_some_and(|stage| stage.eq_ignore_ascii_case(name));
+impl Place<'_> {
+    fn is_of(&self, which: &Which) -> bool {
+        match which {
+            Which::None => false,
+            Which::All => true,
+            Which::Stages(names) => {
+                let mine = |name: &String| self.stage.name.is_some_and(|stage| stage.eq_ignore_ascii_case(name));
                 names.iter().any(mine)
             }
         }

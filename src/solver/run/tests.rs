@@ -116,12 +116,14 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         followed: Default::default(),
         caches: crate::remotecache::Caches::none(),
         told: None,
+        journal: Default::default(),
     });
     let step = |(at, op)| Step {
         name: format!("step {at}"),
         span: Span::new(SourceId(0), 0..1),
         platform: None,
         ignore_cache: false,
+        require_cached: false,
         op,
     };
     let graph = Arc::new(StepGraph { steps: ops.into_iter().enumerate().map(step).collect() });
