@@ -1,5 +1,8 @@
 //! Why a step ran; steps that must not run; and builds that share a step they are both at.
 
+// Tests are the edge: they list directories.
+#![allow(clippy::disallowed_methods)]
+
 mod support;
 
 use std::path::Path;
@@ -13,7 +16,7 @@ const FILE: &str = "ARG BASE\nFROM $BASE AS tools\nRUN echo tools > /tools\n\
 
 fn context() -> tempfile::TempDir {
     let context = tempfile::tempdir().expect("a context");
-    write(context.path(), "Dockerfile", &FILE.replace("$BASE", &registry::base(Base::Busybox)));
+    write(context.path(), "Dockerfile", FILE.replace("$BASE", &registry::base(Base::Busybox)));
     write(context.path(), "src/one", "1\n");
     write(context.path(), "src/two", "2\n");
     context
@@ -55,7 +58,7 @@ fn a_step_that_runs_says_why() {
     );
 
     let text = std::fs::read_to_string(context.path().join("Dockerfile")).expect("the Dockerfile");
-    write(context.path(), "Dockerfile", &text.replace("echo tools", "echo more"));
+    write(context.path(), "Dockerfile", text.replace("echo tools", "echo more"));
     let changed = explained(&build(&kiln, context.path(), &["--build-arg", "VERSION=2"]));
     assert_eq!(changed[0], "RUN echo more > /tools: the instruction is another one; it was `RUN echo tools > /tools`");
     assert_eq!(changed.len(), 2, "{changed:?}");
@@ -92,7 +95,7 @@ fn two_builds_that_are_at_one_step_do_it_once() {
     let kiln = Kiln::new();
     let context = tempfile::tempdir().expect("a context");
     let base = registry::base(Base::Busybox);
-    write(context.path(), "Dockerfile", &format!("FROM {base}\nRUN sleep 2; cat /proc/sys/kernel/random/uuid > /id\n"));
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN sleep 2; cat /proc/sys/kernel/random/uuid > /id\n"));
     let outputs: Vec<Output> = std::thread::scope(|scope| {
         let run = || kiln.build(context.path(), &["--progress=plain"]);
         let all: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();

@@ -11,7 +11,7 @@ pub(super) fn of_same(request: &BuildRequest) -> Key {
     match &request.context {
         ContextSource::Directory(path) => key.field("directory", &path.to_string_lossy()),
         ContextSource::Git(address) | ContextSource::Http(address) => {
-            key.field("address", &without_credentials(address))
+            key.field("address", &without_credentials(address));
         }
         ContextSource::Tar(_) | ContextSource::Empty => key.field("input", "standard"),
     }

@@ -63,7 +63,7 @@ impl LastBuild {
 /// `[builder 2/5] RUN make` is stage `builder`, number `2` and `RUN make`.
 fn parts(name: &str) -> (&str, &str, &str) {
     let (head, words) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).unwrap_or(("", name));
-    let (stage, place) = head.rsplit_once(' ').unwrap_or(("", head));
+    let (stage, place) = head.rsplit_once(' ').map_or(("", head), |(stage, place)| (stage.trim_end(), place));
     (stage, place.split('/').next().unwrap_or(place).trim(), words)
 }
 

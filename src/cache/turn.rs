@@ -97,7 +97,7 @@ mod tests {
         assert!(take(&directory, &key("b")).unwrap().is_some(), "another step");
         drop(first);
         assert!(take(&directory, &key("a")).unwrap().is_some());
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        assert_eq!(Dir::open(&directory).unwrap().entries().unwrap().len(), 0);
     }
 
     #[test]
@@ -106,8 +106,9 @@ mod tests {
         let held = take(root.path(), &key("held")).unwrap().expect("nobody else");
         std::fs::write(root.path().join(key("dead").hex()), "").unwrap();
         sweep(root.path());
-        let left: Vec<_> = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left, [held.path.clone()]);
+        let left = Dir::open(root.path()).unwrap().entries().unwrap();
+        let left: Vec<_> = left.iter().map(|entry| root.path().join(&entry.name)).collect();
+        assert_eq!(left, std::slice::from_ref(&held.path));
     }
 
     #[test]

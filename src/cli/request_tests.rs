@@ -91,11 +91,20 @@ fn cache_flags() {
     let cache = |line: &str| shown(line, |request| format!("{:?}", request.no_cache));
     for (line, want) in [
         ("--no-cache", "All"),
-        ("--no-cache=false", "Never"),
+        ("--no-cache=false", "None"),
         ("--no-cache-filter a,b", r#"Stages(["a", "b"])"#),
         ("--no-cache --no-cache-filter a", "--no-cache and --no-cache-filter cannot be used together"),
     ] {
         assert_eq!(cache(line), want, "{line}");
+    }
+    let required = |line: &str| shown(line, |request| format!("{:?} {}", request.require_cached, request.explain));
+    for (line, want) in [
+        ("--explain", "None true"),
+        ("--require-cached", "All false"),
+        ("--require-cached=a,b", r#"Stages(["a", "b"]) false"#),
+        ("--require-cached --no-cache", "--no-cache and --require-cached cannot be used together"),
+    ] {
+        assert_eq!(required(line), want, "{line}");
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) async fn perform(
     let facts = if bound.is_empty() { &both[..1] } else { both };
     let turn = match worker.missed((step, vertex), inputs, facts, || None).await? {
         Next::Do(turn) => turn,
-        Next::Take(record) => return Ok(on_top(&below, &record, true)),
+        Next::Take(record) => return Ok(on_top(below, &record, true)),
     };
     // The network first: it takes longer.
     worker.connect_ahead(leads_to_network);

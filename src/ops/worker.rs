@@ -152,7 +152,7 @@ pub(super) enum Next {
     /// It is done here. The turn is kept until it is; there is none of a step that is done whatever the cache has.
     Do(Option<Turn>),
     /// Another build has just done it.
-    Take(Record),
+    Take(Box<Record>),
 }
 
 /// A step that the cache of this machine has now.
@@ -279,7 +279,7 @@ impl Worker {
         let made = self.cache.get(shared).and_then(|record| self.at_hand(record));
         Ok(made.map_or(Next::Do(Some(turn)), |record| {
             self.tell(step, (*shared, &record), None, false);
-            Next::Take(record)
+            Next::Take(Box::new(record))
         }))
     }
 
