@@ -265,6 +265,10 @@ impl ImagesError {
             }
             Self::NoEntry { list, .. } => vec![format!("`kiln manifest inspect {list}` shows what is listed")],
             Self::NestedIndex { .. } => vec!["name the images that it lists, or it alone".to_owned()],
+            // A push takes layers over from a shared cache without fetching them.
+            Self::Content(ContentError::Missing { .. }) | Self::Op(OpError::Store(ContentError::Missing { .. })) => {
+                vec!["`kiln pull` fetches what is in the registry and not here".to_owned()]
+            }
             Self::Ambiguous { .. } => vec!["give more of its digits".to_owned()],
             Self::SeveralNames { .. } => vec!["give one of its names, or `-f` to remove them all".to_owned()],
             _ => Vec::new(),

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use super::image::DOCUMENT_LIMIT;
 use super::{Image, ImagesError, find};
-use crate::content::Store;
+use crate::content::{ContentError, Store};
 use crate::digest::Digest;
 use crate::export::{ArchiveError, Report, Saved};
-use crate::oci::{Descriptor, Platform, Reference, descriptor, digest_of};
+use crate::oci::media_type::is_undistributed_layer;
+use crate::oci::{Descriptor, Manifest, Platform, Reference, descriptor, digest_of};
 
 /// Finds the images that `texts` mean; two names of one image are one of two names. With a platform, the image of that platform
 /// alone is saved, and not the index that lists it.
@@ -39,6 +41,7 @@ fn saved(store: &Store, image: &Image, text: &str, alone: bool) -> Result<Saved,
     let is_by_name = Reference::parse(text).is_ok() && store.resolve_tag(text)?.is_some();
     let layers = image.manifest.layers().iter().map(digest_of).collect::<Result<_, _>>();
     let blobs = store.reachable(&target)?;
+    check_layers(store, &blobs)?;
     Ok(Saved {
         names: name.filter(|_| is_by_name).into_iter().collect(),
         config: image.id,
@@ -47,6 +50,23 @@ fn saved(store: &Store, image: &Image, text: &str, alone: bool) -> Result<Saved,
         blobs,
         target,
     })
+}
+
+/// Fails if a manifest among `blobs` names a layer that is not here. An index may list images that are not.
+fn check_layers(store: &Store, blobs: &[Digest]) -> Result<(), ImagesError> {
+    for digest in blobs {
+        if store.length_of(digest)?.is_none_or(|length| length > DOCUMENT_LIMIT) {
+            continue;
+        }
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&store.read_blob(digest, DOCUMENT_LIMIT)?) else {
+            continue;
+        };
+        for layer in manifest.layers().iter().filter(|layer| !is_undistributed_layer(layer.media_type().as_ref())) {
+            let Ok(digest) = digest_of(layer) else { continue };
+            store.length_of(&digest)?.ok_or(ContentError::Missing { digest })?;
+        }
+    }
+    Ok(())
 }
 
 /// What refers to any of `blobs`.

@@ -180,3 +180,29 @@ fn a_record_that_promises_another_layer_is_found_out() {
     let said = other.kiln.run(["run", "right", "cat", "/made/count"]);
     assert_eq!(said.succeeded().stdout, "promise\n");
 }
+
+#[test]
+fn a_registry_that_dies_in_the_middle_of_a_build_costs_it_the_cache_alone() {
+    let context = context("dies");
+    let dockerfile = std::fs::read_to_string(context.path().join("Dockerfile")).unwrap();
+    let (registry, cache) = filled(context.path());
+    // Two steps are cached, then the registry goes, and a third wants the files of both.
+    super::support::write(
+        context.path(),
+        "Dockerfile",
+        dockerfile + "RUN sleep 2; cat /made/count > /count\nRUN cat /count\n",
+    );
+    let other = Builder::new();
+    let to = format!("{cache},mode=max");
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1200));
+        drop(registry);
+    });
+    let began = Instant::now();
+    let built = other.build(context.path(), &["-t", "alive", "--cache-from", &cache, "--cache-to", &to]);
+    killer.join().expect("a registry that ends");
+    assert!(began.elapsed() < PATIENCE + PATIENCE, "it took {:?}", began.elapsed());
+    assert!(!built.warnings().is_empty(), "{}", built.output.both());
+    let said = other.kiln.run(["run", "alive", "cat", "/count"]);
+    assert_eq!(said.succeeded().stdout, "dies\n");
+}

@@ -282,3 +282,24 @@ fn a_password_in_an_address_goes_nowhere() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn an_image_whose_layers_never_came_says_how_to_get_them() {
+    let (registry, context) = (registry::shared(), context("absent"));
+    let cache = format!("{}/cache/absent", registry.address);
+    let to = format!("type=registry,ref={cache},mode=max");
+    Builder::new().build(context.path(), &["--cache-to", &to]);
+    let (other, name) = (Builder::new(), format!("{}/cache/absent-image:1", registry.address));
+    other.build(context.path(), &["-t", &name, "--push", "--cache-from", &cache]);
+    let archive = other.kiln.out().join("image.tar");
+    let file = format!("{name}:/made/count");
+    for words in [vec!["cp", &file, "-"], vec!["save", "-o", archive.to_str().expect("a path of UTF-8"), &name]] {
+        other.kiln.run(&words).failed_saying(&["not in the store", "kiln pull"]);
+    }
+    // A build on it fetches what it needs, and a pull the rest.
+    write(context.path(), "Dockerfile", format!("FROM {name}\nRUN cat /made/count\n"));
+    let built = other.build(context.path(), &[]);
+    assert!(built.output.stderr.contains(" absent"), "{}", built.output.both());
+    other.kiln.run(["pull", &name]).succeeded();
+    other.kiln.run(["save", "-o", archive.to_str().expect("a path of UTF-8"), &name]).succeeded();
+}
