@@ -43,9 +43,9 @@ pub use images::remembered;
 pub use lock::{LockError, StoreLock};
 pub use outcome::{BuildFailure, BuildOutcome, BuiltImage, CallReport, FailureKind, StepCounts};
 pub use request::{
-    Annotation, AnnotationLevel, Attestations, BuildRequest, CacheMode, CacheTarget, Call, ContextSource, Destination,
-    DockerfileSource, EngineChoice, Entitlement, ImageAttributes, LayerCompression, LoadInto, LocalDirectory,
-    NamedContext, Network, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes, SecretSource,
-    SharedCaches, SshAgent, SshSource, Which,
+    Annotation, AnnotationLevel, Attestations, BuildRequest, CacheMode, CacheSource, CacheTarget, Call, ContextSource,
+    Destination, DockerfileSource, EngineChoice, Entitlement, ImageAttributes, InlineCache, LayerCompression, LoadInto,
+    LocalDirectory, NamedContext, Network, Output, Provenance, ProvenanceMode, RegistrySettings, Secret, SecretBytes,
+    SecretSource, SharedCaches, SshAgent, SshSource, Which,
 };
 pub use store::open_snapshots;

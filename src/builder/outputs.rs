@@ -264,7 +264,7 @@ impl Delivery<'_> {
         let (tell, begun) = tokio::sync::mpsc::unbounded_channel();
         let first = names_of(self.request, attributes).into_iter().next().filter(|_| pushed);
         let early = first.map(|name| tokio::spawn(export::push_early(name, self.worker.registry.clone(), begun)));
-        let inline = self.request.shared_caches.inline.then(|| self.publisher.clone()).flatten();
+        let inline = self.request.shared_caches.inline.as_ref().and_then(|_| self.publisher.clone());
         let compress = async |id| {
             match pushed && !self.absent().is_empty() {
                 // The registry may have them, or take them over from another repository.

@@ -24,7 +24,7 @@ use crate::oci::{Layer, Reference, descriptor, digest_of, media_type};
 use crate::ops::Remembered;
 use crate::progress::{Event, SharedSink};
 use crate::registry::BlobSource;
-use crate::remotecache::{Blob, Caches, SharedRecord};
+use crate::remotecache::{Blob, Caches, SharedRecord, SigningKey};
 use crate::source::Span;
 
 /// Steps that are published at once.
@@ -36,6 +36,8 @@ pub(super) struct Publisher {
     store: Store,
     records: PathBuf,
     targets: Vec<Target>,
+    /// What signs the records in images.
+    inline_sign: Option<SigningKey>,
     /// How new layers are written: as the image that is pushed has them.
     codec: Codec,
     /// Where the image goes first: a layer may have arrived there already.
@@ -65,7 +67,7 @@ impl Publisher {
     /// Starts; `None` when there is nothing to be written.
     pub(super) fn start(request: &BuildRequest, open: &Open, sink: SharedSink) -> Option<Arc<Self>> {
         let shared = &request.shared_caches;
-        if shared.to.is_empty() && !shared.inline {
+        if shared.to.is_empty() && shared.inline.is_none() {
             return None;
         }
         let gzip = Codec { format: Format::Gzip, level: None, force: false };
@@ -82,6 +84,7 @@ impl Publisher {
             store: open.content.clone(),
             records: request.store.join("cache/compressed"),
             targets: shared.to.iter().map(target).collect(),
+            inline_sign: shared.inline.as_ref().and_then(|inline| inline.sign.clone()),
             codec: Codec { force: false, ..codec },
             pushed,
             inside,
@@ -168,7 +171,8 @@ impl Publisher {
         for (layer, out) in layers.iter().zip(outgoing).filter(|(layer, out)| layer.diff_id == out.diff_id) {
             for (key, record) in told.iter().filter(|(_, record)| record.diff_id == layer.diff_id) {
                 let codec = record.elsewhere.as_ref().map_or(codec.to_string(), |elsewhere| elsewhere.codec.clone());
-                records.push(SharedRecord::new(key, record, out.descriptor.clone(), codec));
+                let shared = SharedRecord::new(key, record, out.descriptor.clone(), codec);
+                records.push(self.signed(shared, record, self.inline_sign.as_ref()));
             }
         }
         records
@@ -196,7 +200,7 @@ impl Publisher {
         }
         match self.caches.has(to, &step.key).await {
             // The first result of a step stays that of everybody, unless it is of no use.
-            Some(true) if !step.anew && !self.caches.is_spoilt(&step.key) => return true,
+            Some(true) if !step.anew && !self.is_of_no_use(&step.key, target) => return true,
             Some(_) => {}
             None => return false,
         }
@@ -204,13 +208,27 @@ impl Publisher {
             *packed = self.packed(&step.record).await;
         }
         match packed {
-            Some(layer) => self.put(to, place, step, layer).await,
+            Some(layer) => self.put(to, target, step, layer).await,
             None => false,
         }
     }
 
+    /// Whether a record that is in a cache should be replaced. Who signs replaces those of others that he does not trust.
+    fn is_of_no_use(&self, key: &Key, target: &Target) -> bool {
+        self.caches.is_spoilt(key) || (target.request.sign.is_some() && self.caches.is_distrusted(key))
+    }
+
+    /// Signs what was made here, or by somebody who is trusted; nobody else's work.
+    fn signed(&self, shared: SharedRecord, record: &Record, key: Option<&SigningKey>) -> SharedRecord {
+        match key {
+            Some(key) if self.caches.vouches(record) => shared.signed(key),
+            _ => shared,
+        }
+    }
+
     /// Puts a layer and its record into a cache.
-    async fn put(&self, to: usize, place: &Place, step: &Remembered, layer: &Elsewhere) -> bool {
+    async fn put(&self, to: usize, target: &Target, step: &Remembered, layer: &Elsewhere) -> bool {
+        let place = &target.request.place;
         let Ok(digest) = digest_of(&layer.layer) else { return false };
         let here = || self.store.length_of(&digest).ok().flatten() == Some(layer.layer.size());
         let repositories = layer.places.iter().filter_map(Place::repository).chain(&self.pushed);
@@ -224,6 +242,7 @@ impl Publisher {
             }
         }
         let record = SharedRecord::new(&step.key, &step.record, layer.layer.clone(), layer.codec.clone());
+        let record = self.signed(record, &step.record, target.request.sign.as_ref());
         let source = BlobSource::File(self.store.path_of(&digest));
         let blob = Blob { descriptor: &layer.layer, source, origin };
         if self.caches.publish(to, &step.key, &record, &blob).await {

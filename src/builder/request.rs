@@ -17,6 +17,7 @@ use crate::oci::{Platform, Reference};
 use crate::progress::SharedSink;
 use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Retry, Settings};
 use crate::remotecache;
+use crate::remotecache::{SigningKey, Trust};
 use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -263,11 +264,29 @@ pub enum Which {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SharedCaches {
     /// Those that are read.
-    pub from: Vec<Place>,
+    pub from: Vec<CacheSource>,
     /// Those that are written. None of them is read unless it is among `from`.
     pub to: Vec<CacheTarget>,
-    /// Whether the images that are pushed or written to a file hold records of their own steps.
-    pub inline: bool,
+    /// Images that are pushed or written to a file hold records of their own steps.
+    pub inline: Option<InlineCache>,
+    /// Whose records are used that came from other shared caches in earlier builds.
+    pub trust: Trust,
+}
+
+/// A shared cache that is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CacheSource {
+    /// Where it is.
+    pub place: Place,
+    /// Whose records of it are used.
+    pub trust: Trust,
+}
+
+/// The cache in an image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InlineCache {
+    /// What signs its records.
+    pub sign: Option<SigningKey>,
 }
 
 /// A shared cache that is written.
@@ -279,6 +298,8 @@ pub struct CacheTarget {
     pub mode: CacheMode,
     /// Whether the build succeeds although something could not be written.
     pub ignore_error: bool,
+    /// What signs its records.
+    pub sign: Option<SigningKey>,
 }
 
 /// Which steps a shared cache gets.

@@ -61,8 +61,10 @@ fn caches(request: &BuildRequest, sink: SharedSink) -> Result<Arc<Caches>, Build
     let shared = &request.shared_caches;
     let to = shared.to.iter().map(|target| target.place.clone()).collect();
     // Steps that must be done twice are done here.
-    let from = if request.verify_reproducible { Vec::new() } else { shared.from.clone() };
-    Ok(Caches::open(from, to, platforms::platforms(request), request.registry.impatient_client(), sink))
+    let from = if request.verify_reproducible { &[][..] } else { &shared.from };
+    let from = from.iter().map(|source| (source.place.clone(), source.trust.clone())).collect();
+    let (platforms, client) = (platforms::platforms(request), request.registry.impatient_client());
+    Ok(Caches::open(from, to, shared.trust.clone(), platforms, client, sink))
 }
 
 /// Joins the users of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text

@@ -38,6 +38,36 @@ pub struct Record {
     /// Where the layer can be had, if a shared cache knew the step: its blob need not be in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<Elsewhere>,
+    /// What a shared cache said, if the step was not done on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The record of a shared cache that a record of this machine came from, as far as it says more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Where it was.
+    pub place: Place,
+    /// The key it had there.
+    pub key: String,
+    /// The hash of its facts.
+    pub preimage: String,
+    /// The blob of its layer.
+    pub layer: Descriptor,
+    /// What wrote the blob.
+    pub codec: String,
+    /// Who signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
+}
+
+/// A signature of a record of a shared cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The public key, 64 hex digits.
+    pub key: String,
+    /// The signature, base64.
+    pub signature: String,
 }
 
 /// A layer in shared caches.
@@ -175,6 +205,7 @@ mod tests {
             facts: String::new(),
             milliseconds: None,
             elsewhere: None,
+            imported: None,
         };
         assert_eq!(cache.get(&key), None);
         cache.put(&key, &record).unwrap();

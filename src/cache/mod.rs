@@ -22,6 +22,6 @@ pub use difference::{Difference, differences};
 pub use downloads::{DownloadCache, DownloadRecord};
 pub use key::{Explanation, Key, KeyHasher, KeySink, Keyed, explain, key_of};
 pub use last::{LastBuild, LastStep};
-pub use local::{CacheError, Elsewhere, LocalCache, Record};
+pub use local::{CacheError, Elsewhere, Imported, LocalCache, Record, Signature};
 pub use place::{Place, PlaceError};
 pub use turn::Turn;

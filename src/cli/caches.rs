@@ -5,18 +5,22 @@
 //! type=registry,ref=REPOSITORY[:TAG]              a repository; images in it with a cache of their own are read too
 //! type=local,src=DIR         type=local,dest=DIR  a directory
 //! type=inline                                     (to) in the config of the image
-//! mode=min|max, ignore-error=BOOL                 (to)
+//! mode=min|max, ignore-error=BOOL, sign-key=FILE  (to)
+//! trust-key=FILE                                  (from) any number of times
 //! ```
 //!
 //! `KILN_CACHE_FROM` and `KILN_CACHE_TO` hold such values, separated by blanks or lines; they count where there is no flag.
+//! `KILN_CACHE_SIGN_KEY` names the file of a private key, `KILN_CACHE_TRUST_KEYS` files of public ones; they count where a value names none.
+
+use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::fields::{self, Field};
 use super::usage::UsageError;
-use crate::builder::{CacheMode, CacheTarget, SharedCaches};
+use crate::builder::{CacheMode, CacheSource, CacheTarget, InlineCache, SharedCaches};
 use crate::cache::Place;
 use crate::oci::Reference;
-use crate::remotecache::TAG_LIMIT;
+use crate::remotecache::{KeyError, SigningKey, TAG_LIMIT, Trust};
 
 const FROM: &str = "--cache-from";
 const TO: &str = "--cache-to";
@@ -24,6 +28,11 @@ const TO: &str = "--cache-to";
 const NOT_YET: [&str; 4] = ["s3", "gha", "azblob", "reapi"];
 /// Attributes of BuildKit's that ask for what a cache of kiln always is.
 const ALWAYS_SO: [&str; 2] = ["image-manifest", "oci-mediatypes"];
+/// What names keys where no value does.
+const SIGN_KEY: &str = "KILN_CACHE_SIGN_KEY";
+const TRUST_KEYS: &str = "KILN_CACHE_TRUST_KEYS";
+const TRUST: &str = "trust-key";
+const SIGN: &str = "sign-key";
 const INSTEAD: &str = ": use type=registry or type=local";
 
 /// Reads what was typed, or else what the environment says.
@@ -36,17 +45,23 @@ pub(super) fn shared_caches(
         [] => words(environment.variable(variable).unwrap_or_default()),
         typed => typed.to_vec(),
     };
-    let mut caches = SharedCaches::default();
+    let usual = trust_of(TRUST_KEYS, &words(environment.variable(TRUST_KEYS).unwrap_or_default()), environment)?;
+    let mut caches = SharedCaches { trust: usual.clone(), ..SharedCaches::default() };
     for text in given(from, "KILN_CACHE_FROM") {
-        let place = source(&text, environment)?;
-        if !caches.from.contains(&place) {
-            caches.from.push(place);
+        let (place, own) = source(&text, environment)?;
+        caches.trust.extend(&own);
+        let trust = if own.is_asked() { own } else { usual.clone() };
+        match caches.from.iter_mut().find(|known| known.place == place) {
+            // Named twice: what asks for signatures holds.
+            Some(known) if known.trust.is_asked() => known.trust.extend(&trust),
+            Some(known) => known.trust = trust,
+            None => caches.from.push(CacheSource { place, trust }),
         }
     }
     for text in given(to, "KILN_CACHE_TO") {
         match target(&text, environment)? {
-            None => caches.inline = true,
-            Some(target) => caches.to.push(target),
+            Target::Image(inline) => caches.inline = Some(inline),
+            Target::Place(target) => caches.to.push(target),
         }
     }
     Ok(caches)
@@ -56,40 +71,67 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn source(text: &str, environment: &Environment) -> Result<Place, UsageError> {
+fn source(text: &str, environment: &Environment) -> Result<(Place, Trust), UsageError> {
     let spec = Spec::parse(FROM, text)?;
-    match spec.kind.as_str() {
+    let place = match spec.kind.as_str() {
         "registry" => {
-            spec.allow(&["ref"])?;
+            spec.allow(&["ref", TRUST])?;
             spec.registry()
         }
         "local" => {
-            spec.allow(&["src"])?;
+            spec.allow(&["src", TRUST])?;
             Ok(Place::Directory(environment.absolute(spec.required("src")?)))
         }
         "inline" => {
             Err(UsageError::malformed(FROM, text, "an image with a cache is read with type=registry,ref=IMAGE"))
         }
         _ => Err(spec.unknown(&["registry", "local"])),
-    }
+    }?;
+    let named = spec.fields.iter().filter(|field| field.key == TRUST);
+    let named: Vec<String> = named.map(|field| field.required(FROM).map(str::to_owned)).collect::<Result<_, _>>()?;
+    Ok((place, trust_of(FROM, &named, environment)?))
 }
 
-/// `None` is the image itself.
-fn target(text: &str, environment: &Environment) -> Result<Option<CacheTarget>, UsageError> {
+/// The public keys in these files.
+fn trust_of(flag: &'static str, files: &[String], environment: &Environment) -> Result<Trust, UsageError> {
+    let mut trust = Trust::default();
+    for file in files {
+        let bytes = key_file(flag, file, environment)?;
+        trust.add(&bytes).map_err(|error| bad_key(flag, file, &error))?;
+    }
+    Ok(trust)
+}
+
+fn key_file(flag: &'static str, file: &str, environment: &Environment) -> Result<Vec<u8>, UsageError> {
+    let path: PathBuf = environment.absolute(file);
+    std::fs::read(&path).map_err(|source| UsageError::Unreadable { flag, path, source })
+}
+
+fn bad_key(flag: &'static str, file: &str, error: &KeyError) -> UsageError {
+    UsageError::malformed(flag, file, format!("the key cannot be used: {error}"))
+}
+
+/// What a value of `--cache-to` names.
+enum Target {
+    Image(InlineCache),
+    Place(CacheTarget),
+}
+
+fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
     let spec = Spec::parse(TO, text)?;
     let place = match spec.kind.as_str() {
         "registry" => {
-            spec.allow(&["ref", "mode", "ignore-error"])?;
+            spec.allow(&["ref", "mode", "ignore-error", SIGN])?;
             spec.registry()?
         }
         "local" => {
-            spec.allow(&["dest", "mode", "ignore-error"])?;
+            spec.allow(&["dest", "mode", "ignore-error", SIGN])?;
             Place::Directory(environment.absolute(spec.required("dest")?))
         }
         "inline" => {
-            spec.allow(&["mode"])?;
+            spec.allow(&["mode", SIGN])?;
             return match spec.mode()? {
-                CacheMode::Min => Ok(None),
+                CacheMode::Min => Ok(Target::Image(InlineCache { sign: spec.sign(environment)? })),
                 CacheMode::Max => {
                     Err(UsageError::malformed(TO, text, "an image holds the records of its own steps only: mode=min"))
                 }
@@ -98,7 +140,7 @@ fn target(text: &str, environment: &Environment) -> Result<Option<CacheTarget>, 
         _ => return Err(spec.unknown(&["registry", "local", "inline"])),
     };
     let ignore_error = spec.field("ignore-error").map_or(Ok(true), |field| field.truth(TO))?;
-    Ok(Some(CacheTarget { place, mode: spec.mode()?, ignore_error }))
+    Ok(Target::Place(CacheTarget { place, mode: spec.mode()?, ignore_error, sign: spec.sign(environment)? }))
 }
 
 /// One value of a flag.
@@ -158,6 +200,16 @@ impl<'a> Spec<'a> {
         Ok(Place::Registry(reference))
     }
 
+    fn sign(&self, environment: &Environment) -> Result<Option<SigningKey>, UsageError> {
+        let typed = self.field(SIGN).map(|field| field.required(self.flag)).transpose()?;
+        let named = typed.map(|file| (self.flag, file));
+        let Some((flag, file)) = named.or_else(|| environment.variable(SIGN_KEY).map(|file| (SIGN_KEY, file))) else {
+            return Ok(None);
+        };
+        let bytes = key_file(flag, file, environment)?;
+        SigningKey::read(&bytes).map(Some).map_err(|error| bad_key(flag, file, &error))
+    }
+
     fn mode(&self) -> Result<CacheMode, UsageError> {
         match self.field("mode").map(|field| field.required(self.flag)).transpose()? {
             None | Some("min") => Ok(CacheMode::Min),
@@ -187,7 +239,7 @@ mod tests {
 
     fn places(caches: &SharedCaches) -> (Vec<String>, Vec<String>) {
         let to = caches.to.iter().map(|target| format!("{} {:?} {}", target.place, target.mode, target.ignore_error));
-        (caches.from.iter().map(Place::to_string).collect(), to.collect())
+        (caches.from.iter().map(|source| source.place.to_string()).collect(), to.collect())
     }
 
     #[test]
@@ -196,7 +248,7 @@ mod tests {
         let to =
             ["type=registry,ref=h.example/c:main,mode=max", "type=local,dest=/d,ignore-error=false", "type=inline"];
         let caches = read(&from, &to, &[]).unwrap();
-        assert!(caches.inline);
+        assert_eq!(caches.inline, Some(InlineCache { sign: None }));
         let (from, to) = places(&caches);
         assert_eq!(from, ["registry:h.example/c", "registry:h.example/app:1", "local:/w/dir"]);
         assert_eq!(to, ["registry:h.example/c:main Max true", "local:/d Min false"]);
@@ -219,7 +271,8 @@ mod tests {
         assert!(refused(&[], &["type=gha"]).contains("--cache-to type=gha is not supported yet"));
         assert!(refused(&[], &["type=inline,mode=max"]).contains("mode=min"));
         assert!(
-            refused(&[], &["type=registry,ref=h.example/c,compression=zstd"]).contains("ref, mode or ignore-error")
+            refused(&[], &["type=registry,ref=h.example/c,compression=zstd"])
+                .contains("ref, mode, ignore-error or sign-key")
         );
         assert!(refused(&[], &["type=local"]).contains("needs dest="));
         assert!(refused(&["type=registri,ref=a"], &[]).contains("did you mean `registry`"));

@@ -205,7 +205,7 @@ impl Worker {
         }
         let key = key_of(facts);
         if let Some(known) = self.cache.get(&key) {
-            let is_shared = known.elsewhere.is_some();
+            let is_shared = known.elsewhere.is_some() && self.caches.trusts(&known);
             if let Some(record) = self.at_hand(known) {
                 self.tell(step, (key, &record), None, false);
                 return Some(record);
@@ -229,7 +229,11 @@ impl Worker {
     }
 
     /// A record outlives its blob when somebody pruned, or the disk lost it: then it is a miss, unless a shared cache has the layer.
+    /// So is one that a build which asked for no signatures took from a shared cache, if this one does.
     fn at_hand(&self, record: Record) -> Option<Record> {
+        if !self.caches.trusts(&record) {
+            return None;
+        }
         if self.store.length_of(&record.diff_id.0).ok()? == Some(record.length) {
             return Some(Record { elsewhere: None, ..record });
         }
@@ -293,7 +297,9 @@ impl Worker {
     ) -> String {
         let missed = match step.ignore_cache {
             true => Missed::Ignored,
-            false if keys.iter().any(|key| self.cache.get(key).is_some()) => Missed::LayerGone,
+            false if keys.iter().any(|key| self.cache.get(key).is_some_and(|known| self.caches.trusts(&known))) => {
+                Missed::LayerGone
+            }
             false => Missed::NoRecord,
         };
         let facts: Vec<String> = facts.iter().map(|facts| explain(*facts)).collect();
@@ -353,6 +359,7 @@ impl Worker {
             facts: explain(facts),
             milliseconds: u64::try_from(began.elapsed().as_millis()).ok(),
             elsewhere: None,
+            imported: None,
         };
         let key = key_of(facts);
         self.cache.put(&key, &record)?;

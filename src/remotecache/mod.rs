@@ -11,7 +11,8 @@
 //! about which keys to ask for first. A hit is a record: its layer stays where it is until somebody needs the bytes, and a push to the
 //! registry that has it moves none.
 //!
-//! Nothing from a store is trusted. A record must be that of the step it is found for, a layer must have the digest its record
+//! Nothing from a store is trusted. Where keys are named, a record must be signed by one of them (`trust`), also one of this machine
+//! that came from a store before. A record must be that of the step it is found for, a layer must have the digest its record
 //! names, and unpack to the diff id. What does not fit is a miss and a warning. A store that is slow or dead is left alone after a few
 //! failures, and said so once (`guard`); no build waits for it any more, and none fails. A layer that was promised and cannot be had
 //! is [lost](Caches::lose): whoever needs it makes it again.
@@ -26,6 +27,7 @@ mod record;
 mod registry;
 mod store;
 mod trail;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +40,9 @@ pub use inline::write as write_inline;
 pub use record::{RecordError, SharedRecord};
 pub use registry::TAG_LIMIT;
 pub use store::{Blob, StoreError};
+pub use trust::{Distrust, KeyError, SigningKey, Trust};
 
-use crate::cache::{Elsewhere, Key, Place, Record};
+use crate::cache::{Elsewhere, Imported, Key, Place, Record};
 use crate::content::Store as Content;
 use crate::digest::Digest;
 use crate::oci::{Platform, digest_of};
@@ -61,6 +64,8 @@ pub const CONCURRENCY: usize = 3 * TRANSFERS;
 struct Watched {
     place: Place,
     store: Store,
+    /// Whose records of it are used.
+    trust: Trust,
     guard: Guard,
 }
 
@@ -94,24 +99,30 @@ pub struct Caches {
     lost: Mutex<BTreeSet<Digest>>,
     /// Steps of which there is a record that is of no use.
     spoilt: Mutex<BTreeSet<Key>>,
+    /// Steps of which there is a record by somebody who is not trusted.
+    distrusted: Mutex<BTreeSet<Key>>,
+    /// Who is trusted wherever nothing else is said.
+    trust: Trust,
     fetching: Semaphore,
     publishing: Semaphore,
 }
 
 impl Caches {
-    /// Opens caches to read and to write; nothing is connected yet. `client` should not be patient.
+    /// Opens caches to read, each with those whose records of it are used, and to write; nothing is connected yet. `trust` is for records
+    /// of this machine that came from other caches. `client` should not be patient.
     pub fn open(
-        from: Vec<Place>,
+        from: Vec<(Place, Trust)>,
         to: Vec<Place>,
+        trust: Trust,
         platforms: Vec<Platform>,
         client: Client,
         sink: SharedSink,
     ) -> Arc<Self> {
-        let watched = |place: Place, done| Arc::new(Watched::new(place, done, &client, &sink));
-        let from = from.into_iter().map(|place| watched(place, "read")).collect();
-        let to = to.into_iter().map(|place| watched(place, "written")).collect();
+        let watched = |place, trust, done| Arc::new(Watched::new((place, trust), done, &client, &sink));
+        let from = from.into_iter().map(|(place, trust)| watched(place, trust, "read")).collect();
+        let to = to.into_iter().map(|place| watched(place, Trust::default(), "written")).collect();
         let inline = OnceCell::new();
-        let (asked, sources, layers, lost, spoilt) = Default::default();
+        let (asked, sources, layers, lost, spoilt, distrusted) = Default::default();
         let (fetching, publishing) = (Semaphore::new(TRANSFERS), Semaphore::new(TRANSFERS));
         Arc::new(Self {
             client,
@@ -125,6 +136,8 @@ impl Caches {
             layers,
             lost,
             spoilt,
+            distrusted,
+            trust,
             fetching,
             publishing,
         })
@@ -133,7 +146,7 @@ impl Caches {
     /// No caches at all.
     pub fn none() -> Arc<Self> {
         let (from, to, platforms) = (Vec::new(), Vec::new(), Vec::new());
-        Self::open(from, to, platforms, Client::new(Settings::default()), Arc::new(Silent))
+        Self::open(from, to, Trust::default(), platforms, Client::new(Settings::default()), Arc::new(Silent))
     }
 
     /// Whether there is any to read.
@@ -197,7 +210,7 @@ impl Caches {
                 let watched = &caches.from[place];
                 let found = async {
                     let found = watched.store.record(&key).await?;
-                    Ok(found.map(|record| record.of_key(&key)).transpose()?)
+                    Ok(found.map(|record| record.of_key(&key)?.trusted(&watched.trust)).transpose()?)
                 };
                 let found = async { found.await.inspect_err(|error: &StoreError| caches.blame(&key, error)) };
                 let found = watched.guard.question(found).await.flatten();
@@ -223,8 +236,12 @@ impl Caches {
                 let Store::Registry(store) = &watched.store else { continue };
                 for platform in &self.platforms {
                     let found = watched.guard.question(store.inline(platform)).await.unwrap_or_default();
-                    let keyed = found.into_iter().filter_map(|record| Some((record.key()?, record)));
-                    all.extend(keyed.map(|(key, record)| (key, (record, watched.place.clone()))));
+                    for (key, record) in found.into_iter().filter_map(|record| Some((record.key()?, record))) {
+                        match record.trusted(&watched.trust) {
+                            Ok(record) => _ = all.insert(key, (record, watched.place.clone())),
+                            Err(error) => watched.guard.doubt(&StoreError::from(error)),
+                        }
+                    }
                 }
             }
             all
@@ -233,9 +250,47 @@ impl Caches {
     }
 
     fn blame(&self, key: &Key, error: &StoreError) {
-        if error.is_of_content() {
-            self.spoil(key);
+        match error {
+            StoreError::Record(RecordError::Distrusted(_)) => _ = lock(&self.distrusted).insert(*key),
+            error if error.is_of_content() => self.spoil(key),
+            _ => {}
         }
+    }
+
+    /// Whether there is a record of the step by somebody who is not trusted.
+    pub fn is_distrusted(&self, key: &Key) -> bool {
+        lock(&self.distrusted).contains(key)
+    }
+
+    /// Whether a record of this machine may be used: it was made here, or who signed it where it came from is trusted.
+    pub fn trusts(&self, record: &Record) -> bool {
+        let Err((place, error)) = self.judge(record) else { return true };
+        if let Some(place) = place {
+            self.source(place).guard.doubt(&StoreError::from(RecordError::from(error)));
+        }
+        false
+    }
+
+    /// Whether somebody who has a key may sign a record: it was made here, or by somebody whose signature is asked for.
+    pub fn vouches(&self, record: &Record) -> bool {
+        let is_asked = |imported: &Imported| self.trust_in(&imported.place).is_asked() && self.judge(record).is_ok();
+        match &record.imported {
+            None => record.elsewhere.is_none(),
+            Some(imported) => is_asked(imported),
+        }
+    }
+
+    fn judge<'a>(&self, record: &'a Record) -> Result<(), (Option<&'a Place>, Distrust)> {
+        match (&record.imported, &record.elsewhere) {
+            (Some(imported), _) => record::judge_imported(record, imported, self.trust_in(&imported.place))
+                .map_err(|error| (Some(&imported.place), error)),
+            (None, Some(elsewhere)) if self.trust.is_asked() => Err((elsewhere.places.first(), Distrust::Unsigned)),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn trust_in(&self, place: &Place) -> &Trust {
+        self.from.iter().find(|watched| watched.place == *place).map_or(&self.trust, |watched| &watched.trust)
     }
 
     /// Notes that the record of a step is of no use: whoever makes the step replaces it.
@@ -344,16 +399,16 @@ impl Caches {
         let known = self.from.iter().find(|watched| watched.place == *place);
         known.cloned().unwrap_or_else(|| {
             let mut sources = lock(&self.sources);
-            let open = || Arc::new(Watched::new(place.clone(), "read", &self.client, &self.sink));
+            let open = || Arc::new(Watched::new((place.clone(), Trust::default()), "read", &self.client, &self.sink));
             sources.entry(place.clone()).or_insert_with(open).clone()
         })
     }
 }
 
 impl Watched {
-    fn new(place: Place, done: &'static str, client: &Client, sink: &SharedSink) -> Self {
+    fn new((place, trust): (Place, Trust), done: &'static str, client: &Client, sink: &SharedSink) -> Self {
         let guard = Guard::new(format!("cache {place}"), done, sink.clone());
-        Self { store: Store::open(&place, client), place, guard }
+        Self { store: Store::open(&place, client), place, trust, guard }
     }
 }
 

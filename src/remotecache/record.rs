@@ -3,7 +3,8 @@
 //! ```json
 //! {"version":1,"key":"<64 hex>","preimage":"<64 hex>","facts":"op = run/1\n..","diffId":"sha256:..","length":10240,
 //!  "layer":{"mediaType":"..","digest":"sha256:..","size":512},"codec":"gzip-6.3","created":"2026-01-01T00:00:00Z",
-//!  "milliseconds":1200,"peakMemoryBytes":1048576,"builder":"kiln/0.1.0"}
+//!  "milliseconds":1200,"peakMemoryBytes":1048576,"builder":"kiln/0.1.0",
+//!  "signatures":[{"key":"<64 hex>","signature":"<base64>"}]}
 //! ```
 //!
 //! `preimage` is the blake3 of `facts`, which may be left out where there is no room for them. Facts have ids and places of secrets, and
@@ -13,7 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Elsewhere, Key, Place, Record};
+use super::trust::{Distrust, SigningKey, Statement, Trust};
+use crate::cache::{Elsewhere, Imported, Key, Place, Record, Signature};
 use crate::digest::{DiffId, to_hex};
 use crate::oci::{Compression, Descriptor, digest_of, media_type, parse_rfc3339};
 
@@ -43,6 +45,8 @@ pub struct SharedRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_memory_bytes: Option<u64>,
     builder: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<Signature>,
 }
 
 /// Why a record is not used.
@@ -60,15 +64,25 @@ pub enum RecordError {
     /// What it says of the layer makes no sense.
     #[error("its {0} makes no sense")]
     Senseless(&'static str),
+    /// Nobody who is trusted vouches for it.
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
 }
 
 impl SharedRecord {
-    /// Makes the record of a step whose layer is `layer`, as `codec` wrote it.
+    /// Makes the record of a step whose layer is `layer`, as `codec` wrote it. Signatures of a record that says the same stay.
     pub fn new(key: &Key, record: &Record, layer: Descriptor, codec: String) -> Self {
+        let preimage = preimage(&record.facts);
+        let is_same = |imported: &&Imported| {
+            let says = (imported.key == key.hex(), imported.preimage == preimage, imported.codec == codec);
+            says == (true, true, true) && is_same_blob(&imported.layer, &layer)
+        };
+        let same = record.imported.as_ref().filter(is_same);
+        let signatures = same.map(|imported| imported.signatures.clone()).unwrap_or_default();
         Self {
             version: VERSION,
             key: key.hex(),
-            preimage: preimage(&record.facts),
+            preimage,
             facts: record.facts.clone(),
             diff_id: record.diff_id,
             length: record.length,
@@ -78,7 +92,36 @@ impl SharedRecord {
             milliseconds: record.milliseconds,
             peak_memory_bytes: None,
             builder: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+            signatures,
         }
+    }
+
+    /// The same with a signature of this key.
+    #[must_use]
+    pub fn signed(mut self, key: &SigningKey) -> Self {
+        let signature = key.sign(&self.statement().to_bytes());
+        self.signatures.retain(|known| known.key != signature.key);
+        self.signatures.insert(0, signature);
+        self
+    }
+
+    fn statement(&self) -> Statement<'_> {
+        Statement {
+            version: self.version,
+            key: &self.key,
+            preimage: &self.preimage,
+            diff_id: self.diff_id,
+            length: self.length,
+            layer: &self.layer,
+            codec: &self.codec,
+            created: &self.created,
+        }
+    }
+
+    /// Gives it back if somebody signed it who is trusted.
+    pub(super) fn trusted(self, trust: &Trust) -> Result<Self, RecordError> {
+        trust.judge(&self.statement().to_bytes(), &self.signatures)?;
+        Ok(self)
     }
 
     /// The same without its facts.
@@ -151,6 +194,14 @@ impl SharedRecord {
             &digest_of(&shared.layer).map_err(|_| RecordError::Senseless("layer"))?,
             shared.layer.size(),
         );
+        let imported = Imported {
+            place: place.clone(),
+            key: shared.key,
+            preimage: shared.preimage,
+            layer: layer.clone(),
+            codec: shared.codec.clone(),
+            signatures: shared.signatures,
+        };
         Ok(Record {
             diff_id: shared.diff_id,
             length: shared.length,
@@ -158,8 +209,29 @@ impl SharedRecord {
             facts: facts.to_owned(),
             milliseconds: shared.milliseconds,
             elsewhere: Some(Elsewhere { layer, codec: shared.codec, places: vec![place.clone()] }),
+            imported: Some(imported),
         })
     }
+}
+
+/// Whether somebody who is trusted signed the record that a record of this machine came from.
+pub(super) fn judge_imported(record: &Record, imported: &Imported, trust: &Trust) -> Result<(), Distrust> {
+    let statement = Statement {
+        version: VERSION,
+        key: &imported.key,
+        preimage: &imported.preimage,
+        diff_id: record.diff_id,
+        length: record.length,
+        layer: &imported.layer,
+        codec: &imported.codec,
+        created: &record.created,
+    };
+    trust.judge(&statement.to_bytes(), &imported.signatures)
+}
+
+fn is_same_blob(one: &Descriptor, other: &Descriptor) -> bool {
+    let of = |layer: &Descriptor| (layer.media_type().to_string(), layer.digest().to_string(), layer.size());
+    of(one) == of(other)
 }
 
 fn preimage(facts: &str) -> String {
@@ -184,6 +256,7 @@ mod tests {
             facts: "op = run/1\n".to_owned(),
             milliseconds: Some(7),
             elsewhere: None,
+            imported: None,
         };
         let layer = descriptor(media_type::OCI_LAYER_GZIP, &Digest::of(b"gz"), 2);
         SharedRecord::new(&key('a'), &made, layer, "gzip-6.1".to_owned())

@@ -9,7 +9,7 @@ use kiln::digest::{DiffId, Digest};
 use kiln::oci::{Platform, descriptor, media_type};
 use kiln::progress::{Event, Sink};
 use kiln::registry::{BlobSource, Client, Settings};
-use kiln::remotecache::{Blob, Caches, SharedRecord};
+use kiln::remotecache::{Blob, Caches, SharedRecord, Trust};
 
 use super::support::{self, registry};
 
@@ -26,8 +26,8 @@ impl Sink for Heard {
 }
 
 fn open(place: &Place, heard: &Arc<Heard>) -> Arc<Caches> {
-    let (from, to) = (vec![place.clone()], vec![place.clone()]);
-    Caches::open(from, to, vec![Platform::host()], Client::new(Settings::default()), heard.clone())
+    let (from, to) = (vec![(place.clone(), Trust::default())], vec![place.clone()]);
+    Caches::open(from, to, Trust::default(), vec![Platform::host()], Client::new(Settings::default()), heard.clone())
 }
 
 fn key(number: u32) -> Key {
@@ -47,6 +47,7 @@ fn step(number: u32, tar: &[u8]) -> (SharedRecord, Elsewhere) {
         facts: FACTS.to_owned(),
         milliseconds: Some(5),
         elsewhere: None,
+        imported: None,
     };
     let shared = SharedRecord::new(&key(number), &record, layer.clone(), "none".to_owned());
     (shared, Elsewhere { layer, codec: "none".to_owned(), places: Vec::new() })

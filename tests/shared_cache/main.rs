@@ -10,6 +10,7 @@ mod contract;
 mod crowd;
 mod faults;
 mod places;
+mod trust;
 
 use std::path::Path;
 

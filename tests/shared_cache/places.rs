@@ -90,6 +90,10 @@ fn a_cache_that_is_only_read_is_never_written() {
     let cache = format!("{}/cache/read", registry.address);
     Builder::new().build(context.path(), &["--cache-from", &cache]);
     assert_eq!(tags(registry, "cache/read"), Vec::<String>::new());
+    let directory = super::support::scratch();
+    let cache = format!("type=local,src={}", directory.path().join("none").display());
+    Builder::new().build(context.path(), &["--cache-from", &cache]);
+    assert!(!directory.path().join("none").exists());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::user::User;
 
 /// A build that takes longer than this hangs.
-const LIMIT: Duration = Duration::from_secs(600);
+pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// The kiln binary with a store that is removed when this is dropped.
 pub struct Kiln {
