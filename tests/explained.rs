@@ -72,6 +72,28 @@ fn a_step_that_runs_says_why() {
 }
 
 #[test]
+fn a_copy_names_the_file() {
+    let (kiln, context) = (Kiln::new(), context());
+    let told = || {
+        let lines = explained(&build(&kiln, context.path(), &[]));
+        lines.into_iter().find_map(|line| line.strip_prefix("COPY src /src: ").map(str::to_owned)).unwrap_or_default()
+    };
+    told();
+    write(context.path(), "src/two", "two\n");
+    assert_eq!(told(), "`/src/two` changed");
+    write(context.path(), "src/deep/three", "3\n");
+    assert_eq!(told(), "`/src/deep` is new, and 1 more");
+    std::fs::remove_file(context.path().join("src/one")).expect("a file goes");
+    assert_eq!(told(), "`/src/one` is gone");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(context.path().join("src/two"), mode).expect("another mode");
+    assert_eq!(told(), "the mode of `/src/two` is 0600 and was 0644 (by chmod, or the umask of a checkout)");
+    std::os::unix::fs::symlink("two", context.path().join("src/one")).expect("a link");
+    assert_eq!(told(), "`/src/one` is new");
+    assert_eq!(told(), "");
+}
+
+#[test]
 fn what_must_be_cached_is_or_nothing_runs() {
     let (kiln, context) = (Kiln::new(), context());
     let refused = kiln.build(context.path(), &["--require-cached"]);

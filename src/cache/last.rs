@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, Key};
+use crate::digest::DiffId;
 use crate::fsutil::write_atomically;
 
 /// The steps of a build, in their order.
@@ -32,6 +33,9 @@ pub struct LastStep {
     /// The facts behind the key, as `cache::explain` writes them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub facts: String,
+    /// Its layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<DiffId>,
     /// How long it took to make, in milliseconds, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<u64>,
@@ -40,7 +44,7 @@ pub struct LastStep {
 impl LastStep {
     /// An image, which has no key.
     pub fn of_image(name: &str) -> Self {
-        Self { name: name.to_owned(), key: String::new(), facts: String::new(), milliseconds: None }
+        Self { name: name.to_owned(), key: String::new(), facts: String::new(), layer: None, milliseconds: None }
     }
 }
 
@@ -87,6 +91,7 @@ mod tests {
             name: (*name).to_owned(),
             key: String::new(),
             facts: String::new(),
+            layer: None,
             milliseconds: None,
         };
         LastBuild { steps: names.iter().map(step).collect() }

@@ -155,7 +155,7 @@ pub(super) async fn perform(
         remember_layers(&record)?;
         return Ok(on_top(&layers_below, &record, true));
     }
-    let turn = match worker.missed((step, vertex), inputs, &[&facts], || None).await? {
+    let turn = match worker.missed((step, vertex), inputs, &[&facts], || changed(worker, op, step, &chosen)).await? {
         Next::Do(turn) => turn,
         Next::Take(record) => {
             remember_layers(&record)?;
@@ -211,6 +211,14 @@ fn choose(op: &CopyOp, source: &Source, time: Timestamp) -> Result<Vec<Chosen>, 
     }
     selected.push(Some(inline));
     Ok(selected)
+}
+
+/// What is not as it was when the same was last built.
+fn changed(worker: &Worker, op: &CopyOp, step: &Step, chosen: &[Chosen]) -> Option<String> {
+    let former = worker.journal.last(&worker.cache)?.step(&step.name)?.layer?;
+    let tar = worker.store.open_unverified(&former.0).ok()?;
+    let changes = copy::Changes { mode: op.chmod.is_some(), owner: op.chown.is_some() };
+    copy::changed(chosen.iter().flatten().flatten(), &op.destination, changes, std::io::BufReader::new(tar))
 }
 
 /// Puts the remote sources, now local, where they belong.

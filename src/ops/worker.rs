@@ -308,7 +308,8 @@ impl Worker {
 
     fn tell(&self, step: &Step, (key, record): (Key, &Record), place: Option<Place>, is_new: bool) {
         let (name, facts) = (step.name.clone(), record.facts.clone());
-        let noted = LastStep { name, key: key.hex(), facts, milliseconds: record.milliseconds };
+        let (layer, milliseconds) = (Some(record.diff_id), record.milliseconds);
+        let noted = LastStep { name, key: key.hex(), facts, layer, milliseconds };
         self.journal.note(noted, is_new);
         if let Some(told) = &self.told {
             let (record, span, anew) = (record.clone(), step.span, step.ignore_cache);

@@ -12,11 +12,13 @@
 //! * `land`: where entries go, and what may replace what.
 //! * `archive`: the entries of an archive that ADD unpacks.
 //! * `write`: the layer.
+//! * `changed`: what is not as it was, for those who ask why.
 //!
 //! Not here: expansion of variables, fetching of URLs and git trees, the cache, the order of steps. Callers: the
 //! COPY, ADD and WORKDIR steps. Numbers like 11.6 in comments are sections of the language reference.
 
 mod archive;
+mod changed;
 mod content;
 mod destination;
 mod entries;
@@ -38,6 +40,7 @@ mod tests;
 #[cfg(test)]
 mod wide_tests;
 
+pub use changed::{Changes, changed};
 pub use content::Content;
 pub use entries::{Entries, SelectedEntry};
 pub use error::CopyError;
