@@ -170,7 +170,9 @@ impl Publisher {
         let mut records = Vec::new();
         for (layer, out) in layers.iter().zip(outgoing).filter(|(layer, out)| layer.diff_id == out.diff_id) {
             for (key, record) in told.iter().filter(|(_, record)| record.diff_id == layer.diff_id) {
-                let codec = record.elsewhere.as_ref().map_or(codec.to_string(), |elsewhere| elsewhere.codec.clone());
+                // Unless it went out as the cache has it.
+                let as_it_was = record.elsewhere.as_ref().filter(|was| was.layer.digest() == out.descriptor.digest());
+                let codec = as_it_was.map_or(codec.to_string(), |was| was.codec.clone());
                 let shared = SharedRecord::new(key, record, out.descriptor.clone(), codec);
                 records.push(self.signed(shared, record, self.inline_sign.as_ref()));
             }

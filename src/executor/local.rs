@@ -174,10 +174,11 @@ impl Session {
         }
         if let Some(connected) = means.connected {
             // The sandbox is set up meanwhile.
-            if !connected.is_connected(cancel) && !cancel.is_cancelled() {
-                return Err(Ended::Unconnected);
+            if !connected.is_connected(cancel) {
+                let is_cancelled = cancel.is_cancelled();
+                return Err(if is_cancelled { Ended::Error(ExecError::Cancelled) } else { Ended::Unconnected });
             }
-            let _ = wire::send_descriptors(&self.socket, &[]);
+            let _ = wire::send_with_note(&self.socket, wire::CONNECTED, &[]);
         }
         let deadline = Deadline::of(spec.limits.timeout);
         loop {

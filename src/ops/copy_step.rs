@@ -155,7 +155,15 @@ pub(super) async fn perform(
         remember_layers(&record)?;
         return Ok(on_top(&layers_below, &record, true));
     }
-    let turn = match worker.missed((step, vertex), inputs, &[&facts], || changed(worker, op, step, &chosen)).await? {
+    let (chosen, what) = if worker.asks_why(step) {
+        let (worker, op, step) = (worker.clone(), op.clone(), step.clone());
+        blocking(move || Ok((changed(&worker, &op, &step, &chosen), chosen)))
+            .await
+            .map(|(what, chosen)| (chosen, what))?
+    } else {
+        (chosen, None)
+    };
+    let turn = match worker.missed((step, vertex), inputs, &[&facts], what).await? {
         Next::Do(turn) => turn,
         Next::Take(record) => {
             remember_layers(&record)?;

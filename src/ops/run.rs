@@ -145,7 +145,7 @@ pub(super) async fn perform(
     }
     let both: &[&(dyn Keyed + Sync)] = &[&by_layers, &by_content];
     let facts = if bound.is_empty() { &both[..1] } else { both };
-    let turn = match worker.missed((step, vertex), inputs, facts, || None).await? {
+    let turn = match worker.missed((step, vertex), inputs, facts, None).await? {
         Next::Do(turn) => turn,
         Next::Take(record) => return Ok(on_top(below, &record, true)),
     };

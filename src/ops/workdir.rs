@@ -47,7 +47,7 @@ pub(super) async fn perform(
     if let Some(record) = worker.recall(step, &facts).await {
         return Ok(on_top(&below, &record, true));
     }
-    let turn = match worker.missed((step, vertex), inputs, &[&facts], || None).await? {
+    let turn = match worker.missed((step, vertex), inputs, &[&facts], None).await? {
         Next::Do(turn) => turn,
         Next::Take(record) => return Ok(on_top(&below, &record, true)),
     };

@@ -25,6 +25,9 @@ use crate::source::Span;
 /// How late a transfer may notice that the build is to stop. Commands are woken at once, by the flag's descriptor.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
+/// How long a build waits for what another one does: that one may have been stopped by its user, and not go on.
+const MOST_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
 /// How late a build may notice that another one has done what it waits for.
 const TURN_POLL: Duration = Duration::from_millis(20);
 
@@ -253,24 +256,28 @@ impl Worker {
         (step, vertex): (&Step, VertexId),
         inputs: &Inputs,
         facts: &[&(dyn Keyed + Sync)],
-        files: impl FnOnce() -> Option<String>,
+        files: Option<String>,
     ) -> Result<Next, OpError> {
         let keys: Vec<Key> = facts.iter().map(|facts| key_of(*facts)).collect();
-        if self.journal.explains() || step.require_cached {
-            let why = self.why(step, inputs, facts, &keys, files());
+        if self.asks_why(step) {
+            let why = self.why(step, inputs, facts, &keys, files);
             if step.require_cached {
                 return Err(OpError::not_cached(&step.name, &why));
             }
             self.sink.event(Event::Notice(format!("{}: not cached: {why}", step.name)));
         }
         let Some(shared) = keys.last().filter(|_| !step.ignore_cache) else { return Ok(Next::Do(None)) };
-        let mut waits = false;
+        let (mut waits, began) = (false, Instant::now());
         let turn = loop {
             if self.cancel.is_cancelled() {
                 return Err(OpError::Canceled);
             }
-            if let Some(turn) = self.cache.turn(shared)? {
-                break turn;
+            match self.cache.turn(shared) {
+                Ok(Some(turn)) => break Some(turn),
+                // Of a step that two do at once both results are right.
+                Err(_) => break None,
+                Ok(None) if began.elapsed() > MOST_PATIENCE => break None,
+                Ok(None) => {}
             }
             if !waits {
                 let data = b"kiln: another build is at this step; waiting for what it makes\n".to_vec();
@@ -281,10 +288,15 @@ impl Worker {
         };
         // The other one may have done it before this one looked for the turn.
         let made = self.cache.get(shared).and_then(|record| self.at_hand(record));
-        Ok(made.map_or(Next::Do(Some(turn)), |record| {
+        Ok(made.map_or(Next::Do(turn), |record| {
             self.tell(step, (*shared, &record), None, false);
             Next::Take(Box::new(record))
         }))
+    }
+
+    /// Whether a step is to say why no cache has it.
+    pub(super) fn asks_why(&self, step: &Step) -> bool {
+        self.journal.explains() || step.require_cached
     }
 
     fn why(

@@ -13,13 +13,16 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::record::{RECORD_LIMIT, SharedRecord};
-use super::store::{Blob, StoreError};
+use super::store::{Blob, Moved, StoreError};
 use super::trail;
 use crate::cache::Key;
 use crate::content::{ContentError, Store as Content};
-use crate::digest::Digest;
+use crate::digest::{Digest, HashingReader};
 use crate::fsutil::{Dir, replace, write_atomically};
 use crate::oci::{Descriptor, digest_of};
 use crate::registry::BlobSource;
@@ -50,27 +53,34 @@ impl DirectoryStore {
         blocking(move || Ok(store.open(&name)?.is_some())).await
     }
 
-    pub(super) async fn publish(&self, key: &Key, record: &SharedRecord, layer: &Blob<'_>) -> Result<(), StoreError> {
+    pub(super) async fn publish(
+        &self,
+        key: &Key,
+        record: &SharedRecord,
+        layer: &Blob<'_>,
+        moved: Moved<'_>,
+    ) -> Result<(), StoreError> {
         let (store, key, record) = (self.clone(), key.hex(), record.to_bytes());
         let digest = digest_of(layer.descriptor).map_err(|_| super::record::RecordError::Senseless("layer"))?;
         let source = layer.source.clone();
-        blocking(move || {
+        moving(moved, move |count| {
             store.prepare()?;
-            store.put_blob(&digest, &source)?;
+            store.put_blob(&digest, &source, count)?;
             store.write(&format!("steps/{key}"), &record)
         })
         .await
     }
 
-    pub(super) async fn fetch(&self, layer: &Descriptor, to: &Content) -> Result<(), StoreError> {
+    pub(super) async fn fetch(&self, layer: &Descriptor, to: &Content, moved: Moved<'_>) -> Result<(), StoreError> {
         let digest = digest_of(layer).map_err(|_| super::record::RecordError::Senseless("layer"))?;
         let (store, size, to) = (self.clone(), layer.size(), to.clone());
-        blocking(move || {
+        moving(moved, move |count| {
             let name = blob_name(&digest);
             let file = store.open(&name)?.ok_or(ContentError::Missing { digest })?;
             let mut ingest = to.ingest()?;
             // A byte more than there should be is seen too.
-            io::copy(&mut file.take(size.saturating_add(1)), &mut ingest).map_err(store.failed("read", &name))?;
+            let mut file = Counted(file.take(size.saturating_add(1)), count);
+            io::copy(&mut file, &mut ingest).map_err(store.failed("read", &name))?;
             ingest.commit(Some(&digest))?;
             Ok(())
         })
@@ -109,19 +119,20 @@ impl DirectoryStore {
         write_atomically(&self.path.join(name), bytes).map_err(self.failed("write", name))
     }
 
-    /// Copies a blob unless one of that name and length is there.
-    fn put_blob(&self, digest: &Digest, source: &BlobSource) -> Result<(), StoreError> {
+    /// Copies a blob unless it is there, whole.
+    fn put_blob(&self, digest: &Digest, source: &BlobSource, count: Arc<AtomicU64>) -> Result<(), StoreError> {
         let name = blob_name(digest);
         let path = self.path.join(&name);
         match source {
             BlobSource::Bytes(bytes) => self.write(&name, bytes),
             BlobSource::File(from) => {
                 let failed = |source| StoreError::Directory { doing: "read", path: from.clone(), source };
-                let mut file = File::open(from).map_err(failed)?;
+                let file = File::open(from).map_err(failed)?;
                 let length = file.metadata().map_err(failed)?.len();
-                if std::fs::metadata(&path).is_ok_and(|known| known.is_file() && known.len() == length) {
+                if self.is_whole(&name, digest, length, count.clone()) {
                     return Ok(());
                 }
+                let mut file = Counted(file, count);
                 let copy = |to: &mut File| {
                     io::copy(&mut file, to)?;
                     to.flush()
@@ -129,6 +140,16 @@ impl DirectoryStore {
                 replace(&path, 0o666, copy).map_err(self.failed("write", &name))
             }
         }
+    }
+
+    /// Whether a blob of this length is there, with the right bytes: nobody else would mend it.
+    fn is_whole(&self, name: &str, digest: &Digest, length: u64, count: Arc<AtomicU64>) -> bool {
+        let Ok(Some(file)) = self.open(name) else { return false };
+        if !file.metadata().is_ok_and(|known| known.len() == length) {
+            return false;
+        }
+        let mut file = HashingReader::new(Counted(file, count));
+        io::copy(&mut file, &mut io::sink()).is_ok() && file.finish().1 == *digest
     }
 
     /// Reads a small file; none is `None`.
@@ -164,6 +185,36 @@ impl DirectoryStore {
 
 fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
+}
+
+/// A reader whose bytes are counted, beside those of others.
+struct Counted<R>(R, Arc<AtomicU64>);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buf)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// How often is told how much moved.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The same as [`blocking`], of work that counts the bytes that it moves.
+async fn moving<T: Send + 'static>(
+    moved: Moved<'_>,
+    work: impl FnOnce(Arc<AtomicU64>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    let mut work = std::pin::pin!(blocking(move || work(counted)));
+    loop {
+        match tokio::time::timeout(TICK, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => moved(count.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// Runs work on a thread that may block.

@@ -64,7 +64,7 @@ impl StoreError {
     /// Whether it is what the store holds that is wrong, and not the store.
     pub(super) fn is_of_content(&self) -> bool {
         match self {
-            Self::Record(_) | Self::Content(ContentError::WrongDigest { .. }) => true,
+            Self::Record(_) | Self::Content(ContentError::WrongDigest { .. } | ContentError::Missing { .. }) => true,
             Self::Registry(error) => matches!(
                 *error.cause,
                 Cause::Malformed { .. }
@@ -84,6 +84,8 @@ impl StoreError {
                 // A layer that was to be taken over from elsewhere, and is not here.
                 error.is_temporary() || matches!(*error.cause, Cause::NotFound { .. } | Cause::Source { .. })
             }
+            // One file may be another user's, and the next one not.
+            Self::Directory { .. } => true,
             _ => false,
         }
     }
@@ -123,7 +125,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Registry(store) => store.publish(key, record, layer, moved).await,
-            Self::Directory(store) => store.publish(key, record, layer).await,
+            Self::Directory(store) => store.publish(key, record, layer, moved).await,
         }
     }
 
@@ -131,7 +133,7 @@ impl Store {
     pub(super) async fn fetch(&self, layer: &Descriptor, to: &Content, moved: Moved<'_>) -> Result<(), StoreError> {
         match self {
             Self::Registry(store) => store.fetch(layer, to, moved).await,
-            Self::Directory(store) => store.fetch(layer, to).await,
+            Self::Directory(store) => store.fetch(layer, to, moved).await,
         }
     }
 

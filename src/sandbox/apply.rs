@@ -144,7 +144,11 @@ impl Sandbox {
                 let namespace = self.received()?;
                 Ok(nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?)
             }
-            SetupStep::AwaitNetwork => Ok(wire::receive_descriptors(&self.socket).map(drop)?),
+            SetupStep::AwaitNetwork => match wire::receive_with_note(&self.socket)? {
+                (wire::CONNECTED, _) => Ok(()),
+                // The executor has gone, or has given up.
+                _ => Err(Errno::PIPE.into()),
+            },
             SetupStep::PrivateMounts => {
                 let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
                 Ok(mount_change("/", private)?)

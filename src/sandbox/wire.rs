@@ -21,6 +21,9 @@ pub(crate) const OWN_NETWORK: u8 = 1;
 /// The note of one whose command is given something to read: it comes after the two outputs.
 pub(crate) const INPUT: u8 = 2;
 
+/// The note that says that the network is connected.
+pub(crate) const CONNECTED: u8 = 4;
+
 /// No report is near this long; a longer one is a mistake on the way.
 const LONGEST_REPORT: usize = 16 << 20;
 

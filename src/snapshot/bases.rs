@@ -2,8 +2,8 @@
 //!
 //! Mounting a view costs something for each of its layers, and every COPY onto a tall stack wants one. So the view of a
 //! tall stack is kept, and later ones take it for their lowest layer, as long as they have few layers more: overlayfs lets one overlay
-//! be a layer of another, though not of a third, and one that lies below all others shows the same tree. That also gives a view of
-//! more layers than an overlay may have.
+//! be a layer of another, though not of a third, and one that lies below all others shows the same tree, if all its layers are
+//! of one file system: packed ones are not. That also gives a view of more layers than an overlay may have.
 //!
 //! (It is not quite the same: an attribute `overlay.overlay.*` that a RUN step gave a file is to the upper mount one of
 //! overlayfs. No layer carries such names, and at the bottom the only ones with a meaning are those of a whiteout, by which a step
@@ -32,8 +32,8 @@ struct Base {
     chain: ChainId,
     height: usize,
     view: Arc<Merged>,
-    /// It is mounted on another one, so nothing can be mounted on it.
-    is_on_other: bool,
+    /// Nothing can be mounted on it: it is mounted on another one, or its files are of several file systems.
+    is_top: bool,
 }
 
 impl Base {
@@ -42,7 +42,7 @@ impl Base {
     fn below<'c>(&self, chain: &'c [ChainId]) -> Option<&'c [ChainId]> {
         let (low, high) = chain.split_at_checked(self.height)?;
         let is_little = high.len().pow(2) <= 2 * self.height || self.height == MOST_LAYERS;
-        let fits = if self.is_on_other { high.is_empty() } else { is_little };
+        let fits = if self.is_top { high.is_empty() } else { is_little };
         (fits && low.last() == Some(&self.chain)).then_some(high)
     }
 }
@@ -59,13 +59,13 @@ impl Bases {
         Some((view, high))
     }
 
-    /// Keeps the view of `chain`, which is mounted on another one or not.
-    pub(super) fn keep(&self, chain: &[ChainId], view: &Arc<Merged>, is_on_other: bool) {
+    /// Keeps the view of `chain`; whether others may be mounted on it.
+    pub(super) fn keep(&self, chain: &[ChainId], view: &Arc<Merged>, is_top: bool) {
         let Some(top) = chain.last().filter(|_| chain.len() >= WORTH_KEEPING) else { return };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == MOST_KEPT {
             kept.remove(0);
         }
-        kept.push(Base { chain: *top, height: chain.len(), view: view.clone(), is_on_other });
+        kept.push(Base { chain: *top, height: chain.len(), view: view.clone(), is_top });
     }
 }

@@ -291,8 +291,15 @@ impl Snapshots {
             return Ok(view);
         }
         let (low, high) = chain.split_at(chain.len().min(bases::MOST_LAYERS));
-        let base = Arc::new(Merged::mount(None, &self.lowers(low)?, self.userxattr)?);
-        self.bases.keep(low, &base, false);
+        let lowers = self.lowers(low)?;
+        // Each packed layer is a file system that numbers its files itself. A view on top of their view would give different
+        // files the number of one, and they would be taken for names of one file.
+        let has_packed = lowers.iter().any(|lower| lower.starts_with(&self.packed));
+        if has_packed && !high.is_empty() {
+            return Err(SnapshotError::TooTall { layers: chain.len() });
+        }
+        let base = Arc::new(Merged::mount(None, &lowers, self.userxattr)?);
+        self.bases.keep(low, &base, has_packed);
         self.merged_on(base, high, chain)
     }
 

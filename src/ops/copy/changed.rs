@@ -71,7 +71,7 @@ pub fn changed<'a>(
         1 => String::new(),
         many => format!(", and {} more", many - 1),
     };
-    Some(format!("{}{more}", words(*change, &String::from_utf8_lossy(path))))
+    Some(format!("{}{more}", words(*change, &path.escape_ascii().to_string())))
 }
 
 fn words(change: Change, path: &str) -> String {
