@@ -9,7 +9,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,8 +96,6 @@ pub struct LocalCache {
     former: PathBuf,
     builds: PathBuf,
     turns: PathBuf,
-    /// What killed processes left of turns was removed.
-    is_swept: Arc<Once>,
 }
 
 impl LocalCache {
@@ -112,7 +109,8 @@ impl LocalCache {
         })?;
         let place = |name: &str| root.join("cache").join(name);
         let (former, builds, turns) = (place("former"), place("builds"), place("turns"));
-        Ok(Self { steps, former, builds, turns, is_swept: Arc::new(Once::new()) })
+        turn::sweep(&turns);
+        Ok(Self { steps, former, builds, turns })
     }
 
     /// Returns the record of `key`; none, or a damaged one, is `None`. A damaged one is removed. The time of the file says when
@@ -160,7 +158,6 @@ impl LocalCache {
 
     /// Takes the turn to do the step of `key`; `None` while somebody else does it.
     pub fn turn(&self, key: &Key) -> Result<Option<Turn>, CacheError> {
-        self.is_swept.call_once(|| turn::sweep(&self.turns));
         turn::take(&self.turns, key)
     }
 

@@ -227,7 +227,8 @@ fn dockerfile(number: usize, end: End) -> String {
             End::Success | End::KilledAfter(_) => {}
             End::Failure => add(format!("RUN {left_behind}exit 7")),
             End::Timeout => add(format!("RUN trap '' TERM; {left_behind}sleep 300")),
-            End::KilledIn(_) => add(format!("RUN {left_behind}echo now s''leeping; sleep 300")),
+            // Each another one: of steps that are the same one is done, and the others wait for it.
+            End::KilledIn(_) => add(format!("RUN {left_behind}echo now s''leeping; sleep 300; : {stage}")),
         }
     }
     add(format!("FROM {base}"));
