@@ -197,20 +197,20 @@ impl Publisher {
     /// Whether a cache has the record of a step, in the end.
     async fn publish_to(&self, to: usize, target: &Target, step: &Remembered, packed: &mut Option<Elsewhere>) -> bool {
         let place = &target.request.place;
-        if step.place.as_ref() == Some(place) {
+        let is_from_there = step.place.as_ref() == Some(place);
+        let is_there = if is_from_there { Some(true) } else { self.caches.has(to, &step.key).await };
+        let Some(is_there) = is_there else { return false };
+        // The first result of a step stays that of everybody, unless it is of no use.
+        let is_good = is_from_there || (!step.anew && !self.is_of_no_use(&step.key, target));
+        if is_there && is_good {
+            self.caches.keep(to, &step.key).await;
             return true;
-        }
-        match self.caches.has(to, &step.key).await {
-            // The first result of a step stays that of everybody, unless it is of no use.
-            Some(true) if !step.anew && !self.is_of_no_use(&step.key, target) => return true,
-            Some(_) => {}
-            None => return false,
         }
         if packed.is_none() {
             *packed = self.packed(&step.record).await;
         }
         match packed {
-            Some(layer) => self.put(to, target, step, layer).await,
+            Some(layer) => self.put(to, target, step, layer, is_there).await,
             None => false,
         }
     }
@@ -229,7 +229,7 @@ impl Publisher {
     }
 
     /// Puts a layer and its record into a cache.
-    async fn put(&self, to: usize, target: &Target, step: &Remembered, layer: &Elsewhere) -> bool {
+    async fn put(&self, to: usize, target: &Target, step: &Remembered, layer: &Elsewhere, replaces: bool) -> bool {
         let place = &target.request.place;
         let Ok(digest) = digest_of(&layer.layer) else { return false };
         let here = || self.store.length_of(&digest).ok().flatten() == Some(layer.layer.size());
@@ -247,13 +247,13 @@ impl Publisher {
         let record = self.signed(record, &step.record, target.request.sign.as_ref());
         let source = BlobSource::File(self.store.path_of(&digest));
         let blob = Blob { descriptor: &layer.layer, source, origin };
-        if self.caches.publish(to, &step.key, &record, &blob).await {
+        if self.caches.publish(to, &step.key, &record, &blob, replaces).await {
             return true;
         }
         let is_worth_it = !here() && self.caches.is_written(to);
         is_worth_it
             && self.caches.fetch(layer, &self.store, &|_| {}).await
-            && self.caches.publish(to, &step.key, &record, &blob).await
+            && self.caches.publish(to, &step.key, &record, &blob, replaces).await
     }
 
     /// Returns the layer of a step as it leaves.

@@ -16,8 +16,7 @@ use crate::fsutil::Timestamp;
 use crate::oci::{Platform, Reference};
 use crate::progress::SharedSink;
 use crate::registry::{Client, ConfigFiles, Insecure, Proxies, Retry, Settings};
-use crate::remotecache;
-use crate::remotecache::{SigningKey, Trust};
+use crate::remotecache::{self, Accounts, SigningKey, Trust};
 use crate::sandbox::ResourceLimits;
 use crate::sandbox::idmap::Entered;
 use crate::snapshot::Snapshotter;
@@ -271,6 +270,8 @@ pub struct SharedCaches {
     pub inline: Option<InlineCache>,
     /// Whose records are used that came from other shared caches in earlier builds.
     pub trust: Trust,
+    /// Who buckets know the build by.
+    pub accounts: Accounts,
 }
 
 /// A shared cache that is read.

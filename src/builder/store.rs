@@ -64,7 +64,7 @@ fn caches(request: &BuildRequest, sink: SharedSink) -> Result<Arc<Caches>, Build
     let from = if request.verify_reproducible { &[][..] } else { &shared.from };
     let from = from.iter().map(|source| (source.place.clone(), source.trust.clone())).collect();
     let (platforms, client) = (platforms::platforms(request), request.registry.impatient_client());
-    Ok(Caches::open(from, to, shared.trust.clone(), platforms, client, sink))
+    Ok(Caches::open(from, to, shared.trust.clone(), shared.accounts.clone(), platforms, client, sink))
 }
 
 /// Joins the users of the store at `root`, and opens its unpacked layers as who has entered namespaces so keeps them. The text

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::s3::S3Place;
 use crate::oci::{Reference, ReferenceError};
 
-/// Where a shared cache is. As text `registry:REPOSITORY[:TAG]` or `local:/DIRECTORY`.
+/// Where a shared cache is. As text `registry:REPOSITORY[:TAG]`, `local:/DIRECTORY` or `s3:bucket=B,region=R..`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Place {
@@ -16,6 +17,8 @@ pub enum Place {
     Registry(Reference),
     /// A directory, by absolute path.
     Directory(PathBuf),
+    /// Objects in a bucket.
+    S3(S3Place),
 }
 
 /// Why a text names no place.
@@ -24,6 +27,14 @@ pub enum PlaceError {
     /// Another kind of place, of a newer version.
     #[error("`{0}` is no place of a shared cache that this version knows")]
     Kind(String),
+    /// Part of the name of a bucket.
+    #[error("`{value}` is no {what} of a cache in a bucket")]
+    Bucket {
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
     /// The name of a repository.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -34,7 +45,7 @@ impl Place {
     pub fn repository(&self) -> Option<&Reference> {
         match self {
             Self::Registry(reference) => Some(reference),
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::S3(_) => None,
         }
     }
 }
@@ -44,6 +55,7 @@ impl fmt::Display for Place {
         match self {
             Self::Registry(reference) => write!(f, "registry:{reference}"),
             Self::Directory(path) => write!(f, "local:{}", path.display()),
+            Self::S3(place) => write!(f, "s3:{place}"),
         }
     }
 }
@@ -55,6 +67,7 @@ impl FromStr for Place {
         match text.split_once(':') {
             Some(("registry", rest)) => Ok(Self::Registry(Reference::parse(rest)?)),
             Some(("local", rest)) if rest.starts_with('/') => Ok(Self::Directory(PathBuf::from(rest))),
+            Some(("s3", rest)) => Ok(Self::S3(rest.parse()?)),
             _ => Err(PlaceError::Kind(text.to_owned())),
         }
     }
@@ -80,10 +93,17 @@ mod tests {
 
     #[test]
     fn a_place_is_its_text() {
-        for text in ["registry:host.example:5000/cache:main", "registry:host.example/a/b", "local:/var/cache"] {
+        let bucket = "s3:bucket=b,region=us-east-1";
+        let elsewhere = format!(
+            "{bucket},prefix=a/b,blobs_prefix=c,manifests_prefix=d/e,name=main,endpoint_url=http://[::1]:9000/x,use_path_style=true"
+        );
+        let plain = ["registry:host.example:5000/cache:main", "registry:host.example/a/b", "local:/var/cache"];
+        for text in plain.into_iter().chain([bucket, &elsewhere]) {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
-        for text in ["local:relative", "s3:bucket", "registry:host.example/UPPER", ""] {
+        let secret = "s3:bucket=b,region=r,secret_access_key=k";
+        let user = "s3:bucket=b,region=r,endpoint_url=http://me:hunter2@host.example";
+        for text in ["local:relative", "s3:bucket", "s3:bucket=b", secret, user, "registry:host.example/UPPER", ""] {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
     }

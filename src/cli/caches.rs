@@ -4,6 +4,7 @@
 //! REF                                             the same as type=registry,ref=REF
 //! type=registry,ref=REPOSITORY[:TAG]              a repository; images in it with a cache of their own are read too
 //! type=local,src=DIR         type=local,dest=DIR  a directory
+//! type=s3,bucket=B,region=R,..                    a bucket (see `buckets`)
 //! type=inline                                     (to) in the config of the image
 //! mode=min|max, ignore-error=BOOL, sign-key=FILE  (to)
 //! trust-key=FILE                                  (from) any number of times
@@ -14,18 +15,19 @@
 
 use std::path::PathBuf;
 
+use super::buckets::{self, Bucket};
 use super::environment::Environment;
 use super::fields::{self, Field};
 use super::usage::UsageError;
 use crate::builder::{CacheMode, CacheSource, CacheTarget, InlineCache, SharedCaches};
 use crate::cache::Place;
 use crate::oci::Reference;
-use crate::remotecache::{KeyError, SigningKey, TAG_LIMIT, Trust};
+use crate::remotecache::{Account, KeyError, SigningKey, TAG_LIMIT, Trust};
 
 const FROM: &str = "--cache-from";
 const TO: &str = "--cache-to";
 /// What BuildKit has and kiln has not.
-const NOT_YET: [&str; 4] = ["s3", "gha", "azblob", "reapi"];
+const NOT_YET: [&str; 3] = ["gha", "azblob", "reapi"];
 /// Attributes of BuildKit's that ask for what a cache of kiln always is.
 const ALWAYS_SO: [&str; 2] = ["image-manifest", "oci-mediatypes"];
 /// What names keys where no value does.
@@ -33,7 +35,7 @@ const SIGN_KEY: &str = "KILN_CACHE_SIGN_KEY";
 const TRUST_KEYS: &str = "KILN_CACHE_TRUST_KEYS";
 const TRUST: &str = "trust-key";
 const SIGN: &str = "sign-key";
-const INSTEAD: &str = ": use type=registry or type=local";
+const INSTEAD: &str = ": use type=registry, type=s3 or type=local";
 
 /// Reads what was typed, or else what the environment says.
 pub(super) fn shared_caches(
@@ -47,8 +49,10 @@ pub(super) fn shared_caches(
     };
     let usual = trust_of(TRUST_KEYS, &words(environment.variable(TRUST_KEYS).unwrap_or_default()), environment)?;
     let mut caches = SharedCaches { trust: usual.clone(), ..SharedCaches::default() };
+    caches.accounts.usual = buckets::usual_account(environment);
     for text in given(from, "KILN_CACHE_FROM") {
-        let (place, own) = source(&text, environment)?;
+        let (place, account, own) = source(&text, environment)?;
+        caches.accounts.reading.extend(account.map(|account| (place.clone(), account)));
         caches.trust.extend(&own);
         let trust = if own.is_asked() { own } else { usual.clone() };
         match caches.from.iter_mut().find(|known| known.place == place) {
@@ -61,8 +65,16 @@ pub(super) fn shared_caches(
     for text in given(to, "KILN_CACHE_TO") {
         match target(&text, environment)? {
             Target::Image(inline) => caches.inline = Some(inline),
-            Target::Place(target) => caches.to.push(target),
+            Target::Place(target, account) => {
+                caches.accounts.writing.extend(account.map(|account| (target.place.clone(), account)));
+                caches.to.push(*target);
+            }
         }
+    }
+    let is_bucket = |place: &Place| matches!(place, Place::S3(_));
+    let mut places = caches.from.iter().map(|source| &source.place).chain(caches.to.iter().map(|target| &target.place));
+    if caches.accounts.usual.is_none() && places.any(is_bucket) {
+        caches.accounts.usual = buckets::account_of_profile(environment);
     }
     Ok(caches)
 }
@@ -71,25 +83,32 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn source(text: &str, environment: &Environment) -> Result<(Place, Trust), UsageError> {
+/// The place, who reads it, and whose records of it are used.
+fn source(text: &str, environment: &Environment) -> Result<(Place, Option<Account>, Trust), UsageError> {
     let spec = Spec::parse(FROM, text)?;
-    let place = match spec.kind.as_str() {
+    let (place, account) = match spec.kind.as_str() {
         "registry" => {
             spec.allow(&["ref", TRUST])?;
-            spec.registry()
+            (spec.registry()?, None)
         }
         "local" => {
             spec.allow(&["src", TRUST])?;
-            Ok(Place::Directory(environment.absolute(spec.required("src")?)))
+            (Place::Directory(environment.absolute(spec.required("src")?)), None)
+        }
+        "s3" => {
+            spec.allow(&[&buckets::ATTRIBUTES[..], &[TRUST]].concat())?;
+            let bucket = spec.bucket(environment);
+            (bucket.place()?, bucket.account()?)
         }
         "inline" => {
-            Err(UsageError::malformed(FROM, text, "an image with a cache is read with type=registry,ref=IMAGE"))
+            let why = "an image with a cache is read with type=registry,ref=IMAGE";
+            return Err(UsageError::malformed(FROM, text, why));
         }
-        _ => Err(spec.unknown(&["registry", "local"])),
-    }?;
+        _ => return Err(spec.unknown(&["registry", "local", "s3"])),
+    };
     let named = spec.fields.iter().filter(|field| field.key == TRUST);
     let named: Vec<String> = named.map(|field| field.required(FROM).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok((place, trust_of(FROM, &named, environment)?))
+    Ok((place, account, trust_of(FROM, &named, environment)?))
 }
 
 /// The public keys in these files.
@@ -114,11 +133,13 @@ fn bad_key(flag: &'static str, file: &str, error: &KeyError) -> UsageError {
 /// What a value of `--cache-to` names.
 enum Target {
     Image(InlineCache),
-    Place(CacheTarget),
+    /// With who writes it.
+    Place(Box<CacheTarget>, Option<Account>),
 }
 
 fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
     let spec = Spec::parse(TO, text)?;
+    let mut account = None;
     let place = match spec.kind.as_str() {
         "registry" => {
             spec.allow(&["ref", "mode", "ignore-error", SIGN])?;
@@ -127,6 +148,12 @@ fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
         "local" => {
             spec.allow(&["dest", "mode", "ignore-error", SIGN])?;
             Place::Directory(environment.absolute(spec.required("dest")?))
+        }
+        "s3" => {
+            spec.allow(&[&buckets::ATTRIBUTES[..], &["mode", "ignore-error", SIGN]].concat())?;
+            let bucket = spec.bucket(environment);
+            account = bucket.account()?;
+            bucket.place()?
         }
         "inline" => {
             spec.allow(&["mode", SIGN])?;
@@ -137,33 +164,39 @@ fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
                 }
             };
         }
-        _ => return Err(spec.unknown(&["registry", "local", "inline"])),
+        _ => return Err(spec.unknown(&["registry", "local", "s3", "inline"])),
     };
     let ignore_error = spec.field("ignore-error").map_or(Ok(true), |field| field.truth(TO))?;
-    Ok(Target::Place(CacheTarget { place, mode: spec.mode()?, ignore_error, sign: spec.sign(environment)? }))
+    let sign = spec.sign(environment)?;
+    let target = CacheTarget { place, mode: spec.mode()?, ignore_error, sign };
+    Ok(Target::Place(Box::new(target), account))
 }
 
 /// One value of a flag.
-struct Spec<'a> {
+struct Spec {
     flag: &'static str,
-    text: &'a str,
+    /// As it may be shown.
+    text: String,
     kind: String,
     fields: Vec<Field>,
 }
 
-impl<'a> Spec<'a> {
-    fn parse(flag: &'static str, text: &'a str) -> Result<Self, UsageError> {
-        let mut fields = fields::parse(flag, text)?;
+impl Spec {
+    fn parse(flag: &'static str, text: &str) -> Result<Self, UsageError> {
+        let (text, whole) = (buckets::shown(text), text);
+        // What cannot be split is shown as it is.
+        let unreadable = |_| UsageError::malformed(flag, &text, "expected KEY=VALUE,.. with quotes that are closed");
+        let mut fields = fields::parse(flag, whole).map_err(unreadable)?;
         if let [alone] = fields.as_slice()
             && alone.value.is_none()
         {
             let field = |key: &str, value: &str| Field { key: key.to_owned(), value: Some(value.to_owned()) };
-            fields = vec![field("ref", text.trim())];
+            fields = vec![field("ref", whole.trim())];
         }
         let kind = match fields.iter().find(|field| field.key == "type") {
             Some(kind) => kind.required(flag)?.to_owned(),
             None if fields.iter().any(|field| field.key == "ref") => "registry".to_owned(),
-            None => return Err(UsageError::malformed(flag, text, "expected type=registry, type=local, ..")),
+            None => return Err(UsageError::malformed(flag, &text, "expected type=registry, type=local, ..")),
         };
         fields.retain(|field| field.key != "type" && !ALWAYS_SO.contains(&field.key.as_str()));
         Ok(Self { flag, text, kind, fields })
@@ -174,7 +207,7 @@ impl<'a> Spec<'a> {
     }
 
     fn required(&self, key: &str) -> Result<&str, UsageError> {
-        let missing = || UsageError::malformed(self.flag, self.text, format!("type={} needs {key}=..", self.kind));
+        let missing = || UsageError::malformed(self.flag, &self.text, format!("type={} needs {key}=..", self.kind));
         let value = self.field(key).ok_or_else(missing)?.required(self.flag)?;
         if value.is_empty() { Err(missing()) } else { Ok(value) }
     }
@@ -183,13 +216,17 @@ impl<'a> Spec<'a> {
     fn allow(&self, known: &[&str]) -> Result<(), UsageError> {
         match self.fields.iter().find(|field| !known.contains(&field.key.as_str())) {
             None => Ok(()),
-            Some(field) => Err(UsageError::unknown(self.flag, self.text, &field.key, known)),
+            Some(field) => Err(UsageError::unknown(self.flag, &self.text, &field.key, known)),
         }
+    }
+
+    fn bucket<'a>(&'a self, environment: &'a Environment) -> Bucket<'a> {
+        Bucket { flag: self.flag, text: &self.text, fields: &self.fields, environment }
     }
 
     fn registry(&self) -> Result<Place, UsageError> {
         let text = self.required("ref")?;
-        let malformed = |why: String| UsageError::malformed(self.flag, self.text, why);
+        let malformed = |why: String| UsageError::malformed(self.flag, &self.text, why);
         let reference = Reference::parse(text).map_err(|error| malformed(error.to_string()))?;
         if reference.digest.is_some() {
             return Err(malformed("a cache has no digest: name a repository, with a tag or without".to_owned()));
@@ -214,14 +251,14 @@ impl<'a> Spec<'a> {
         match self.field("mode").map(|field| field.required(self.flag)).transpose()? {
             None | Some("min") => Ok(CacheMode::Min),
             Some("max") => Ok(CacheMode::Max),
-            Some(other) => Err(UsageError::unknown(self.flag, self.text, other, &["min", "max"])),
+            Some(other) => Err(UsageError::unknown(self.flag, &self.text, other, &["min", "max"])),
         }
     }
 
     fn unknown(&self, known: &[&str]) -> UsageError {
         match NOT_YET.contains(&self.kind.as_str()) {
             true => UsageError::NotYet { flag: format!("{} type={}", self.flag, self.kind), detail: INSTEAD },
-            false => UsageError::unknown(self.flag, self.text, &self.kind, known),
+            false => UsageError::unknown(self.flag, &self.text, &self.kind, known),
         }
     }
 }
@@ -267,7 +304,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_by_name() {
         let refused = |from: &[&str], to: &[&str]| read(from, to, &[]).unwrap_err();
-        assert!(refused(&["type=s3,bucket=b"], &[]).contains("--cache-from type=s3 is not supported yet"));
+        assert!(refused(&["type=azblob,name=b"], &[]).contains("--cache-from type=azblob is not supported yet"));
         assert!(refused(&[], &["type=gha"]).contains("--cache-to type=gha is not supported yet"));
         assert!(refused(&[], &["type=inline,mode=max"]).contains("mode=min"));
         assert!(
@@ -277,5 +314,49 @@ mod tests {
         assert!(refused(&[], &["type=local"]).contains("needs dest="));
         assert!(refused(&["type=registri,ref=a"], &[]).contains("did you mean `registry`"));
         assert!(refused(&[&format!("h.example/c:{}", "t".repeat(60))], &[]).contains("at most"));
+    }
+
+    const AWS: [(&str, &str); 5] = [
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ("AWS_BUCKET", "b"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000/"),
+    ];
+
+    #[test]
+    fn buckets_are_read_as_buildkit_reads_them() {
+        let own = "type=s3,bucket=c,region=r,prefix=/p/,name=n,endpoint_url=https://h.example";
+        let to = format!("{own},use_path_style=true,access_key_id=i,secret_access_key=k,session_token=t,mode=max");
+        let caches = read(&["type=s3", own], &[&to], &AWS).unwrap();
+        let (from, to) = places(&caches);
+        let here = "s3:bucket=b,region=eu-west-1,endpoint_url=http://127.0.0.1:9000,use_path_style=true";
+        let there = "s3:bucket=c,region=r,prefix=p,name=n,endpoint_url=https://h.example";
+        assert_eq!(
+            (from, to),
+            (vec![here.to_owned(), there.to_owned()], vec![format!("{there},use_path_style=true Max true")])
+        );
+        let writer = &caches.accounts.writing[&caches.to[0].place];
+        assert_eq!((writer.access_key_id.as_str(), writer.session_token.as_deref()), ("i", Some("t")));
+        assert_eq!(caches.accounts.usual.as_ref().unwrap().secret_access_key, "hunter2");
+        assert!(caches.accounts.reading.is_empty());
+    }
+
+    #[test]
+    fn keys_of_buckets_are_shown_nowhere() {
+        let key = "secret_access_key=hunter2";
+        assert!(!format!("{:?}", read(&["type=s3"], &[], &AWS).unwrap()).contains("hunter2"));
+        for text in [
+            format!("type=s3,bucket=b,region=r,{key}"),
+            format!("type=s3,bucket=b,region=r,access_key_id=hunter2,{key},unknown=x"),
+            format!("type=s3,bucket=b,region=r,access_key_id=hunter2,\"{key}"),
+            format!("type=s3,\"SECRET_{}", &key[7..]),
+            format!("type=s4,{key}"),
+            key.to_owned(),
+            "type=s3,bucket=b,region=r,endpoint_url=http://me:hunter2@host.example".to_owned(),
+        ] {
+            let error = read(&[&text], &[], &[]).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

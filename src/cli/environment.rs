@@ -134,7 +134,7 @@ pub(super) enum StdinContext {
 }
 
 /// Returns a text that the machine says of itself, for example below `/proc`.
-pub(super) fn machine_text(path: &str) -> Option<String> {
+pub(super) fn machine_text(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 

@@ -14,6 +14,7 @@ mod annotations;
 mod archive;
 mod args;
 mod attestations;
+mod buckets;
 mod build;
 mod caches;
 mod call;

@@ -36,6 +36,16 @@ pub(super) enum Opened {
 }
 
 impl BlobSource {
+    pub(super) fn length(&self) -> Result<u64, Cause> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::File(path) => {
+                let metadata = std::fs::metadata(path);
+                metadata.map(|file| file.len()).map_err(|source| Cause::Source { path: path.clone(), source })
+            }
+        }
+    }
+
     pub(super) fn open(&self) -> Result<Opened, Cause> {
         Ok(match self {
             Self::Bytes(bytes) => Opened::Bytes(bytes.clone()),

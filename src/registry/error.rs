@@ -69,7 +69,7 @@ pub enum Cause {
         retry_after: Option<Duration>,
     },
     /// The registry failed.
-    #[error("the registry failed ({message})")]
+    #[error("the server failed ({message})")]
     Server {
         /// Status and message of the registry.
         message: String,
@@ -77,7 +77,7 @@ pub enum Cause {
         retry_after: Option<Duration>,
     },
     /// The registry refused the request for another reason.
-    #[error("the registry refused ({message})")]
+    #[error("the server refused ({message})")]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -342,7 +342,7 @@ fn message_of(status: StatusCode, body: &[u8]) -> String {
         let parts = [field("code"), field("message")];
         Some(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "))
     });
-    let said = said.or_else(|| {
+    let said = said.or_else(|| of_xml(body)).or_else(|| {
         let text = std::str::from_utf8(body).ok()?.trim();
         (!text.starts_with(['<', '{'])).then(|| text.to_owned())
     });
@@ -350,6 +350,14 @@ fn message_of(status: StatusCode, body: &[u8]) -> String {
     let said: String =
         said.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_LIMIT).collect();
     if said.is_empty() { status.to_string() } else { format!("{status}: {said}") }
+}
+
+/// What a store of objects says: `<Error><Code>NoSuchBucket</Code><Message>..</Message>..</Error>`.
+pub(super) fn of_xml(body: &[u8]) -> Option<String> {
+    let (_, error) = std::str::from_utf8(body).ok()?.split_once("<Error>")?;
+    let field = |start: &str, end: &str| Some(error.split_once(start)?.1.split_once(end)?.0);
+    let (code, message) = (field("<Code>", "</Code>")?, field("<Message>", "</Message>").unwrap_or_default());
+    Some(format!("{code}: {message}"))
 }
 
 #[cfg(test)]
@@ -362,6 +370,8 @@ mod tests {
         let body = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest\u001b[2J unknown"}]}"#;
         assert_eq!(message(404, body), "404 Not Found: MANIFEST_UNKNOWN: manifest [2J unknown");
         assert_eq!(message(502, "<html>"), "502 Bad Gateway");
+        let body = "<?xml version='1.0'?>\n<Error><Code>NoSuchBucket</Code><Message>no bucket</Message></Error>";
+        assert_eq!(message(404, body), "404 Not Found: NoSuchBucket: no bucket");
         assert_eq!(message(500, " out of disk\n"), "500 Internal Server Error: out of disk");
         assert_eq!(message(500, &"x".repeat(1000)).len(), "500 Internal Server Error: ".len() + MESSAGE_LIMIT);
     }

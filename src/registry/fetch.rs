@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use reqwest::header::{CONTENT_RANGE, RANGE};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::error::Cause;
-use super::request::Repository;
+use super::objects::Signed;
+use super::request::{Attempts, Repository};
 use super::route::Need;
 use super::{Client, Inner, RegistryError, joined};
 use crate::content::{ContentError, Ingest, Store};
@@ -34,34 +35,46 @@ impl Client {
         let route = self.0.route(reference, Need::Blob).map_err(|cause| failed(&reference.domain, cause))?;
         let wanted = Wanted { digest, size: descriptor.size(), store, progress };
         for mirror in &route.mirrors {
-            if self.0.fetch(mirror, &wanted).await.is_ok() {
+            if self.0.fetch(Origin::Registry(mirror), &wanted).await.is_ok() {
                 return Ok(());
             }
         }
-        self.0.fetch(&route.origin, &wanted).await.map_err(|cause| failed(route.origin.address(), cause))
+        self.0
+            .fetch(Origin::Registry(&route.origin), &wanted)
+            .await
+            .map_err(|cause| failed(route.origin.address(), cause))
     }
 }
 
+/// Where bytes come from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// A repository.
+    Registry(&'a Repository),
+    /// An object of a store.
+    Store(&'a Signed),
+}
+
 /// What is fetched, and where it goes.
-struct Wanted<'a> {
-    digest: Digest,
-    size: u64,
-    store: &'a Store,
-    progress: &'a (dyn Fn(u64) + Send + Sync),
+pub(super) struct Wanted<'a> {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) store: &'a Store,
+    pub(super) progress: &'a (dyn Fn(u64) + Send + Sync),
 }
 
 impl Inner {
-    async fn fetch(&self, repository: &Repository, wanted: &Wanted<'_>) -> Result<(), Cause> {
+    pub(super) async fn fetch(&self, origin: Origin<'_>, wanted: &Wanted<'_>) -> Result<(), Cause> {
         if wanted.store.length_of(&wanted.digest)? == Some(wanted.size) {
             (wanted.progress)(wanted.size);
             return Ok(());
         }
         let _permit = self.transfers.acquire().await.expect("the semaphore is never closed");
-        let mut attempts = self.attempts(&repository.host);
+        let mut attempts = self.attempts_at(origin);
         let mut ingest = wanted.store.ingest()?;
         loop {
             let before = ingest.length();
-            let (ended, result) = self.fetch_on(repository, wanted, ingest).await;
+            let (ended, result) = self.fetch_on(origin, wanted, ingest).await;
             match result {
                 Ok(()) => return commit(ended, wanted).await,
                 Err(cause) => {
@@ -76,18 +89,9 @@ impl Inner {
     }
 
     /// Goes on with a download; gives the ingest back with all that came.
-    async fn fetch_on(
-        &self,
-        repository: &Repository,
-        wanted: &Wanted<'_>,
-        ingest: Ingest,
-    ) -> (Ingest, Result<(), Cause>) {
-        let (digest, offset) = (wanted.digest, ingest.length());
-        let answer = self.send(repository, |client, base| {
-            let request = client.get(format!("{base}/blobs/{digest}"));
-            if offset == 0 { request } else { request.header(RANGE, format!("bytes={offset}-")) }
-        });
-        let answer = match answer.await {
+    async fn fetch_on(&self, origin: Origin<'_>, wanted: &Wanted<'_>, ingest: Ingest) -> (Ingest, Result<(), Cause>) {
+        let offset = ingest.length();
+        let answer = match self.ask_for(origin, &wanted.digest, offset).await {
             Ok(answer) => answer,
             // Nothing is there to go on with: the blob is shorter than its descriptor says.
             Err(Cause::Refused { .. }) if offset > 0 => {
@@ -105,6 +109,25 @@ impl Inner {
             _ => ingest,
         };
         receive(answer, ingest, wanted).await
+    }
+
+    async fn ask_for(&self, origin: Origin<'_>, digest: &Digest, offset: u64) -> Result<Response, Cause> {
+        let repository = match origin {
+            Origin::Registry(repository) => repository,
+            Origin::Store(request) => return self.ask(Method::GET, request, offset).await,
+        };
+        let answer = self.send(repository, |client, base| {
+            let request = client.get(format!("{base}/blobs/{digest}"));
+            if offset == 0 { request } else { request.header(RANGE, format!("bytes={offset}-")) }
+        });
+        answer.await
+    }
+
+    fn attempts_at(&self, origin: Origin<'_>) -> Attempts {
+        match origin {
+            Origin::Registry(repository) => self.attempts(&repository.host),
+            Origin::Store(request) => self.store_attempts(request),
+        }
     }
 }
 

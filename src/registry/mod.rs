@@ -15,7 +15,9 @@
 //! A registry on a loopback address, or one that the [`Settings`] call insecure, may speak plain HTTP. Nothing is initialised,
 //! read or connected before the first request.
 //!
-//! Not here: which image is wanted, what its layers hold, progress as users see it.
+//! Beside that it moves objects of other stores ([`Signed`]), by the same rules.
+//!
+//! Not here: how their requests are signed, which image is wanted, what its layers hold, progress as users see it.
 //!
 //! A [`Client`] is shared by everything that talks to registries in one process, and cheap to clone. Its methods are async, must
 //! run in a tokio runtime with time and IO, and may be dropped at any point. Locks are held only while a token is fetched.
@@ -30,6 +32,7 @@ mod error;
 mod fetch;
 mod helper;
 mod host;
+mod objects;
 mod push;
 mod redirect;
 mod referrers;
@@ -55,6 +58,7 @@ pub use config::{ConfigError, ConfigFiles};
 pub use docker_config::DockerConfig;
 pub use download::{Download, DownloadError, DownloadRequest, Take};
 pub use error::{Cause, RegistryError};
+pub use objects::{ObjectError, Put, Signed, Stored};
 pub use push::Pushed;
 pub use resolve::Resolved;
 pub use settings::{Insecure, Proxies, Retry, Settings};

@@ -254,7 +254,11 @@ pub(super) fn check_digest(headers: &HeaderMap, expected: &Digest) -> Result<(),
 }
 
 /// Tells progress while a future runs.
-async fn telling<T>(work: impl Future<Output = T>, sent: &AtomicU64, progress: &(dyn Fn(u64) + Send + Sync)) -> T {
+pub(super) async fn telling<T>(
+    work: impl Future<Output = T>,
+    sent: &AtomicU64,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> T {
     let mut work = std::pin::pin!(work);
     loop {
         match tokio::time::timeout(TICK, &mut work).await {

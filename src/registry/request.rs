@@ -162,8 +162,7 @@ impl Inner {
 
     /// Counts the attempts of one request to a registry.
     pub(super) fn attempts(&self, host: &Host) -> Attempts {
-        let (retry, sink, registry) = (self.settings.retry, self.sink.clone(), host.site.address.clone());
-        Attempts { retry, sink, registry, made: 0 }
+        Attempts::of(self.settings.retry, self.sink.clone(), format!("registry {}", host.site.address))
     }
 }
 
@@ -195,7 +194,8 @@ pub(super) async fn read_document(mut answer: Response, what: &'static str, limi
 pub(super) struct Attempts {
     retry: Retry,
     sink: SharedSink,
-    registry: String,
+    /// Who is asked: `registry host.example`.
+    whom: String,
     made: u32,
 }
 
@@ -203,6 +203,10 @@ pub(super) struct Attempts {
 const TOLD: Duration = Duration::from_secs(2);
 
 impl Attempts {
+    pub(super) fn of(retry: Retry, sink: SharedSink, whom: String) -> Self {
+        Self { retry, sink, whom, made: 0 }
+    }
+
     /// Starts to count anew: something was achieved.
     pub(super) fn reset(&mut self) {
         self.made = 0;
@@ -216,9 +220,9 @@ impl Attempts {
         }
         let Some(wait) = self.retry.wait(self.made, cause.retry_after(), chance()) else { return Err(cause) };
         if wait >= TOLD || cause.retry_after().is_some_and(|asked| !asked.is_zero()) {
-            let (registry, next, all) = (&self.registry, self.made + 1, self.retry.attempts);
+            let (whom, next, all) = (&self.whom, self.made + 1, self.retry.attempts);
             let wait = seconds(wait);
-            let text = format!("registry {registry}: {cause}: trying again in {wait} (attempt {next} of {all})");
+            let text = format!("{whom}: {cause}: trying again in {wait} (attempt {next} of {all})");
             self.sink.event(Event::Notice(text));
         }
         tokio::time::sleep(wait).await;

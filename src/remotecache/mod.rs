@@ -6,6 +6,7 @@
 //!
 //! * `registry`: a tag per step in a repository; `inline`: records in the config of an image.
 //! * `directory`: a file per step in a directory.
+//! * `s3`: an object per step in a bucket; `account` is who it knows us by.
 //!
 //! A record ([`SharedRecord`]) is small, complete and written once; nothing lists all of them, so writers never meet. `trail` is advice
 //! about which keys to ask for first. A hit is a record: its layer stays where it is until somebody needs the bytes, and a push to the
@@ -20,11 +21,14 @@
 //! Not here: which facts a key has (`ops`), the records of this machine (`cache`), how a layer is compressed (`export`), when
 //! something is published (`builder`). Called by `ops` and `builder`. Async; locks are held only between awaits.
 
+mod account;
 mod directory;
 mod guard;
 mod inline;
+mod parts;
 mod record;
 mod registry;
+mod s3;
 mod store;
 mod trail;
 mod trust;
@@ -36,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
+pub use account::{Account, Accounts};
 pub use inline::write as write_inline;
 pub use record::{RecordError, SharedRecord};
 pub use registry::TAG_LIMIT;
@@ -49,7 +54,7 @@ use crate::oci::{Platform, digest_of};
 use crate::progress::{Event, SharedSink, Silent};
 use crate::registry::{Client, Settings};
 use guard::Guard;
-use store::Store;
+use store::{Store, Use};
 
 /// Questions that are on their way at once when many are asked ahead.
 const AT_ONCE: usize = 32;
@@ -85,6 +90,7 @@ type Cells = BTreeMap<Key, Arc<OnceCell<Asked>>>;
 /// The shared caches of one build.
 pub struct Caches {
     client: Client,
+    accounts: Accounts,
     sink: SharedSink,
     from: Vec<Arc<Watched>>,
     to: Vec<Arc<Watched>>,
@@ -114,18 +120,20 @@ impl Caches {
         from: Vec<(Place, Trust)>,
         to: Vec<Place>,
         trust: Trust,
+        accounts: Accounts,
         platforms: Vec<Platform>,
         client: Client,
         sink: SharedSink,
     ) -> Arc<Self> {
-        let watched = |place, trust, done| Arc::new(Watched::new((place, trust), done, &client, &sink));
-        let from = from.into_iter().map(|(place, trust)| watched(place, trust, "read")).collect();
-        let to = to.into_iter().map(|place| watched(place, Trust::default(), "written")).collect();
+        let watched = |place, trust, done| Arc::new(Watched::new((place, trust), done, &accounts, &client, &sink));
+        let from = from.into_iter().map(|(place, trust)| watched(place, trust, Use::Reading)).collect();
+        let to = to.into_iter().map(|place| watched(place, Trust::default(), Use::Writing)).collect();
         let inline = OnceCell::new();
         let (asked, sources, layers, lost, spoilt, distrusted) = Default::default();
         let (fetching, publishing) = (Semaphore::new(TRANSFERS), Semaphore::new(TRANSFERS));
         Arc::new(Self {
             client,
+            accounts,
             sink,
             from,
             to,
@@ -146,7 +154,8 @@ impl Caches {
     /// No caches at all.
     pub fn none() -> Arc<Self> {
         let (from, to, platforms) = (Vec::new(), Vec::new(), Vec::new());
-        Self::open(from, to, Trust::default(), platforms, Client::new(Settings::default()), Arc::new(Silent))
+        let (trust, accounts) = Default::default();
+        Self::open(from, to, trust, accounts, platforms, Client::new(Settings::default()), Arc::new(Silent))
     }
 
     /// Whether there is any to read.
@@ -375,12 +384,21 @@ impl Caches {
         self.to[to].guard.question(self.to[to].store.has(key)).await
     }
 
-    /// Puts a layer and its record into the cache `to`. Whether that worked.
-    pub async fn publish(&self, to: usize, key: &Key, record: &SharedRecord, layer: &Blob<'_>) -> bool {
+    /// Tells the cache `to` that a step is used, if it is one that may drop what is not.
+    pub async fn keep(&self, to: usize, key: &Key) {
+        let watched = &self.to[to];
+        let Store::S3(store) = &watched.store else { return };
+        if watched.guard.question(store.is_old(key)).await == Some(true) {
+            store.renew(key).await;
+        }
+    }
+
+    /// Puts a layer and its record into the cache `to`. Whether that worked. `replaces` a record that is there; else the first may stay.
+    pub async fn publish(&self, to: usize, key: &Key, record: &SharedRecord, layer: &Blob<'_>, replaces: bool) -> bool {
         let _permit = self.publishing.acquire().await;
         let (watched, moved) = (&self.to[to], AtomicU64::new(0));
         let telling = |bytes| moved.store(bytes, Ordering::Relaxed);
-        let published = watched.store.publish(key, record, layer, &telling);
+        let published = watched.store.publish(key, record, layer, replaces, &telling);
         watched.guard.transfer(&moved, published).await.is_some()
     }
 
@@ -399,16 +417,18 @@ impl Caches {
         let known = self.from.iter().find(|watched| watched.place == *place);
         known.cloned().unwrap_or_else(|| {
             let mut sources = lock(&self.sources);
-            let open = || Arc::new(Watched::new((place.clone(), Trust::default()), "read", &self.client, &self.sink));
+            let anybodys = (place.clone(), Trust::default());
+            let open = || Arc::new(Watched::new(anybodys, Use::Reading, &self.accounts, &self.client, &self.sink));
             sources.entry(place.clone()).or_insert_with(open).clone()
         })
     }
 }
 
 impl Watched {
-    fn new((place, trust): (Place, Trust), done: &'static str, client: &Client, sink: &SharedSink) -> Self {
-        let guard = Guard::new(format!("cache {place}"), done, sink.clone());
-        Self { store: Store::open(&place, client), place, trust, guard }
+    fn new((place, trust): (Place, Trust), done: Use, accounts: &Accounts, client: &Client, sink: &SharedSink) -> Self {
+        let verb = if done == Use::Reading { "read" } else { "written" };
+        let guard = Guard::new(format!("cache {place}"), verb, sink.clone());
+        Self { store: Store::open(&place, done, accounts, client), place, trust, guard }
     }
 }
 

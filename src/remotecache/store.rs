@@ -1,18 +1,22 @@
-//! One store behind the door. Every kind answers the same six questions.
+//! One store behind the door. Every kind answers the same questions.
 //!
-//! Another kind (S3, the action cache of a remote execution service) is one more variant here and one more file.
+//! Another kind (the action cache of a remote execution service) is one more variant here and one more file.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rusty_s3::BucketError;
+
+use super::account::Accounts;
 use super::directory::DirectoryStore;
 use super::record::{RecordError, SharedRecord};
 use super::registry::RegistryStore;
+use super::s3::{LAYER_LIMIT, S3Store};
 use crate::cache::{Key, Place};
 use crate::content::{ContentError, Store as Content};
 use crate::oci::{Descriptor, Reference};
-use crate::registry::{BlobSource, Cause, Client, RegistryError};
+use crate::registry::{BlobSource, Cause, Client, ObjectError, RegistryError};
 
 /// Hears how many bytes moved.
 pub(super) type Moved<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -31,6 +35,14 @@ pub struct Blob<'a> {
 pub(super) enum Store {
     Registry(RegistryStore),
     Directory(DirectoryStore),
+    S3(Box<S3Store>),
+}
+
+/// What is done with a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    Reading,
+    Writing,
 }
 
 /// Why a store did not do what it was asked for.
@@ -49,6 +61,18 @@ pub enum StoreError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A store of buckets.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The bucket has no URL.
+    #[error("the bucket has no address there ({0}); where buckets are no subdomains: use_path_style=true")]
+    Bucket(BucketError),
+    /// More than an object may have.
+    #[error("a layer of {0} bytes is too large for a bucket: {LAYER_LIMIT} bytes at most")]
+    TooLarge(u64),
+    /// An answer that is none.
+    #[error("the store does not say how a long layer is sent to it")]
+    NoUpload,
     /// The store of this machine.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -64,38 +88,52 @@ impl StoreError {
     /// Whether it is what the store holds that is wrong, and not the store.
     pub(super) fn is_of_content(&self) -> bool {
         match self {
-            Self::Record(_) | Self::Content(ContentError::WrongDigest { .. } | ContentError::Missing { .. }) => true,
-            Self::Registry(error) => matches!(
-                *error.cause,
-                Cause::Malformed { .. }
-                    | Cause::WrongDigest { .. }
-                    | Cause::TooLarge { .. }
-                    | Cause::TooLong { .. }
-                    | Cause::SchemaOne
+            Self::Record(_) | Self::TooLarge(_) => true,
+            Self::Content(ContentError::WrongDigest { .. } | ContentError::Missing { .. }) => true,
+            // What is not found where no question is asked is a layer that a record promised.
+            Self::Object(error) if matches!(*error.cause, Cause::NotFound { .. }) => true,
+            other => matches!(
+                other.cause(),
+                Some(
+                    Cause::Malformed { .. }
+                        | Cause::WrongDigest { .. }
+                        | Cause::TooLarge { .. }
+                        | Cause::TooLong { .. }
+                        | Cause::SchemaOne
+                )
             ),
-            _ => false,
+        }
+    }
+
+    /// What a server did.
+    fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Registry(error) => Some(&error.cause),
+            Self::Object(error) => Some(&error.cause),
+            _ => None,
         }
     }
 
     /// Whether the next request may fare better.
     pub(super) fn passes(&self) -> bool {
-        match self {
-            Self::Registry(error) => {
-                // A layer that was to be taken over from elsewhere, and is not here.
-                error.is_temporary() || matches!(*error.cause, Cause::NotFound { .. } | Cause::Source { .. })
-            }
-            // One file may be another user's, and the next one not.
-            Self::Directory { .. } => true,
-            _ => false,
-        }
+        // One file may be another user's, and the next one not.
+        let is_of_a_file = matches!(self, Self::Directory { .. });
+        // A layer that was to be taken over from elsewhere, and is not here.
+        let is_absent = |cause: &Cause| matches!(cause, Cause::NotFound { .. } | Cause::Source { .. });
+        is_of_a_file || self.cause().is_some_and(|cause| cause.is_temporary() || is_absent(cause))
     }
 }
 
 impl Store {
-    pub(super) fn open(place: &Place, client: &Client) -> Self {
+    pub(super) fn open(place: &Place, done: Use, accounts: &Accounts, client: &Client) -> Self {
+        let account = match done {
+            Use::Reading => accounts.reader(place),
+            Use::Writing => accounts.writer(place),
+        };
         match place {
             Place::Registry(reference) => Self::Registry(RegistryStore::new(reference, client)),
             Place::Directory(path) => Self::Directory(DirectoryStore::new(path)),
+            Place::S3(place) => Self::S3(Box::new(S3Store::new(place, account, client))),
         }
     }
 
@@ -104,6 +142,7 @@ impl Store {
         match self {
             Self::Registry(store) => store.record(key).await,
             Self::Directory(store) => store.record(key).await,
+            Self::S3(store) => store.record(key).await,
         }
     }
 
@@ -112,20 +151,23 @@ impl Store {
         match self {
             Self::Registry(store) => store.has(key).await,
             Self::Directory(store) => store.has(key).await,
+            Self::S3(store) => store.has(key).await,
         }
     }
 
-    /// Puts a layer, and then its record.
+    /// Puts a layer, and then its record. `replaces` a record that is there; else the first may stay.
     pub(super) async fn publish(
         &self,
         key: &Key,
         record: &SharedRecord,
         layer: &Blob<'_>,
+        replaces: bool,
         moved: Moved<'_>,
     ) -> Result<(), StoreError> {
         match self {
             Self::Registry(store) => store.publish(key, record, layer, moved).await,
             Self::Directory(store) => store.publish(key, record, layer, moved).await,
+            Self::S3(store) => store.publish(key, record, layer, replaces, moved).await,
         }
     }
 
@@ -134,6 +176,7 @@ impl Store {
         match self {
             Self::Registry(store) => store.fetch(layer, to, moved).await,
             Self::Directory(store) => store.fetch(layer, to, moved).await,
+            Self::S3(store) => store.fetch(layer, to, moved).await,
         }
     }
 
@@ -142,6 +185,7 @@ impl Store {
         match self {
             Self::Registry(store) => store.trail(name).await,
             Self::Directory(store) => store.trail(name).await,
+            Self::S3(store) => store.trail(name).await,
         }
     }
 
@@ -150,6 +194,7 @@ impl Store {
         match self {
             Self::Registry(store) => store.put_trail(name, keys).await,
             Self::Directory(store) => store.put_trail(name, keys).await,
+            Self::S3(store) => store.put_trail(name, keys).await,
         }
     }
 }

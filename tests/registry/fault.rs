@@ -227,7 +227,7 @@ async fn what_fails_for_good_is_told_and_leaves_nothing() {
     for (fault, expected) in [
         (Fault::CutAnswers(0), ""),
         (Fault::Answer(BUSY), "too many requests (429 Too Many Requests)"),
-        (Fault::Answer(FAILED), "the registry failed (500 Internal Server Error"),
+        (Fault::Answer(FAILED), "the server failed (500 Internal Server Error"),
         (Fault::Answer(HALF), ""),
         (Fault::Answer(RUBBISH), ""),
     ] {

@@ -1,30 +1,45 @@
 //! Caches that are dead, slow, wrong or hostile: the build ends as it would without, says so once, and soon.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::http::{HttpServer, Response};
+use super::support::bucket::{Buckets, KEY};
+use super::support::http::{self, HttpServer, Response};
 use super::support::registry::{self, Registry};
-use super::{Builder, context};
+use super::{Builder, Built, Cache, context};
 
 /// What no cache may add to a build that takes a second or two without.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kinds of places that are behind a server, at an address.
+fn kinds(address: &str) -> [Cache; 2] {
+    [Cache::registry(&format!("{address}/c")), Cache::bucket(address, "c")]
+}
 
 #[track_caller]
-fn builds_without(cache: &str, context: &Path) -> super::Built {
+pub(super) fn builds_without(cache: &Cache, context: &Path) -> Built {
     let began = Instant::now();
-    let (from, to) = (format!("type=registry,ref={cache}/c"), format!("type=registry,ref={cache}/c,mode=max"));
-    let built = Builder::new().build(context, &["--cache-from", &from, "--cache-to", &to]);
+    let built = Builder::new().build_with(context, cache, &[]);
     assert!(began.elapsed() < PATIENCE, "it took {:?}\n{}", began.elapsed(), built.output.both());
     assert_eq!(built.ran().len(), 6, "{}", built.output.both());
     // Once for reading, once for writing.
     assert!((1..=2).contains(&built.warnings().len()), "{}", built.output.both());
+    shows_no_secret(&built);
     built
+}
+
+#[track_caller]
+pub(super) fn shows_no_secret(built: &Built) {
+    let all = built.output.both();
+    assert!(!all.contains(KEY.1) && !all.contains("X-Amz"), "a secret is shown:\n{all}");
 }
 
 #[test]
 fn a_cache_that_is_not_there_is_done_without() {
-    builds_without(&registry::free_address(), context("dead").path());
+    for cache in kinds(&registry::free_address()) {
+        builds_without(&cache, context("dead").path());
+    }
 }
 
 #[test]
@@ -32,7 +47,9 @@ fn a_cache_that_refuses_or_talks_nonsense_is_done_without() {
     for (status, body) in [(503, ""), (429, ""), (401, ""), (500, "broken"), (200, "<html>"), (200, "{}")] {
         let answer = move |_: &_| Response { status, body: body.into(), ..Response::default() };
         let server = HttpServer::start(answer);
-        builds_without(&server.host(), context(&format!("nonsense {status}")).path());
+        for cache in kinds(&server.host()) {
+            builds_without(&cache, context(&format!("nonsense {status}")).path());
+        }
     }
 }
 
@@ -42,7 +59,9 @@ fn a_cache_that_never_answers_is_done_without() {
         std::thread::sleep(Duration::from_secs(120));
         Response::status(200)
     });
-    builds_without(&server.host(), context("silent").path());
+    for cache in kinds(&server.host()) {
+        builds_without(&cache, context("silent").path());
+    }
 }
 
 #[test]
@@ -181,28 +200,97 @@ fn a_record_that_promises_another_layer_is_found_out() {
     assert_eq!(said.succeeded().stdout, "promise\n");
 }
 
-#[test]
-fn a_registry_that_dies_in_the_middle_of_a_build_costs_it_the_cache_alone() {
+/// Adds steps that want the files of those that are cached, after a while.
+fn go_on(context: &Path) {
+    let text = std::fs::read_to_string(context.join("Dockerfile")).expect("the Dockerfile");
+    let text = text + "RUN sleep 2; cat /made/count > /count\nRUN cat /count\n";
+    super::support::write(context, "Dockerfile", text);
+}
+
+/// Builds with a cache whose server goes wrong meanwhile.
+#[track_caller]
+fn survives(cache: &Cache, context: &Path, count: &str) -> Built {
+    let (began, builder) = (Instant::now(), Builder::new());
+    let built = builder.build_with(context, cache, &["-t", "alive"]);
+    assert!(began.elapsed() < PATIENCE + PATIENCE, "it took {:?}", began.elapsed());
+    shows_no_secret(&built);
+    let said = builder.kiln.run(["run", "alive", "cat", "/count"]);
+    assert_eq!(said.succeeded().stdout, format!("{count}\n"), "{}", built.output.both());
+    built
+}
+
+/// The server goes when two steps are cached.
+fn dies(cache: &Cache, server: impl Send + 'static) {
     let context = context("dies");
-    let dockerfile = std::fs::read_to_string(context.path().join("Dockerfile")).unwrap();
-    let (registry, cache) = filled(context.path());
-    // Two steps are cached, then the registry goes, and a third wants the files of both.
-    super::support::write(
-        context.path(),
-        "Dockerfile",
-        dockerfile + "RUN sleep 2; cat /made/count > /count\nRUN cat /count\n",
-    );
-    let other = Builder::new();
-    let to = format!("{cache},mode=max");
+    Builder::new().build(context.path(), &["--cache-to", &cache.to]);
+    go_on(context.path());
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(1200));
-        drop(registry);
+        drop(server);
     });
-    let began = Instant::now();
-    let built = other.build(context.path(), &["-t", "alive", "--cache-from", &cache, "--cache-to", &to]);
-    killer.join().expect("a registry that ends");
-    assert!(began.elapsed() < PATIENCE + PATIENCE, "it took {:?}", began.elapsed());
+    let built = survives(cache, context.path(), "dies");
+    killer.join().expect("a server that ends");
     assert!(!built.warnings().is_empty(), "{}", built.output.both());
-    let said = other.kiln.run(["run", "alive", "cat", "/count"]);
-    assert_eq!(said.succeeded().stdout, "dies\n");
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_build_costs_it_the_cache_alone() {
+    let registry = Registry::start();
+    dies(&Cache::registry(&format!("{}/c", registry.address)), registry);
+    if let Some(buckets) = Buckets::start() {
+        dies(&Cache::bucket(&buckets.address, "dies"), buckets);
+    }
+}
+
+/// How a server goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    Answers(u16, &'static str),
+    Slow(Duration),
+}
+
+/// Answers what another server says, and goes wrong after so many answers.
+fn going_wrong(to: &str, after: usize, wrong: Wrong) -> HttpServer {
+    let (to, seen) = (to.to_owned(), AtomicUsize::new(0));
+    HttpServer::start(move |request| match wrong {
+        _ if seen.fetch_add(1, Ordering::Relaxed) < after => http::forwarded(&to, request),
+        Wrong::Answers(status, body) => Response { status, body: body.into(), ..Response::default() },
+        Wrong::Slow(wait) => {
+            std::thread::sleep(wait);
+            http::forwarded(&to, request)
+        }
+    })
+}
+
+/// `cache` is the one at an address. What went wrong for one builder does no harm to the next.
+fn goes_wrong(address: &str, cache: impl Fn(&str) -> Cache) {
+    let context = context("wrong");
+    let good = cache(address);
+    Builder::new().build(context.path(), &["--cache-to", &good.to]);
+    go_on(context.path());
+    for (after, wrong) in [
+        (4, Wrong::Answers(503, "")),
+        (9, Wrong::Answers(503, "")),
+        (4, Wrong::Answers(200, "<html>")),
+        (9, Wrong::Slow(Duration::from_secs(30))),
+        (0, Wrong::Slow(Duration::from_secs(1))),
+    ] {
+        let server = going_wrong(address, after, wrong);
+        survives(&cache(&server.host()), context.path(), "wrong");
+    }
+    let mended = Builder::new().build_with(context.path(), &good, &[]);
+    assert_eq!(mended.warnings(), Vec::<&str>::new(), "{}", mended.output.both());
+    let built = Builder::new().build(context.path(), &["--cache-from", &good.from]);
+    assert_eq!((built.ran().len(), built.warnings().len()), (0, 0), "{}", built.output.both());
+}
+
+#[test]
+fn a_registry_that_goes_wrong_in_the_middle_of_a_build_costs_it_the_cache_alone() {
+    goes_wrong(&Registry::start().address, |address| Cache::registry(&format!("{address}/c")));
+}
+
+#[test]
+fn a_bucket_that_goes_wrong_in_the_middle_of_a_build_costs_it_the_cache_alone() {
+    let Some(buckets) = Buckets::shared() else { return };
+    goes_wrong(&buckets.address, |address| Cache::bucket(address, "wrong"));
 }

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod buckets;
 mod contract;
 mod crowd;
 mod faults;
@@ -14,9 +15,48 @@ mod trust;
 
 use std::path::Path;
 
+use support::bucket::KEY;
 use support::kiln::{Kiln, Output};
 use support::registry::Registry;
 use support::{bases::Base, registry, write};
+
+/// What `--cache-from` and `--cache-to` say of one place; all steps are written.
+#[derive(Clone)]
+struct Cache {
+    from: String,
+    to: String,
+}
+
+impl Cache {
+    /// A repository, `HOST:PORT/NAME`.
+    fn registry(repository: &str) -> Self {
+        let from = format!("type=registry,ref={repository}");
+        Self { to: format!("{from},mode=max"), from }
+    }
+
+    fn directory(path: &Path) -> Self {
+        let path = path.display();
+        Self { from: format!("type=local,src={path}"), to: format!("type=local,dest={path},mode=max") }
+    }
+
+    /// The bucket at `HOST:PORT`, below a prefix.
+    fn bucket(address: &str, prefix: &str) -> Self {
+        let place = format!("type=s3,bucket=kiln,region=us-east-1,endpoint_url=http://{address},use_path_style=true");
+        let from = format!("{place},prefix={prefix},access_key_id={},secret_access_key={}", KEY.0, KEY.1);
+        Self { to: format!("{from},mode=max"), from }
+    }
+
+    /// The same, of which only those records are read that one of these keys signed.
+    fn trusting(&self, files: &[String]) -> Self {
+        let trust: String = files.iter().map(|file| format!(",trust-key={file}")).collect();
+        Self { from: format!("{}{trust}", self.from), to: self.to.clone() }
+    }
+
+    /// The same, with records signed by this key.
+    fn signing(&self, file: &str) -> Self {
+        Self { from: self.from.clone(), to: format!("{},sign-key={file}", self.to) }
+    }
+}
 
 /// A builder with a store of its own.
 struct Builder {
@@ -47,6 +87,12 @@ impl Builder {
         let metadata: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let digest = metadata["containerimage.digest"].as_str().unwrap_or_default().to_owned();
         Built { output, digest }
+    }
+
+    /// Builds with a cache that is read and written.
+    #[track_caller]
+    fn build_with(&self, context: &Path, cache: &Cache, arguments: &[&str]) -> Built {
+        self.build(context, &[&["--cache-from", &cache.from, "--cache-to", &cache.to], arguments].concat())
     }
 
     /// How many blobs the store has that are longer than any document of these images.

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::support::bucket::Buckets;
 use super::support::kiln::{LIMIT, Output, output_of};
 use super::support::{registry, scratch, tool, write};
-use super::{Builder, Built, context, ran, warnings};
+use super::{Builder, Built, Cache, context, ran, warnings};
 
 /// A directory with two pairs of keys, `a` and `b`, each with a `.pub` beside it.
-fn keys() -> tempfile::TempDir {
+pub(super) fn keys() -> tempfile::TempDir {
     let directory = scratch();
     for name in ["a", "b"] {
         let (private, public) = (directory.path().join(name), directory.path().join(format!("{name}.pub")));
@@ -22,13 +23,12 @@ fn file(keys: &tempfile::TempDir, name: &str) -> String {
 }
 
 fn to(cache: &Path, sign: Option<String>) -> String {
-    let sign = sign.map(|file| format!(",sign-key={file}")).unwrap_or_default();
-    format!("type=local,dest={},mode=max{sign}", cache.display())
+    let cache = Cache::directory(cache);
+    sign.map(|file| cache.signing(&file)).unwrap_or(cache).to
 }
 
 fn from(cache: &Path, trust: &[String]) -> String {
-    let trust: String = trust.iter().map(|file| format!(",trust-key={file}")).collect();
-    format!("type=local,src={}{trust}", cache.display())
+    Cache::directory(cache).trusting(trust).from
 }
 
 /// What a machine that knows nothing makes of a cache.
@@ -96,14 +96,22 @@ fn only_what_a_trusted_key_signed_is_used() {
 
 #[test]
 fn what_is_not_signed_is_a_miss_until_somebody_signs_it() {
-    let (keys, context, cache) = (keys(), context("unsigned"), scratch());
-    let a = from(cache.path(), &[file(&keys, "a.pub")]);
-    Builder::new().build(context.path(), &["--cache-to", &to(cache.path(), None)]);
-    is_refused(&fresh(context.path(), &a), "it is not signed");
-    // Whoever signs replaces what he does not trust.
-    let sign = to(cache.path(), Some(file(&keys, "a")));
-    is_refused(&Builder::new().build(context.path(), &["--cache-from", &a, "--cache-to", &sign]), "it is not signed");
-    is_used(&fresh(context.path(), &a));
+    let (keys, context, directory) = (keys(), context("unsigned"), scratch());
+    let mut places = vec![
+        Cache::directory(directory.path()),
+        Cache::registry(&format!("{}/cache/unsigned", registry::shared().address)),
+    ];
+    places.extend(Buckets::shared().map(|buckets| Cache::bucket(&buckets.address, "unsigned")));
+    for cache in places {
+        let a = cache.trusting(&[file(&keys, "a.pub")]).signing(&file(&keys, "a"));
+        Builder::new().build(context.path(), &["--cache-to", &cache.to]);
+        is_refused(&fresh(context.path(), &a.from), "it is not signed");
+        // Whoever signs replaces what he does not trust.
+        is_refused(&Builder::new().build_with(context.path(), &a, &[]), "it is not signed");
+        is_used(&fresh(context.path(), &a.from));
+        let b = cache.trusting(&[file(&keys, "b.pub")]);
+        is_refused(&fresh(context.path(), &b.from), "signed by no key that is trusted");
+    }
 }
 
 #[test]

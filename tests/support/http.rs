@@ -1,6 +1,6 @@
 //! A small HTTP server on the loopback interface, for files, repositories and hostile answers.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -133,7 +133,8 @@ fn serve(
     let status = if response.status == 0 { 200 } else { response.status };
     seen.lock().expect("no panic while held").push((request.clone(), status));
     let mut head = format!("HTTP/1.1 {status} Answer\r\nConnection: close\r\n");
-    if !response.endless {
+    let has_length = response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if !response.endless && !has_length {
         head += &format!("Content-Length: {}\r\n", response.body.len());
     }
     for (name, value) in &response.headers {
@@ -163,20 +164,63 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
         request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     if request.header("transfer-encoding").is_some() {
-        loop {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let size = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
-            reader.by_ref().take(size).read_to_end(&mut request.body)?;
-            reader.read_line(&mut line)?;
-            if size == 0 {
-                break;
-            }
-        }
+        request.body = read_chunks(reader)?;
     } else if let Some(length) = request.header("content-length").and_then(|length| length.parse().ok()) {
         reader.by_ref().take(length).read_to_end(&mut request.body)?;
     }
     Ok(request)
+}
+
+fn read_chunks(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+    let (mut body, mut line) = (Vec::new(), String::new());
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
+        reader.by_ref().take(size).read_to_end(&mut body)?;
+        reader.read_line(&mut line)?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+/// Answers what another server says, at `HOST:PORT`; where it is gone, 502.
+pub fn forwarded(to: &str, request: &Request) -> Response {
+    forward(to, request).unwrap_or_else(|_| Response::status(502))
+}
+
+fn forward(to: &str, request: &Request) -> std::io::Result<Response> {
+    let mut stream = TcpStream::connect(to)?;
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    let own = ["connection", "content-length", "transfer-encoding"];
+    for (name, value) in request.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\nconnection: close\r\n\r\n", request.body.len());
+    stream.write_all(&[head.as_bytes(), &request.body].concat())?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let status = line.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(502);
+    let mut response = Response::status(status);
+    let mut is_chunked = false;
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "connection" => {}
+            "transfer-encoding" => is_chunked = true,
+            _ => response = response.with(name, value),
+        }
+    }
+    if is_chunked {
+        response.body = read_chunks(&mut reader)?;
+    } else if request.method != "HEAD" {
+        reader.read_to_end(&mut response.body)?;
+    }
+    Ok(response)
 }
 
 /// Answers for the bare repositories below `root`, with git's own server program (git-http-backend(1)).

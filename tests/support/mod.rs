@@ -11,6 +11,7 @@
 
 pub mod apt;
 pub mod bases;
+pub mod bucket;
 pub mod bundle;
 pub mod http;
 pub mod image;

@@ -11,19 +11,33 @@ use super::{bases, tool};
 const PACKAGES: [&str; 4] =
     ["spdx-tools==0.8.5", "in-toto-attestation==0.9.3", "pynacl==1.6.2", "cryptography==50.0.2"];
 
-/// Returns the directory of the environment's programs, making it when it is not there yet; `None`, and says why, where PyPI is not in
-/// reach.
+/// A store of buckets as S3 is one.
+const BUCKETS: [&str; 1] = ["moto[server,s3]==5.2.5"];
+
+/// Returns the directory of the environment's programs; `None`, and says why, where PyPI is not in reach.
 pub fn programs() -> Option<PathBuf> {
+    programs_of(&PACKAGES)
+}
+
+/// The same for the store of buckets, which is large: not every test that reads something with Python needs it.
+pub fn bucket_programs() -> Option<PathBuf> {
+    programs_of(&BUCKETS)
+}
+
+/// Makes the environment when it is not there yet.
+fn programs_of(packages: &[&str]) -> Option<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let place = bases::cache_directory().join("python").join(PACKAGES.join("+").replace("==", "-"));
+    let place = bases::cache_directory()
+        .join("python")
+        .join(packages.join("+").replace("==", "-").replace(['[', ']', ','], "-"));
     let (programs, done) = (place.join("bin"), place.join("complete"));
     if done.exists() {
         return Some(programs);
     }
     tool::run(tool::tool("python3").args(["-m", "venv", "--clear"]).arg(&place));
     let mut install = program(&programs, "pip");
-    install.args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    install.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages);
     let installed = install.output().expect("pip starts");
     if !installed.status.success() {
         super::skip(&format!("packages of PyPI cannot be had: {}", String::from_utf8_lossy(&installed.stderr)));

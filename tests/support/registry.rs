@@ -1,5 +1,6 @@
 //! A real registry (Debian's `docker-registry`) on the loopback interface, with the base images in it.
 
+use std::ffi::OsStr;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -99,19 +100,24 @@ pub fn free_address() -> String {
     listener.local_addr().expect("the address of a listener").to_string()
 }
 
-/// Starts the registry so that the kernel ends it with this process: a static is never dropped. The kernel watches the
+/// Starts a server so that the kernel ends it with this process: a static is never dropped. The kernel watches the
 /// *thread* that spawned it, so that thread sleeps for as long as the process lives.
-fn spawn_serving(configuration: &Path) -> Child {
+pub fn spawn_with_this_process(arguments: &[&OsStr]) -> Child {
     let (sender, receiver) = std::sync::mpsc::channel();
     let mut command = tool::tool("setpriv");
-    tool::tool("docker-registry");
-    command.args(["--pdeathsig", "KILL", "docker-registry", "serve"]).arg(configuration);
+    command.args(["--pdeathsig", "KILL"]).args(arguments);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     std::thread::spawn(move || {
-        sender.send(command.spawn()).expect("the thread that waits for the registry");
+        sender.send(command.spawn()).expect("the thread that waits for the server");
         loop {
             std::thread::park();
         }
     });
-    receiver.recv().expect("the thread that starts the registry").expect("docker-registry starts")
+    receiver.recv().expect("the thread that starts the server").expect("the server starts")
+}
+
+fn spawn_serving(configuration: &Path) -> Child {
+    tool::tool("docker-registry");
+    let arguments: [&OsStr; 3] = ["docker-registry".as_ref(), "serve".as_ref(), configuration.as_ref()];
+    spawn_with_this_process(&arguments)
 }
