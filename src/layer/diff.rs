@@ -39,7 +39,8 @@ pub struct DiffSummary {
 /// Writes the changes in `upper`, the upper directory of an overlay that nobody writes any more, as a layer.
 ///
 /// `lower` is the merged view below: what is the same there is no change, and a deletion of what is not there is
-/// none. Without it everything in `upper` is written. `out` is not flushed.
+/// none. Without it everything in `upper` is written. The files written lose the fractions of their times in `upper` too.
+/// `out` is not flushed.
 pub fn diff(
     upper: &Dir,
     lower: Option<&Dir>,

@@ -5,6 +5,7 @@
 //! kept back until something below it is found changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,7 @@ use super::tree::{Found, RawFound, directory_entry, entry_of};
 use super::whiteout::is_reserved_name;
 use super::xattr::{OverlayNamespace, OverlayNotes, carried, is_carried_xattr};
 use super::{LayerError, Warning};
-use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, xattrs_of};
+use crate::fsutil::{Dir, DirStack, Entry, Kind, Metadata, Timestamp, xattrs_of};
 
 /// Takes what a walk finds, in the order of a layer.
 pub(super) trait Sink {
@@ -201,7 +202,8 @@ impl<'a, S: Sink> Walk<'a, S> {
         } else if self.is_unchanged(entry, &raw).map_err(LayerError::file("compare", &self.path))? {
             return Ok(());
         }
-        let found = raw.into_found(self.tree.top(), &entry.name, self.path.clone());
+        let name = &entry.name;
+        let found = raw.into_found(self.tree.top(), name, self.path.clone());
         let Some(Found { entry, data, .. }) = found.map_err(LayerError::file("read", &self.path))? else {
             return Ok(());
         };
@@ -209,10 +211,21 @@ impl<'a, S: Sink> Walk<'a, S> {
             Some(mut data) => self.write(&entry, &mut data)?,
             None => self.write(&entry, &mut io::empty())?,
         }
+        self.cut_time(name, &metadata).map_err(LayerError::file("set the time of", &entry.path))?;
         if is_linked {
             self.first_names.insert((metadata.device, metadata.inode), entry.path);
         }
         Ok(())
+    }
+
+    /// Gives a file of an upper directory the time that the layer says it has: what lies below the next step is then the
+    /// same, whether this was kept or is unpacked.
+    fn cut_time(&self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        let time = Timestamp::from_seconds(metadata.mtime.seconds);
+        match self.marks {
+            Marks::Overlay(_) if metadata.mtime != time => self.tree.top().set_child_mtime(name, time),
+            _ => Ok(()),
+        }
     }
 
     /// Whether nobody can have changed it since the tree was copied.
@@ -405,9 +418,11 @@ fn is_same_directory(left: &TarEntry, right: &TarEntry) -> bool {
     (left.mode, left.uid, left.gid) == (right.mode, right.uid, right.gid) && left.xattrs == right.xattrs
 }
 
-/// Compares what a tar would hold, so whole seconds: what is below may have come out of one.
+/// Compares exact times. What is below came out of a tar, or was cut to what one holds, and a copy of it has its time; what
+/// was written just now has a fraction of a second. Whole seconds would let the moment decide: what a command writes again,
+/// as it was, would be a change unless it was first written in the same second.
 fn is_same_file(left: &Metadata, right: &Metadata) -> bool {
-    let facts = |m: &Metadata| (m.kind, m.mode, m.uid, m.gid, m.size, m.mtime.seconds, m.device_node);
+    let facts = |m: &Metadata| (m.kind, m.mode, m.uid, m.gid, m.size, m.mtime, m.device_node);
     facts(left) == facts(right)
 }
 

@@ -80,6 +80,11 @@ fn names(tar: &[u8]) -> Vec<String> {
 
 /// Lets `step` write a tree on top of `chain` as a RUN would; returns the layer.
 fn run(snapshots: &Snapshots, chain: &[ChainId], step: &dyn Fn(&Path)) -> Vec<u8> {
+    written(snapshots, chain, step).0
+}
+
+/// As [`run`]; returns the tree too.
+fn written(snapshots: &Snapshots, chain: &[ChainId], step: &dyn Fn(&Path)) -> (Vec<u8>, Writable) {
     let writable = snapshots.writable(chain).unwrap();
     match writable.lowers() {
         [] => step(writable.scratch().fs()),
@@ -91,7 +96,7 @@ fn run(snapshots: &Snapshots, chain: &[ChainId], step: &dyn Fn(&Path)) -> Vec<u8
     let mut tar = Vec::new();
     let below = snapshots.view(chain).unwrap();
     snapshots.difference(&writable, &below, &[PathBuf::from("stub")], &mut tar).unwrap();
-    tar
+    (tar, writable)
 }
 
 fn mount(lowers: &[PathBuf], scratch: &Scratch) -> Dir {
@@ -389,6 +394,41 @@ fn a_rewritten_file_with_its_old_time_is_a_change() {
         },
         &["etc/", "etc/passwd", "top"],
     );
+}
+
+/// A half of a second of the time that everything in [`base`] has.
+fn write_again(root: &Path) {
+    let half = Timestamp { seconds: 1_600_000_000, nanoseconds: 500_000_000 };
+    fs::remove_file(root.join("etc/link")).unwrap();
+    symlink("passwd", root.join("etc/link")).unwrap();
+    fs::write(root.join("etc/passwd"), "etc/passwd").unwrap();
+    for name in ["link", "passwd"] {
+        Dir::open(&root.join("etc")).unwrap().set_child_mtime(name.as_ref(), half).unwrap();
+    }
+}
+
+#[test]
+fn a_file_written_again_is_a_change_also_in_the_same_second() {
+    check(write_again, &["etc/", "etc/link", "etc/passwd"]);
+}
+
+#[test]
+fn what_a_step_wrote_is_the_same_for_the_next_kept_or_unpacked() {
+    each(|_, snapshots| {
+        let chain = unpack(snapshots, &[], &tar_of(base));
+        let (tar, tree) = written(snapshots, &chain, &write_again);
+        let next = ChainId::on(chain.last().copied(), DiffId(Digest::of(&tar)));
+        snapshots.keep(tree, next).unwrap();
+        let chain = if snapshots.has(next) { [&chain[..], &[next]].concat() } else { unpack(snapshots, &chain, &tar) };
+        let etc = snapshots.view(&chain).unwrap().open_dir_in_root(Path::new("etc")).unwrap();
+        for name in ["link", "passwd"] {
+            let metadata = etc.child_metadata(name.as_ref()).unwrap().unwrap();
+            assert_eq!(metadata.mtime, Timestamp::from_seconds(1_600_000_000));
+        }
+        let again = run(snapshots, &chain, &write_again);
+        assert_eq!(names(&again), ["etc/", "etc/link", "etc/passwd"]);
+        assert_eq!(names(&run(snapshots, &chain, &|_| {})), [""; 0]);
+    });
 }
 
 #[test]

@@ -21,6 +21,9 @@
 //! scratch/<random>/fs, work   being made; its owner holds a flock on scratch/<random>
 //! ```
 //!
+//! The time of a file is the one in the tar of its layer, so whole seconds if kiln wrote that, also where an upper directory was kept:
+//! so what is a change of it does not depend on where the layer came from. The time of a directory is never a change.
+//!
 //! A stack is looked at through a view ([`Snapshots::view`]). For overlays that is a *detached* read-only mount held by a
 //! file descriptor, which no path leads to and which the kernel drops with the descriptor. So nothing is ever left mounted.
 //!
