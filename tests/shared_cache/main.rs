@@ -9,6 +9,7 @@ mod support;
 mod buckets;
 mod contract;
 mod crowd;
+mod edits;
 mod faults;
 mod places;
 mod trust;
