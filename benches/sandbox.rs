@@ -92,7 +92,7 @@ impl Place {
     }
 
     fn at(directory: &Path, userxattr: bool) -> Self {
-        let executor = Executor::with(Program::at(Path::new(KILN)).unwrap());
+        let executor = Executor::with(Program::at(Path::new(KILN)));
         Self { directory: directory.to_owned(), userxattr, executor, runs: 0 }
     }
 

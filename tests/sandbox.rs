@@ -101,7 +101,7 @@ fn in_user_namespace() -> bool {
 }
 
 fn program() -> Program {
-    Program::at(Path::new(env!("CARGO_BIN_EXE_kiln"))).unwrap()
+    Program::at(Path::new(env!("CARGO_BIN_EXE_kiln")))
 }
 
 fn try_run(spec: &SandboxSpec) -> Result<Ran, ExecError> {

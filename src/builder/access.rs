@@ -61,9 +61,8 @@ impl Access {
 /// Starts an agent for the key files of one `--ssh`.
 fn key_agent(open: &Open, id: &str, keys: &[PathBuf]) -> Result<KeyAgent, BuildFailure> {
     let doing = format!("cannot forward the keys of --ssh {id}");
-    let program = Program::of_this_process().map_err(|error| environment(doing.clone(), &error))?;
     let directory = open.snapshots.scratch().map_err(|error| environment(doing.clone(), &error))?;
-    KeyAgent::start(&program, directory, keys).map_err(|error| {
+    KeyAgent::start(&Program::of_this_process(), directory, keys).map_err(|error| {
         let mut failure = environment(doing, &error);
         match error {
             KeyAgentError::Missing { .. } => failure.help.push("install OpenSSH's client programs".to_owned()),

@@ -472,8 +472,7 @@ impl Build<'_> {
             registry: open.registry.clone(),
             contexts,
             cache_mounts: request.store.join("mounts"),
-            executor: Executor::of_this_process()
-                .map_err(|error| super::failure::failure(FailureKind::Environment, &error))?,
+            executor: Executor::of_this_process(),
             settings: Settings {
                 created: rfc3339(time),
                 time,
@@ -533,6 +532,7 @@ impl Build<'_> {
     ) -> Result<Vec<Arc<StepResult>>, BuildFailure> {
         let first = vertices.reserve(graph.steps.len());
         let jobs = self.request.jobs.unwrap_or(DEFAULT_JOBS);
+        worker.executor.expect(graph.steps.iter().filter(|step| matches!(step.op, plan::Op::Run(_))).count());
         let results = solver::solve(graph, worker, jobs, |id| crate::progress::VertexId(first + id.0), made).await;
         results.map_err(|error| super::failure::solve(error, graph, loaded))
     }

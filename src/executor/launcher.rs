@@ -36,18 +36,17 @@ impl Launcher {
     }
 
     /// Has a sandbox started that talks over `socket`, and whose command writes to the first two of `streams`, and reads the third if
-    /// there is one. `own_network` says beforehand that it will want a network namespace with nothing in it.
+    /// there is one. `note` is what is said of it beforehand ([`wire::OWN_NETWORK`], [`wire::LAST`]).
     pub(super) fn launch(
         &self,
         program: &Program,
         isolation: Isolation,
         socket: BorrowedFd<'_>,
         streams: &[BorrowedFd<'_>],
-        own_network: bool,
+        note: u8,
     ) -> io::Result<()> {
         let fds: Vec<_> = [socket].iter().chain(streams).map(AsRawFd::as_raw_fd).collect();
-        let network = if own_network { wire::OWN_NETWORK } else { 0 };
-        let note = network | if streams.len() > 2 { wire::INPUT } else { 0 };
+        let note = note | if streams.len() > 2 { wire::INPUT } else { 0 };
         self.with_process(program, isolation, |requests| wire::send_with_note(requests, note, &fds))
     }
 

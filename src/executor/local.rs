@@ -55,6 +55,8 @@ pub(super) struct Means<'a> {
     pub(super) network: NetworkUsed,
     /// The own network, if it is that.
     pub(super) connected: Option<&'a Connected>,
+    /// No other sandbox is expected.
+    pub(super) last: bool,
     /// For programs of other machines.
     pub(super) emulation: Option<&'a Emulation>,
     pub(super) cgroups: &'a OnceLock<Cgroups>,
@@ -118,8 +120,9 @@ impl Session {
         let (stderr, their_stderr) = output_pipe()?;
         let mut streams = vec![their_stdout.as_fd(), their_stderr.as_fd()];
         streams.extend(attached.input.as_ref().map(AsFd::as_fd));
-        let own_network = matches!(means.network, NetworkUsed::None);
-        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), &streams, own_network)?;
+        let network = if matches!(means.network, NetworkUsed::None) { wire::OWN_NETWORK } else { 0 };
+        let note = network | if means.last { wire::LAST } else { 0 };
+        means.launcher.launch(means.program, spec.isolation, theirs.as_fd(), &streams, note)?;
         Ok(Self {
             socket,
             output: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],

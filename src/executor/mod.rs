@@ -21,6 +21,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::fsutil::Dir;
@@ -226,13 +227,15 @@ pub struct Executor {
     emulation: OnceLock<Result<Emulation, String>>,
     /// Looked up when the first step comes that is limited by one.
     cgroups: OnceLock<Cgroups>,
+    /// Sandboxes that are still expected.
+    expected: AtomicUsize,
 }
 
 impl Executor {
     /// Makes one whose sandboxes are this program started anew; `main` has called
     /// [`crate::sandbox::init_if_requested`].
-    pub fn of_this_process() -> Result<Self, ExecError> {
-        Ok(Self::with(Program::of_this_process().map_err(ExecError::io("find the running program"))?))
+    pub fn of_this_process() -> Self {
+        Self::with(Program::of_this_process())
     }
 
     /// Makes one with the program that becomes the sandbox named (tests are programs of their own).
@@ -243,7 +246,24 @@ impl Executor {
             networks: Networks::default(),
             emulation: OnceLock::new(),
             cgroups: OnceLock::new(),
+            expected: AtomicUsize::new(0),
         }
+    }
+
+    /// Says how many more sandboxes will be wanted: after the last one none is made ahead.
+    pub fn expect(&self, more: usize) {
+        self.expected.fetch_add(more, Relaxed);
+    }
+
+    /// Says that one of those is not wanted after all.
+    pub fn forgo(&self) {
+        self.one_less();
+    }
+
+    /// Returns whether there are more.
+    fn one_less(&self) -> bool {
+        let less = self.expected.fetch_update(Relaxed, Relaxed, |expected| expected.checked_sub(1));
+        less.is_ok_and(|before| before > 1)
     }
 
     /// Says that a sandbox with this isolation will be wanted soon. What goes wrong shows when it is.
@@ -294,6 +314,7 @@ impl Executor {
         cancel: &CancelFlag,
     ) -> Result<ExecOutcome, ExecError> {
         let (program, launcher, cgroups) = (&self.program, &self.launcher, &self.cgroups);
+        let last = !self.one_less();
         let mut used = match forwarding {
             Some(connected) => (NetworkUsed::Own, Some(connected)),
             None => self.network(spec)?,
@@ -301,7 +322,7 @@ impl Executor {
         let mut emulation = None;
         let ended = loop {
             let (network, connected) = (used.0, used.1.as_ref());
-            let means = Means { program, launcher, network, connected, emulation, cgroups };
+            let means = Means { program, launcher, network, connected, last, emulation, cgroups };
             match local::run_once(&means, spec, attached, log, cancel) {
                 Err(Ended::Unconnected) => {
                     used.1.iter().for_each(|failed| self.networks.give_up(failed));
@@ -372,14 +393,13 @@ impl Executor {
 
 /// Tries whether programs of other machines can run here in emulators that are installed; says why if not.
 pub fn try_emulation() -> Result<(), String> {
-    let program = Program::of_this_process().map_err(|error| error.to_string())?;
-    Emulation::start(&program).map(drop)
+    Emulation::start(&Program::of_this_process()).map(drop)
 }
 
 /// Tries to connect a network as steps have it; returns the program that does, with its version as it says it.
 pub fn try_network() -> Result<String, NoNetwork> {
     let none = |_| NoNetwork::NotConnected;
-    let (program, cancel) = (Program::of_this_process().map_err(none)?, CancelFlag::new().map_err(none)?);
+    let (program, cancel) = (Program::of_this_process(), CancelFlag::new().map_err(none)?);
     Ok(Networks::default().take_connected(&program, &cancel)?.by(&program))
 }
 

@@ -93,7 +93,7 @@ pub fn run(
         limits: ResourceLimits::default(),
         input: request.input,
     };
-    let executor = Executor::of_this_process()?;
+    let executor = Executor::of_this_process();
     Ok(executor.run_attached(&spec, attached, log, cancel)?)
 }
 

@@ -186,7 +186,13 @@ impl Worker {
         let ahead = leads_to_network;
         match &step.op {
             Op::Image(image) => Ok(layers::of_image(image)),
-            Op::Run(run) => super::run::perform(self, run, step, vertex, inputs, ahead).await,
+            Op::Run(run) => {
+                let result = super::run::perform(self, run, step, vertex, inputs, ahead).await;
+                if result.as_ref().is_ok_and(|result| result.cached) {
+                    self.executor.forgo();
+                }
+                result
+            }
             Op::Copy(copy) => super::copy_step::perform(self, copy, step, vertex, inputs, ahead).await,
             Op::Workdir(workdir) => super::workdir::perform(self, workdir, step, vertex, inputs, ahead).await,
         }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Supervisors take their messages themselves. One that has taken one tells the launcher, which forks the next while the command
-//! of this one runs; or at once, if more are asked for: what no supervisor has taken yet waits in the socket.
+//! of this one runs; or at once, if more are asked for: what no supervisor has taken yet waits in the socket. After a message that
+//! says that it is the last, it forks when there is another all the same.
 //!
 //! When the builder goes, the socket hangs up: who waits for a message ends, and the launcher with it, after all others.
 
@@ -56,7 +57,9 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
             // It ended without a message.
             break;
         }
-        await_need(&requests, &taken)?;
+        if !await_need(&requests, &taken, note[0] & wire::LAST != 0)? {
+            break;
+        }
     }
     // Whoever wants another sandbox is to hear that it takes another launcher.
     drop(requests);
@@ -65,12 +68,15 @@ pub(super) fn launch(mut arguments: impl Iterator<Item = OsString>) -> io::Resul
     Ok(())
 }
 
-/// Waits until somebody wants the next sandbox, or the last one runs its command: two that are set up at once wait for the same
-/// locks of the kernel. `taken` hangs up with the exec, as pid 1 has the other end, too.
-fn await_need(requests: &OwnedFd, taken: &PipeReader) -> io::Result<()> {
-    let mut polled = [PollFd::new(requests, PollFlags::IN), PollFd::new(taken, PollFlags::IN)];
+/// Waits until somebody wants the next sandbox, or the one before runs its command: two that are set up at once wait for the same
+/// locks of the kernel. `taken` hangs up with the exec, as pid 1 has the other end, too. After the last one only a wish counts;
+/// `false` when there will be none.
+fn await_need(requests: &OwnedFd, taken: &PipeReader, last: bool) -> io::Result<bool> {
+    let mut polled = vec![PollFd::new(requests, PollFlags::IN)];
+    polled.extend((!last).then(|| PollFd::new(taken, PollFlags::IN)));
     match poll(&mut polled, None) {
-        Err(Errno::INTR) | Ok(_) => Ok(()),
+        Err(Errno::INTR) => Ok(true),
+        Ok(_) => Ok(!(last && polled[0].revents().contains(PollFlags::HUP))),
         Err(error) => Err(error.into()),
     }
 }

@@ -23,6 +23,8 @@ pub(crate) const INPUT: u8 = 2;
 
 /// The note that says that the network is connected.
 pub(crate) const CONNECTED: u8 = 4;
+/// The note of a wish that is the last one, as far as anybody knows.
+pub(crate) const LAST: u8 = 8;
 
 /// No report is near this long; a longer one is a mistake on the way.
 const LONGEST_REPORT: usize = 16 << 20;

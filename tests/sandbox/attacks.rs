@@ -165,7 +165,7 @@ fn an_image_that_runs_in_place_of_the_builder_cannot_write_it() {
     // A copy, which belongs to who runs this test: only the mount is in the way.
     let builder = bench.path("builder");
     support::tool::copy_program(env!("CARGO_BIN_EXE_kiln"), &builder);
-    let executor = Executor::with(Program::at(&builder).unwrap());
+    let executor = Executor::with(Program::at(&builder));
     let ran = executor.run(&spec, &mut |_, _| (), &CancelFlag::new().unwrap()).unwrap();
     assert_eq!(ran.status, ExitStatus::Code(libc::EROFS));
 }

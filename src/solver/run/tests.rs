@@ -108,7 +108,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
             device_directories: Vec::new(),
             limits: Default::default(),
         },
-        executor: Executor::of_this_process().unwrap(),
+        executor: Executor::of_this_process(),
         sink: lines.clone(),
         cancel: cancel.clone(),
         busy: Default::default(),
