@@ -23,6 +23,7 @@ mod doctor;
 mod du;
 mod engines;
 mod environment;
+mod fault;
 mod fields;
 mod files;
 mod image_args;
@@ -68,6 +69,7 @@ use crate::sandbox::idmap::{self, Entered, IdmapError};
 /// Must be called while the process has one thread: a verb that builds enters its namespaces here, and threads would
 /// stay outside.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    fault::end_on_panic();
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(answer) => {
