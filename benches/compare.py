@@ -12,7 +12,8 @@ as good as new. A round is three builds:
 | no-op | the same again |
 | edit | the same after one file was written anew |
 
-and, without a registry, the whole process of a build in which everything is cached (`cached`). A figure is the median of the rounds.
+and, without a registry, the whole process of a build in which everything is cached (`cached`). A figure is the median of the rounds. Each
+begins when the machine has come to rest from the one before.
 
 What kiln must keep is a ratio to BuildKit. Where BuildKit is not installed, its figure is the one that was once measured (REFERENCE), on a
 machine with two cores; then the limit says something about machines as fast as that one only. Ends with status 1 when a limit is broken.
@@ -24,7 +25,7 @@ import pathlib
 import sys
 import tempfile
 
-from peers import KILN, BuildKit, Buildah, Disk, Failed, Kiln, Registry, measure, median
+from peers import KILN, BuildKit, Buildah, Disk, Failed, Kiln, Registry, measure, median, settle
 
 CELLS = ["cold", "no-op", "edit"]
 # Seconds of BuildKit, and how many times as fast kiln must be.
@@ -109,6 +110,7 @@ def rounds_of(workload, builders, registry, rounds):
     results = {builder.name: {} for builder in builders}
 
     def note(builder, cell, commands):
+        settle()
         try:
             results[builder.name].setdefault(cell, []).append(measure(commands))
         except Failed as failed:
