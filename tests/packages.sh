@@ -19,8 +19,9 @@ test=(
   passt slirp4netns                    # networks of steps: either program makes them
   bzip2 gzip tar xz-utils zstd         # archives that ADD unpacks
   rpm                                  # a real database of rpm, for SBOMs
-  python3-venv                         # and in it, from PyPI, readers of SBOMs and provenance: tests/support/python.rs
+  python3-venv                         # and in it, from PyPI, readers of SBOMs and provenance, a store of buckets, a service of remote execution: tests/support/python.rs
   git curl openssl procps python3      # git contexts, HTTP, certificates, processes, benches
+  nginx                                # TLS, certificates and tokens before a service of remote execution
   openssh-client openssh-server        # key agents, repositories behind ssh
   containerd docker.io podman          # engines that images are loaded into
   golang-go golang-github-containerd-stargz-snapshotter-dev # the verifier of eStargz layers

@@ -16,6 +16,7 @@ mod key;
 mod last;
 mod local;
 mod place;
+mod reapi;
 mod s3;
 mod turn;
 
@@ -25,5 +26,6 @@ pub use key::{Explanation, Key, KeyHasher, KeySink, Keyed, explain, key_of};
 pub use last::{LastBuild, LastStep};
 pub use local::{CacheError, Elsewhere, Imported, LocalCache, Record, Signature};
 pub use place::{Place, PlaceError};
+pub use reapi::ReapiPlace;
 pub use s3::S3Place;
 pub use turn::Turn;

@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::reapi::ReapiPlace;
 use super::s3::S3Place;
 use crate::oci::{Reference, ReferenceError};
 
-/// Where a shared cache is. As text `registry:REPOSITORY[:TAG]`, `local:/DIRECTORY` or `s3:bucket=B,region=R..`.
+/// Where a shared cache is. As text `registry:REPOSITORY[:TAG]`, `local:/DIRECTORY`, `s3:bucket=B,region=R..` or
+/// `reapi:endpoint=E..`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Place {
@@ -19,6 +21,8 @@ pub enum Place {
     Directory(PathBuf),
     /// Objects in a bucket.
     S3(S3Place),
+    /// Results in a service of the Remote Execution API.
+    Reapi(ReapiPlace),
 }
 
 /// Why a text names no place.
@@ -35,6 +39,14 @@ pub enum PlaceError {
         /// What it is.
         value: String,
     },
+    /// Part of the name of a cache in a service.
+    #[error("`{value}` is no {what} of a cache in a service of remote execution")]
+    Service {
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
     /// The name of a repository.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -45,7 +57,7 @@ impl Place {
     pub fn repository(&self) -> Option<&Reference> {
         match self {
             Self::Registry(reference) => Some(reference),
-            Self::Directory(_) | Self::S3(_) => None,
+            Self::Directory(_) | Self::S3(_) | Self::Reapi(_) => None,
         }
     }
 }
@@ -56,6 +68,7 @@ impl fmt::Display for Place {
             Self::Registry(reference) => write!(f, "registry:{reference}"),
             Self::Directory(path) => write!(f, "local:{}", path.display()),
             Self::S3(place) => write!(f, "s3:{place}"),
+            Self::Reapi(place) => write!(f, "reapi:{place}"),
         }
     }
 }
@@ -68,6 +81,7 @@ impl FromStr for Place {
             Some(("registry", rest)) => Ok(Self::Registry(Reference::parse(rest)?)),
             Some(("local", rest)) if rest.starts_with('/') => Ok(Self::Directory(PathBuf::from(rest))),
             Some(("s3", rest)) => Ok(Self::S3(rest.parse()?)),
+            Some(("reapi", rest)) => Ok(Self::Reapi(rest.parse()?)),
             _ => Err(PlaceError::Kind(text.to_owned())),
         }
     }
@@ -98,11 +112,27 @@ mod tests {
             "{bucket},prefix=a/b,blobs_prefix=c,manifests_prefix=d/e,name=main,endpoint_url=http://[::1]:9000/x,use_path_style=true"
         );
         let plain = ["registry:host.example:5000/cache:main", "registry:host.example/a/b", "local:/var/cache"];
-        for text in plain.into_iter().chain([bucket, &elsewhere]) {
+        let services = ["reapi:endpoint=grpc://[::1]:9092", "reapi:endpoint=grpcs://host.example,instance=team/main"];
+        for text in plain.into_iter().chain([bucket, &elsewhere]).chain(services) {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
         let secret = "s3:bucket=b,region=r,secret_access_key=k";
         let user = "s3:bucket=b,region=r,endpoint_url=http://me:hunter2@host.example";
+        for rest in [
+            "http://h:1",
+            "grpc://",
+            "grpc://:1",
+            "grpc://me:hunter2@h",
+            "grpc://h:x",
+            "grpc://h/path",
+            "grpc://h:1,x=y",
+        ] {
+            let error = format!("reapi:endpoint={rest}").parse::<Place>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        for instance in ["a//b", "/a", "a/blobs/b", "a b", "uploads"] {
+            assert!(format!("reapi:endpoint=grpc://h:1,instance={instance}").parse::<Place>().is_err(), "{instance}");
+        }
         for text in ["local:relative", "s3:bucket", "s3:bucket=b", secret, user, "registry:host.example/UPPER", ""] {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }

@@ -187,13 +187,14 @@ pub(super) struct BuildArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_delimiter = ',')]
     #[arg(value_name = "STAGE[,..]", help_heading = "Cache")]
     pub(super) require_cached: Vec<String>,
-    /// Read a cache that is shared with other machines: IMAGE, type=registry,ref=REPOSITORY[:TAG], type=local,src=DIR or
-    /// type=s3,bucket=B,region=R; trust-key=FILE: only what this key signed [default: $KILN_CACHE_TRUST_KEYS]
-    /// [default: $KILN_CACHE_FROM]
+    /// Read a cache that is shared with other machines: IMAGE, type=registry,ref=REPOSITORY[:TAG], type=local,src=DIR,
+    /// type=s3,bucket=B,region=R or type=reapi,endpoint=grpc[s]://HOST:PORT; trust-key=FILE: only what this key signed
+    /// [default: $KILN_CACHE_TRUST_KEYS] [default: $KILN_CACHE_FROM]
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]
     pub(super) cache_from: Vec<String>,
-    /// Write one: type=registry,ref=REPOSITORY[:TAG], type=local,dest=DIR, type=s3,bucket=B,region=R or type=inline;
-    /// mode=min|max; sign-key=FILE [default: $KILN_CACHE_SIGN_KEY] [default: $KILN_CACHE_TO]
+    /// Write one: type=registry,ref=REPOSITORY[:TAG], type=local,dest=DIR, type=s3,bucket=B,region=R,
+    /// type=reapi,endpoint=grpc[s]://HOST:PORT or type=inline; mode=min|max; sign-key=FILE
+    /// [default: $KILN_CACHE_SIGN_KEY] [default: $KILN_CACHE_TO]
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]
     pub(super) cache_to: Vec<String>,
     /// Resolve base images anew

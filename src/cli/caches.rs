@@ -5,6 +5,7 @@
 //! type=registry,ref=REPOSITORY[:TAG]              a repository; images in it with a cache of their own are read too
 //! type=local,src=DIR         type=local,dest=DIR  a directory
 //! type=s3,bucket=B,region=R,..                    a bucket (see `buckets`)
+//! type=reapi,endpoint=grpc://HOST:PORT,..         a service of the Remote Execution API (see `services`)
 //! type=inline                                     (to) in the config of the image
 //! mode=min|max, ignore-error=BOOL, sign-key=FILE  (to)
 //! trust-key=FILE                                  (from) any number of times
@@ -13,21 +14,24 @@
 //! `KILN_CACHE_FROM` and `KILN_CACHE_TO` hold such values, separated by blanks or lines; they count where there is no flag.
 //! `KILN_CACHE_SIGN_KEY` names the file of a private key, `KILN_CACHE_TRUST_KEYS` files of public ones; they count where a value names none.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::buckets::{self, Bucket};
 use super::environment::Environment;
 use super::fields::{self, Field};
+use super::services::{self, Service};
 use super::usage::UsageError;
 use crate::builder::{CacheMode, CacheSource, CacheTarget, InlineCache, SharedCaches};
 use crate::cache::Place;
 use crate::oci::Reference;
-use crate::remotecache::{Account, KeyError, SigningKey, TAG_LIMIT, Trust};
+use crate::registry::Access;
+use crate::remotecache::{Account, Accounts, KeyError, SigningKey, TAG_LIMIT, Trust};
 
 const FROM: &str = "--cache-from";
 const TO: &str = "--cache-to";
 /// What BuildKit has and kiln has not.
-const NOT_YET: [&str; 3] = ["gha", "azblob", "reapi"];
+const NOT_YET: [&str; 2] = ["gha", "azblob"];
 /// Attributes of BuildKit's that ask for what a cache of kiln always is.
 const ALWAYS_SO: [&str; 2] = ["image-manifest", "oci-mediatypes"];
 /// What names keys where no value does.
@@ -35,7 +39,7 @@ const SIGN_KEY: &str = "KILN_CACHE_SIGN_KEY";
 const TRUST_KEYS: &str = "KILN_CACHE_TRUST_KEYS";
 const TRUST: &str = "trust-key";
 const SIGN: &str = "sign-key";
-const INSTEAD: &str = ": use type=registry, type=s3 or type=local";
+const INSTEAD: &str = ": use type=registry, type=s3, type=reapi or type=local";
 
 /// Reads what was typed, or else what the environment says.
 pub(super) fn shared_caches(
@@ -50,9 +54,10 @@ pub(super) fn shared_caches(
     let usual = trust_of(TRUST_KEYS, &words(environment.variable(TRUST_KEYS).unwrap_or_default()), environment)?;
     let mut caches = SharedCaches { trust: usual.clone(), ..SharedCaches::default() };
     caches.accounts.usual = buckets::usual_account(environment);
+    caches.accounts.usual_access = services::usual_access(environment)?;
     for text in given(from, "KILN_CACHE_FROM") {
-        let (place, account, own) = source(&text, environment)?;
-        caches.accounts.reading.extend(account.map(|account| (place.clone(), account)));
+        let (place, known, own) = source(&text, environment)?;
+        known.add(&place, &mut caches.accounts, |accounts| &mut accounts.reading);
         caches.trust.extend(&own);
         let trust = if own.is_asked() { own } else { usual.clone() };
         match caches.from.iter_mut().find(|known| known.place == place) {
@@ -65,8 +70,8 @@ pub(super) fn shared_caches(
     for text in given(to, "KILN_CACHE_TO") {
         match target(&text, environment)? {
             Target::Image(inline) => caches.inline = Some(inline),
-            Target::Place(target, account) => {
-                caches.accounts.writing.extend(account.map(|account| (target.place.clone(), account)));
+            Target::Place(target, known) => {
+                known.add(&target.place, &mut caches.accounts, |accounts| &mut accounts.writing);
                 caches.to.push(*target);
             }
         }
@@ -83,32 +88,66 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// What a value says of who asks.
+#[derive(Default)]
+enum Known {
+    /// Nothing.
+    #[default]
+    Not,
+    Account(Account),
+    Access(Access),
+}
+
+impl Known {
+    fn by_account(account: Option<Account>) -> Self {
+        account.map_or(Self::Not, Self::Account)
+    }
+
+    fn by_access(access: Option<Access>) -> Self {
+        access.map_or(Self::Not, Self::Access)
+    }
+
+    /// Adds it; accounts are for reading or for writing.
+    fn add(self, place: &Place, to: &mut Accounts, which: fn(&mut Accounts) -> &mut BTreeMap<Place, Account>) {
+        match self {
+            Self::Not => {}
+            Self::Account(account) => _ = which(to).insert(place.clone(), account),
+            Self::Access(access) => _ = to.services.insert(place.clone(), access),
+        }
+    }
+}
+
 /// The place, who reads it, and whose records of it are used.
-fn source(text: &str, environment: &Environment) -> Result<(Place, Option<Account>, Trust), UsageError> {
+fn source(text: &str, environment: &Environment) -> Result<(Place, Known, Trust), UsageError> {
     let spec = Spec::parse(FROM, text)?;
-    let (place, account) = match spec.kind.as_str() {
+    let (place, known) = match spec.kind.as_str() {
         "registry" => {
             spec.allow(&["ref", TRUST])?;
-            (spec.registry()?, None)
+            (spec.registry()?, Known::Not)
         }
         "local" => {
             spec.allow(&["src", TRUST])?;
-            (Place::Directory(environment.absolute(spec.required("src")?)), None)
+            (Place::Directory(environment.absolute(spec.required("src")?)), Known::Not)
         }
         "s3" => {
             spec.allow(&[&buckets::ATTRIBUTES[..], &[TRUST]].concat())?;
             let bucket = spec.bucket(environment);
-            (bucket.place()?, bucket.account()?)
+            (bucket.place()?, Known::by_account(bucket.account()?))
+        }
+        "reapi" => {
+            spec.allow(&[&services::ATTRIBUTES[..], &[TRUST]].concat())?;
+            let service = spec.service(environment);
+            (service.place()?, Known::by_access(service.access()?))
         }
         "inline" => {
             let why = "an image with a cache is read with type=registry,ref=IMAGE";
             return Err(UsageError::malformed(FROM, text, why));
         }
-        _ => return Err(spec.unknown(&["registry", "local", "s3"])),
+        _ => return Err(spec.unknown(&["registry", "local", "s3", "reapi"])),
     };
     let named = spec.fields.iter().filter(|field| field.key == TRUST);
     let named: Vec<String> = named.map(|field| field.required(FROM).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok((place, account, trust_of(FROM, &named, environment)?))
+    Ok((place, known, trust_of(FROM, &named, environment)?))
 }
 
 /// The public keys in these files.
@@ -134,12 +173,12 @@ fn bad_key(flag: &'static str, file: &str, error: &KeyError) -> UsageError {
 enum Target {
     Image(InlineCache),
     /// With who writes it.
-    Place(Box<CacheTarget>, Option<Account>),
+    Place(Box<CacheTarget>, Known),
 }
 
 fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
     let spec = Spec::parse(TO, text)?;
-    let mut account = None;
+    let mut known = Known::Not;
     let place = match spec.kind.as_str() {
         "registry" => {
             spec.allow(&["ref", "mode", "ignore-error", SIGN])?;
@@ -152,8 +191,14 @@ fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
         "s3" => {
             spec.allow(&[&buckets::ATTRIBUTES[..], &["mode", "ignore-error", SIGN]].concat())?;
             let bucket = spec.bucket(environment);
-            account = bucket.account()?;
+            known = Known::by_account(bucket.account()?);
             bucket.place()?
+        }
+        "reapi" => {
+            spec.allow(&[&services::ATTRIBUTES[..], &["mode", "ignore-error", SIGN]].concat())?;
+            let service = spec.service(environment);
+            known = Known::by_access(service.access()?);
+            service.place()?
         }
         "inline" => {
             spec.allow(&["mode", SIGN])?;
@@ -164,12 +209,12 @@ fn target(text: &str, environment: &Environment) -> Result<Target, UsageError> {
                 }
             };
         }
-        _ => return Err(spec.unknown(&["registry", "local", "s3", "inline"])),
+        _ => return Err(spec.unknown(&["registry", "local", "s3", "reapi", "inline"])),
     };
     let ignore_error = spec.field("ignore-error").map_or(Ok(true), |field| field.truth(TO))?;
     let sign = spec.sign(environment)?;
     let target = CacheTarget { place, mode: spec.mode()?, ignore_error, sign };
-    Ok(Target::Place(Box::new(target), account))
+    Ok(Target::Place(Box::new(target), known))
 }
 
 /// One value of a flag.
@@ -222,6 +267,10 @@ impl Spec {
 
     fn bucket<'a>(&'a self, environment: &'a Environment) -> Bucket<'a> {
         Bucket { flag: self.flag, text: &self.text, fields: &self.fields, environment }
+    }
+
+    fn service<'a>(&'a self, environment: &'a Environment) -> Service<'a> {
+        Service { flag: self.flag, text: &self.text, fields: &self.fields, environment }
     }
 
     fn registry(&self) -> Result<Place, UsageError> {
@@ -340,6 +389,41 @@ mod tests {
         assert_eq!((writer.access_key_id.as_str(), writer.session_token.as_deref()), ("i", Some("t")));
         assert_eq!(caches.accounts.usual.as_ref().unwrap().secret_access_key, "hunter2");
         assert!(caches.accounts.reading.is_empty());
+    }
+
+    #[test]
+    fn services_are_read_with_how_they_are_reached() {
+        let token = [("KILN_CACHE_REAPI_TOKEN", "hunter2\n")];
+        let at = "type=reapi,endpoint=grpcs://cache.example,instance=team/main";
+        let here = "type=reapi,endpoint=grpc://[::1]:9092/";
+        let caches = read(&[at, here], &[&format!("{at},mode=max,ca=/dev/null")], &token).unwrap();
+        let (from, to) = places(&caches);
+        let place = "reapi:endpoint=grpcs://cache.example,instance=team/main";
+        assert_eq!(from, [place, "reapi:endpoint=grpc://[::1]:9092"]);
+        assert_eq!(to, [format!("{place} Max true")]);
+        let accounts = &caches.accounts;
+        assert_eq!(accounts.usual_access.token.as_deref(), Some("hunter2"));
+        let access = &accounts.services[&caches.to[0].place];
+        assert_eq!((access.token.as_deref(), access.authorities.as_deref()), (Some("hunter2"), Some(&b""[..])));
+        assert!(!format!("{caches:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_service_is_said_without_its_secrets() {
+        let token = [("KILN_CACHE_REAPI_TOKEN", "hunter2")];
+        let refused = |text: &str, variables: &[(&str, &str)]| {
+            let error = read(&[text], &[], variables).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+            error
+        };
+        assert!(refused("type=reapi", &[]).contains("needs endpoint="));
+        assert!(refused("type=reapi,endpoint=http://h.example:1", &[]).contains("grpc[s]://HOST:PORT"));
+        refused("type=reapi,endpoint=grpc://me:hunter2@h.example:1", &[]);
+        assert!(refused("type=reapi,endpoint=grpc://h:1,instance=a/blobs", &[]).contains("`a/blobs` is no instance"));
+        assert!(refused("type=reapi,endpoint=grpc://h:1,cert=/dev/null", &[]).contains("go together"));
+        assert!(refused("type=reapi,endpoint=grpc://h:1,ca=/no/such", &[]).contains("/no/such"));
+        assert!(refused("type=reapi,endpoint=grpc://h.example:1", &token).contains("use grpcs://"));
+        refused("type=reapi,endpoint=grpcs://h:1", &[("KILN_CACHE_REAPI_TOKEN", "hunter2 x")]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod report;
 mod request;
 mod run;
 mod secrets;
+mod services;
 mod sign;
 mod size;
 mod sources;

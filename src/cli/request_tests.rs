@@ -143,7 +143,10 @@ fn calls() {
 fn what_is_not_there_is_refused_by_name() {
     let refused = |line: &str| shown(line, |_| "accepted".to_owned());
     for (line, want) in [
-        ("--cache-to type=gha", "--cache-to type=gha is not supported yet: use type=registry, type=s3 or type=local"),
+        (
+            "--cache-to type=gha",
+            "--cache-to type=gha is not supported yet: use type=registry, type=s3, type=reapi or type=local",
+        ),
         ("--security-opt label=disable", "--security-opt is not supported yet"),
         ("--shm-size 1g --ulimit nofile=1", "accepted"),
         ("--rm --force-rm=true --compress", "accepted"),

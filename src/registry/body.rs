@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::error::Cause;
 
 /// How much is read and sent at a time, in bytes.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 /// Pieces that may wait between the disk and the network.
 const QUEUE: usize = 4;
 
@@ -74,7 +74,7 @@ impl Opened {
 }
 
 /// Reads a part of a file on a thread that may block. By position: bodies of one file do not disturb each other.
-fn read_pieces(file: Arc<File>, range: Range<u64>) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+pub(super) fn read_pieces(file: Arc<File>, range: Range<u64>) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || {
         let mut position = range.start;

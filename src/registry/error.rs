@@ -346,10 +346,13 @@ fn message_of(status: StatusCode, body: &[u8]) -> String {
         let text = std::str::from_utf8(body).ok()?.trim();
         (!text.starts_with(['<', '{'])).then(|| text.to_owned())
     });
-    // A hostile registry must not move the cursor of a terminal.
-    let said: String =
-        said.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_LIMIT).collect();
+    let said = plain(&said.unwrap_or_default());
     if said.is_empty() { status.to_string() } else { format!("{status}: {said}") }
+}
+
+/// What a server says, as it may be shown: a hostile one must not move the cursor of a terminal.
+pub(super) fn plain(said: &str) -> String {
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_LIMIT).collect()
 }
 
 /// What a store of objects says: `<Error><Code>NoSuchBucket</Code><Message>..</Message>..</Error>`.

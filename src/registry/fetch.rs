@@ -2,11 +2,13 @@
 
 use std::io::Write;
 
+use prost::bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::bytestream::{self, Resource};
 use super::error::Cause;
 use super::objects::Signed;
 use super::request::{Attempts, Repository};
@@ -53,6 +55,31 @@ pub(super) enum Origin<'a> {
     Registry(&'a Repository),
     /// An object of a store.
     Store(&'a Signed),
+    /// A blob of a service.
+    Service(&'a Resource<'a>),
+}
+
+/// The bytes of an answer as they come.
+enum Pieces {
+    Body(Response),
+    Messages(bytestream::Pieces),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
+        match self {
+            Self::Body(answer) => answer.chunk().await.map_err(Cause::http),
+            Self::Messages(pieces) => pieces.next().await,
+        }
+    }
+
+    /// Returns the offset at which they start: the one asked for, or 0.
+    fn start(&self, asked: u64) -> Result<u64, Cause> {
+        match self {
+            Self::Body(answer) => starts_at(answer, asked),
+            Self::Messages(_) => Ok(asked),
+        }
+    }
 }
 
 /// What is fetched, and where it goes.
@@ -99,7 +126,7 @@ impl Inner {
             }
             Err(cause) => return (ingest, Err(cause)),
         };
-        let ingest = match (offset, starts_at(&answer, offset)) {
+        let ingest = match (offset, answer.start(offset)) {
             (_, Err(cause)) => return (ingest, Err(cause)),
             (1.., Ok(0)) => match wanted.store.ingest() {
                 // The registry does not resume: from the start again.
@@ -111,22 +138,24 @@ impl Inner {
         receive(answer, ingest, wanted).await
     }
 
-    async fn ask_for(&self, origin: Origin<'_>, digest: &Digest, offset: u64) -> Result<Response, Cause> {
+    async fn ask_for(&self, origin: Origin<'_>, digest: &Digest, offset: u64) -> Result<Pieces, Cause> {
         let repository = match origin {
             Origin::Registry(repository) => repository,
-            Origin::Store(request) => return self.ask(Method::GET, request, offset).await,
+            Origin::Store(request) => return self.ask(Method::GET, request, offset).await.map(Pieces::Body),
+            Origin::Service(resource) => return self.ask_resource(resource, offset).await.map(Pieces::Messages),
         };
         let answer = self.send(repository, |client, base| {
             let request = client.get(format!("{base}/blobs/{digest}"));
             if offset == 0 { request } else { request.header(RANGE, format!("bytes={offset}-")) }
         });
-        answer.await
+        answer.await.map(Pieces::Body)
     }
 
     fn attempts_at(&self, origin: Origin<'_>) -> Attempts {
         match origin {
             Origin::Registry(repository) => self.attempts(&repository.host),
             Origin::Store(request) => self.store_attempts(request),
+            Origin::Service(resource) => self.service_attempts(resource.service),
         }
     }
 }
@@ -145,11 +174,11 @@ fn starts_at(answer: &Response, asked: u64) -> Result<u64, Cause> {
 }
 
 /// Moves a body into an ingest: the network here, hashing and disk on a thread that may block.
-async fn receive(mut answer: Response, ingest: Ingest, wanted: &Wanted<'_>) -> (Ingest, Result<(), Cause>) {
+async fn receive(mut answer: Pieces, ingest: Ingest, wanted: &Wanted<'_>) -> (Ingest, Result<(), Cause>) {
     let mut received = ingest.length();
     let (sender, writer) = spawn_writer(ingest);
     let result = loop {
-        match answer.chunk().await {
+        match answer.next().await {
             Ok(Some(chunk)) => {
                 received += chunk.len() as u64;
                 if received > wanted.size {
@@ -165,7 +194,7 @@ async fn receive(mut answer: Response, ingest: Ingest, wanted: &Wanted<'_>) -> (
                 break Err(Cause::Interrupted { received, expected: wanted.size });
             }
             Ok(None) => break Ok(()),
-            Err(error) => break Err(Cause::http(error)),
+            Err(cause) => break Err(cause),
         }
     };
     drop(sender);

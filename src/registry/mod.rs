@@ -15,21 +15,24 @@
 //! A registry on a loopback address, or one that the [`Settings`] call insecure, may speak plain HTTP. Nothing is initialised,
 //! read or connected before the first request.
 //!
-//! Beside that it moves objects of other stores ([`Signed`]), by the same rules.
+//! Beside that it moves objects of other stores ([`Signed`]), and calls services that speak gRPC ([`Service`]), by the same rules.
 //!
-//! Not here: how their requests are signed, which image is wanted, what its layers hold, progress as users see it.
+//! Not here: how requests to those are signed, what services mean by their messages, which image is wanted, what its layers hold, progress as users see it.
 //!
 //! A [`Client`] is shared by everything that talks to registries in one process, and cheap to clone. Its methods are async, must
 //! run in a tokio runtime with time and IO, and may be dropped at any point. Locks are held only while a token is fetched.
 
 mod account;
 mod body;
+mod bytestream;
+mod calls;
 mod challenge;
 mod config;
 mod docker_config;
 mod download;
 mod error;
 mod fetch;
+mod frames;
 mod helper;
 mod host;
 mod objects;
@@ -54,6 +57,8 @@ use tokio::task::JoinError;
 
 pub use account::{Account, AccountError, Kept, forget};
 pub use body::{BlobSource, streamed};
+pub use bytestream::Resource;
+pub use calls::{Access, CallError, Method, Service, is_of_this_machine};
 pub use config::{ConfigError, ConfigFiles};
 pub use docker_config::DockerConfig;
 pub use download::{Download, DownloadError, DownloadRequest, Take};

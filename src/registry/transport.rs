@@ -44,6 +44,8 @@ pub(super) struct Transport {
     trust: Arc<Trust>,
     /// Whether redirects are followed here; requests to registries look at them themselves.
     follows: bool,
+    /// Whether this is HTTP/2 from the first byte, as gRPC wants it; registries are spoken to in HTTP/1.1.
+    is_second: bool,
     verified: OnceLock<reqwest::Client>,
     unverified: OnceLock<reqwest::Client>,
     plain: OnceLock<reqwest::Client>,
@@ -58,6 +60,11 @@ impl Transport {
     /// For servers that are no registries.
     pub(super) fn following() -> Self {
         Self { follows: true, ..Self::default() }
+    }
+
+    /// For services that speak gRPC. Who waits for them has time limits of their own: an upload has no answer until it ends.
+    pub(super) fn of_second_version(trust: Arc<Trust>) -> Self {
+        Self { trust, is_second: true, ..Self::default() }
     }
 
     /// Returns the client for this kind of connection.
@@ -80,16 +87,20 @@ impl Transport {
         let mut builder = reqwest::Client::builder()
             .user_agent(&settings.user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
             .redirect(if self.follows { redirect_policy(security) } else { redirect::Policy::none() })
             .referer(false)
             .tls_built_in_root_certs(security == Security::Verified)
             .danger_accept_invalid_certs(security == Security::Unverified)
             // The environment is not read here: proxies come with the settings.
             .no_proxy();
+        builder = match self.is_second {
+            true => builder.http2_prior_knowledge(),
+            false => builder.http1_only().read_timeout(READ_TIMEOUT),
+        };
         let except = format!("{LOOPBACK},{}", settings.proxies.except);
-        let proxies =
-            [settings.proxies.http.as_ref().map(Proxy::http), settings.proxies.https.as_ref().map(Proxy::https)];
+        // A proxy for what is not protected speaks HTTP/1.1.
+        let http = settings.proxies.http.as_ref().filter(|_| !self.is_second);
+        let proxies = [http.map(Proxy::http), settings.proxies.https.as_ref().map(Proxy::https)];
         for proxy in proxies.into_iter().flatten() {
             let proxy = proxy.map_err(settings_error("proxy"))?;
             builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&except)));

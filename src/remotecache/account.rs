@@ -1,9 +1,10 @@
-//! Who buckets know us by. Accounts are no part of a [`Place`]: records name places.
+//! Who buckets and services know us by. Accounts are no part of a [`Place`]: records name places.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::cache::Place;
+use crate::registry::Access;
 
 /// An account at a store of buckets. `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct Accounts {
     pub writing: BTreeMap<Place, Account>,
     /// Who does where nobody is named.
     pub usual: Option<Account>,
+    /// How services are reached.
+    pub services: BTreeMap<Place, Access>,
+    /// How those are that are not among these.
+    pub usual_access: Access,
 }
 
 impl Accounts {
@@ -42,5 +47,10 @@ impl Accounts {
     /// Who writes a place.
     pub(super) fn writer(&self, place: &Place) -> Option<&Account> {
         self.writing.get(place).or(self.usual.as_ref())
+    }
+
+    /// How a service is reached.
+    pub(super) fn access(&self, place: &Place) -> Access {
+        self.services.get(place).unwrap_or(&self.usual_access).clone()
     }
 }

@@ -6,7 +6,10 @@
 //!
 //! * `registry`: a tag per step in a repository; `inline`: records in the config of an image.
 //! * `directory`: a file per step in a directory.
-//! * `s3`: an object per step in a bucket; `account` is who it knows us by.
+//! * `s3`: an object per step in a bucket.
+//! * `reapi`: a result per step in a service of the Remote Execution API.
+//!
+//! `account` is who they know us by.
 //!
 //! A record ([`SharedRecord`]) is small, complete and written once; nothing lists all of them, so writers never meet. `trail` is advice
 //! about which keys to ask for first. A hit is a record: its layer stays where it is until somebody needs the bytes, and a push to the
@@ -26,6 +29,7 @@ mod directory;
 mod guard;
 mod inline;
 mod parts;
+mod reapi;
 mod record;
 mod registry;
 mod s3;
@@ -56,8 +60,6 @@ use crate::registry::{Client, Settings};
 use guard::Guard;
 use store::{Store, Use};
 
-/// Questions that are on their way at once when many are asked ahead.
-const AT_ONCE: usize = 32;
 /// Layers that are fetched, and that are published, at once. Both together are no more than the client moves: a layer that waits for
 /// its turn must not look like one that stands still.
 const TRANSFERS: usize = 4;
@@ -193,9 +195,10 @@ impl Caches {
 
     /// Asks for the records of many keys, so that they are known when a step asks.
     async fn ask_all(self: &Arc<Self>, keys: Vec<Key>) {
+        let at_once = self.from.iter().map(|watched| watched.store.at_once()).min().unwrap_or(1);
         let mut asking = JoinSet::new();
         for key in keys {
-            if asking.len() >= AT_ONCE {
+            if asking.len() >= at_once {
                 asking.join_next().await;
             }
             let caches = self.clone();
@@ -387,9 +390,11 @@ impl Caches {
     /// Tells the cache `to` that a step is used, if it is one that may drop what is not.
     pub async fn keep(&self, to: usize, key: &Key) {
         let watched = &self.to[to];
-        let Store::S3(store) = &watched.store else { return };
-        if watched.guard.question(store.is_old(key)).await == Some(true) {
-            store.renew(key).await;
+        match &watched.store {
+            Store::S3(store) if watched.guard.question(store.is_old(key)).await == Some(true) => store.renew(key).await,
+            // To look at it is to use it.
+            Store::Reapi(store) => _ = watched.guard.question(store.has(key)).await,
+            _ => {}
         }
     }
 

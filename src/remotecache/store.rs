@@ -1,6 +1,4 @@
 //! One store behind the door. Every kind answers the same questions.
-//!
-//! Another kind (the action cache of a remote execution service) is one more variant here and one more file.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,13 +8,14 @@ use rusty_s3::BucketError;
 
 use super::account::Accounts;
 use super::directory::DirectoryStore;
+use super::reapi::ReapiStore;
 use super::record::{RecordError, SharedRecord};
 use super::registry::RegistryStore;
 use super::s3::{LAYER_LIMIT, S3Store};
 use crate::cache::{Key, Place};
 use crate::content::{ContentError, Store as Content};
 use crate::oci::{Descriptor, Reference};
-use crate::registry::{BlobSource, Cause, Client, ObjectError, RegistryError};
+use crate::registry::{BlobSource, CallError, Cause, Client, ObjectError, RegistryError};
 
 /// Hears how many bytes moved.
 pub(super) type Moved<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -36,6 +35,7 @@ pub(super) enum Store {
     Registry(RegistryStore),
     Directory(DirectoryStore),
     S3(Box<S3Store>),
+    Reapi(Box<ReapiStore>),
 }
 
 /// What is done with a store.
@@ -73,6 +73,25 @@ pub enum StoreError {
     /// An answer that is none.
     #[error("the store does not say how a long layer is sent to it")]
     NoUpload,
+    /// A service of remote execution.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A service that is not one for this.
+    #[error("the service at {service} is no cache for kiln: {what}")]
+    Unfit {
+        /// Which service.
+        service: String,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// More than the service says that it takes.
+    #[error("a layer of {size} bytes is too large for the service: {limit} bytes at most")]
+    TooLong {
+        /// The length of the layer.
+        size: u64,
+        /// What the service says.
+        limit: u64,
+    },
     /// The store of this machine.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -88,10 +107,14 @@ impl StoreError {
     /// Whether it is what the store holds that is wrong, and not the store.
     pub(super) fn is_of_content(&self) -> bool {
         match self {
-            Self::Record(_) | Self::TooLarge(_) => true,
+            Self::Record(_) | Self::TooLarge(_) | Self::TooLong { .. } => true,
             Self::Content(ContentError::WrongDigest { .. } | ContentError::Missing { .. }) => true,
             // What is not found where no question is asked is a layer that a record promised.
-            Self::Object(error) if matches!(*error.cause, Cause::NotFound { .. }) => true,
+            Self::Object(ObjectError { cause, .. }) | Self::Call(CallError { cause, .. })
+                if matches!(**cause, Cause::NotFound { .. }) =>
+            {
+                true
+            }
             other => matches!(
                 other.cause(),
                 Some(
@@ -105,11 +128,25 @@ impl StoreError {
         }
     }
 
+    /// The same where the question is whether this is the service at all: that nothing is found there passes for no answer.
+    pub(super) fn no_service(self) -> Self {
+        match self {
+            Self::Call(mut error) => {
+                if let Cause::NotFound { message } = *error.cause {
+                    error.cause = Box::new(Cause::Refused { status: 404, message });
+                }
+                Self::Call(error)
+            }
+            other => other,
+        }
+    }
+
     /// What a server did.
     fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Registry(error) => Some(&error.cause),
             Self::Object(error) => Some(&error.cause),
+            Self::Call(error) => Some(&error.cause),
             _ => None,
         }
     }
@@ -134,6 +171,18 @@ impl Store {
             Place::Registry(reference) => Self::Registry(RegistryStore::new(reference, client)),
             Place::Directory(path) => Self::Directory(DirectoryStore::new(path)),
             Place::S3(place) => Self::S3(Box::new(S3Store::new(place, account, client))),
+            Place::Reapi(service) => {
+                Self::Reapi(Box::new(ReapiStore::new(service, accounts.access(place), done, client)))
+            }
+        }
+    }
+
+    /// How many small questions may be on their way at once.
+    pub(super) fn at_once(&self) -> usize {
+        match self {
+            // They share a connection.
+            Self::Reapi(_) => 256,
+            _ => 32,
         }
     }
 
@@ -143,6 +192,7 @@ impl Store {
             Self::Registry(store) => store.record(key).await,
             Self::Directory(store) => store.record(key).await,
             Self::S3(store) => store.record(key).await,
+            Self::Reapi(store) => store.record(key).await,
         }
     }
 
@@ -152,6 +202,7 @@ impl Store {
             Self::Registry(store) => store.has(key).await,
             Self::Directory(store) => store.has(key).await,
             Self::S3(store) => store.has(key).await,
+            Self::Reapi(store) => store.has(key).await,
         }
     }
 
@@ -168,6 +219,7 @@ impl Store {
             Self::Registry(store) => store.publish(key, record, layer, moved).await,
             Self::Directory(store) => store.publish(key, record, layer, moved).await,
             Self::S3(store) => store.publish(key, record, layer, replaces, moved).await,
+            Self::Reapi(store) => store.publish(key, record, layer, moved).await,
         }
     }
 
@@ -177,6 +229,7 @@ impl Store {
             Self::Registry(store) => store.fetch(layer, to, moved).await,
             Self::Directory(store) => store.fetch(layer, to, moved).await,
             Self::S3(store) => store.fetch(layer, to, moved).await,
+            Self::Reapi(store) => store.fetch(layer, to, moved).await,
         }
     }
 
@@ -186,6 +239,7 @@ impl Store {
             Self::Registry(store) => store.trail(name).await,
             Self::Directory(store) => store.trail(name).await,
             Self::S3(store) => store.trail(name).await,
+            Self::Reapi(store) => store.trail(name).await,
         }
     }
 
@@ -195,6 +249,7 @@ impl Store {
             Self::Registry(store) => store.put_trail(name, keys).await,
             Self::Directory(store) => store.put_trail(name, keys).await,
             Self::S3(store) => store.put_trail(name, keys).await,
+            Self::Reapi(store) => store.put_trail(name, keys).await,
         }
     }
 }

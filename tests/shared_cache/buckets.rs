@@ -44,14 +44,19 @@ fn account() -> [(&'static str, &'static str); 2] {
     [("AWS_ACCESS_KEY_ID", KEY.0), ("AWS_SECRET_ACCESS_KEY", KEY.1)]
 }
 
-fn with_variables(builder: &Builder, context: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(super) fn with_variables(
+    builder: &Builder,
+    context: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Output {
     let mut command = builder.kiln.command();
     command.args(["build", "--progress=plain"]).args(arguments).arg(context).envs(variables.iter().copied());
     output_of(&mut command, LIMIT)
 }
 
 /// Whether any file of a directory has a text.
-fn holds(directory: &Path, text: &str) -> bool {
+pub(super) fn holds(directory: &Path, text: &str) -> bool {
     let mut command = support::tool::tool("grep");
     let status = command.args(["-rqF", "-D", "skip", "--", text]).arg(directory).status();
     status.expect("grep runs").success()

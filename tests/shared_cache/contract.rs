@@ -12,7 +12,9 @@ use kiln::registry::{BlobSource, Client, Settings};
 use kiln::remotecache::{Account, Accounts, Blob, Caches, SharedRecord, SigningKey, Trust};
 
 use super::support::bucket::{self, Buckets};
+use super::support::casd::Casd;
 use super::support::http::{self, HttpServer, Request, Response};
+use super::support::relay::{Fate, Relay};
 use super::support::{self, registry};
 use super::trust;
 
@@ -50,20 +52,23 @@ fn key(number: u32) -> Key {
 
 const FACTS: &str = "op = run/1\nargv = \\u{1f980} <&>\n";
 
-/// A step whose layer is `tar`, with the layer as it is published.
-fn step(number: u32, tar: &[u8]) -> (SharedRecord, Elsewhere) {
-    let digest = Digest::of(tar);
-    let layer = descriptor(media_type::OCI_LAYER, &digest, tar.len() as u64);
-    let record = Record {
-        diff_id: DiffId(digest),
+/// What is known of a step whose layer is `tar`.
+fn record(tar: &[u8]) -> Record {
+    Record {
+        diff_id: DiffId(Digest::of(tar)),
         length: tar.len() as u64,
         created: "2026-01-01T00:00:00Z".to_owned(),
         facts: FACTS.to_owned(),
         milliseconds: Some(5),
         elsewhere: None,
         imported: None,
-    };
-    let shared = SharedRecord::new(&key(number), &record, layer.clone(), "none".to_owned());
+    }
+}
+
+/// The step, with its layer as it is published.
+fn step(number: u32, tar: &[u8]) -> (SharedRecord, Elsewhere) {
+    let layer = descriptor(media_type::OCI_LAYER, &Digest::of(tar), tar.len() as u64);
+    let shared = SharedRecord::new(&key(number), &record(tar), layer.clone(), "none".to_owned());
     (shared, Elsewhere { layer, codec: "none".to_owned(), places: Vec::new() })
 }
 
@@ -368,4 +373,78 @@ fn of_a_registry_with_a_tag() {
 fn of_a_directory() {
     let directory = support::scratch();
     run(Place::Directory(Path::join(directory.path(), "cache")));
+}
+
+fn service_at(address: &str) -> Place {
+    format!("reapi:endpoint=grpc://{address}").parse().expect("a place")
+}
+
+#[test]
+fn of_a_service() {
+    let Some(casd) = Casd::shared() else { return };
+    run(service_at(&casd.address));
+}
+
+#[test]
+fn of_an_instance_of_a_service() {
+    let Some(casd) = Casd::start_with(&["--local-server-instance=team/main"]) else { return };
+    run(format!("reapi:endpoint=grpc://{},instance=team/main", casd.address).parse().expect("a place"));
+    let heard = Arc::new(Heard::default());
+    let none = format!("reapi:endpoint=grpc://{},instance=other", casd.address).parse().expect("a place");
+    block_on(async { assert!(open(&none, &heard).record(&key(1), FACTS).await.is_none()) });
+    let heard = heard.0.lock().expect("no panic while held");
+    assert!(heard.len() == 1 && heard[0].contains("is not read any more"), "{heard:?}");
+}
+
+/// A layer that no message takes, and facts that no result takes.
+#[test]
+fn of_a_service_where_nothing_is_small() {
+    let Some(casd) = Casd::shared() else { return };
+    let (place, heard) = (service_at(&casd.address), Arc::new(Heard::default()));
+    let tar: Vec<u8> = (0..2_300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let facts = format!("op = run/1\nargv = {}\n", "a".repeat(200_000));
+    let (_, layer) = step(200, &tar);
+    let record = Record { facts: facts.clone(), ..record(&tar) };
+    let shared = SharedRecord::new(&key(200), &record, layer.layer.clone(), "none".to_owned());
+    let scratch = support::scratch();
+    let (path, store) = (scratch.path().join("tar"), Store::open(&scratch.path().join("store")).expect("a store"));
+    std::fs::write(&path, &tar).expect("a file");
+    block_on(async {
+        let blob = Blob { descriptor: &layer.layer, source: BlobSource::File(path), origin: None };
+        assert!(open(&place, &heard).publish(0, &key(200), &shared, &blob, false).await);
+        // Where connections break, it goes on from there.
+        let relay = Relay::start(&casd.address, Fate::Cut(3_000_000));
+        let other = open(&service_at(&relay.host()), &heard);
+        let found = other.record(&key(200), &facts).await.expect("what was published");
+        let elsewhere = found.record.elsewhere.expect("a layer elsewhere");
+        assert!(other.fetch(&elsewhere, &store, &|_| {}).await);
+        assert!(relay.connections() > 3, "{}", relay.connections());
+    });
+    assert_eq!(store.length_of(&Digest::of(&tar)).expect("a length"), Some(tar.len() as u64));
+    assert_eq!(*heard.0.lock().expect("no panic while held"), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_is_asked_for_many_records_at_once() {
+    let Some(casd) = Casd::shared() else { return };
+    let (wait, trail) = (std::time::Duration::from_millis(500), "cd".repeat(32));
+    let relay = Relay::start(&casd.address, Fate::Late(wait));
+    block_on(async {
+        let writer = open(&service_at(&casd.address), &Arc::default());
+        let numbers = 300..400;
+        for number in numbers.clone() {
+            publish(&writer, number, b"a layer").await;
+        }
+        writer.put_trail(0, &trail, &numbers.clone().map(key).collect::<Vec<_>>()).await;
+        let (reader, began) = (open(&service_at(&relay.host()), &Arc::default()), std::time::Instant::now());
+        reader.ask_ahead(&trail);
+        // So that the trail is there before the steps ask.
+        tokio::time::sleep(wait * 4).await;
+        for number in numbers {
+            assert!(reader.record(&key(number), FACTS).await.is_some(), "{number}");
+        }
+        // A hundred round trips are fifty seconds.
+        assert!(began.elapsed() < wait * 16, "it took {:?}", began.elapsed());
+    });
+    assert_eq!(relay.connections(), 1);
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::bucket::{Buckets, KEY};
+use super::support::casd::Casd;
 use super::support::http::{self, HttpServer, Response};
 use super::support::registry::{self, Registry};
 use super::{Builder, Built, Cache, context};
@@ -13,8 +14,8 @@ use super::{Builder, Built, Cache, context};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kinds of places that are behind a server, at an address.
-fn kinds(address: &str) -> [Cache; 2] {
-    [Cache::registry(&format!("{address}/c")), Cache::bucket(address, "c")]
+fn kinds(address: &str) -> [Cache; 3] {
+    [Cache::registry(&format!("{address}/c")), Cache::bucket(address, "c"), Cache::service(address)]
 }
 
 #[track_caller]
@@ -201,7 +202,7 @@ fn a_record_that_promises_another_layer_is_found_out() {
 }
 
 /// Adds steps that want the files of those that are cached, after a while.
-fn go_on(context: &Path) {
+pub(super) fn go_on(context: &Path) {
     let text = std::fs::read_to_string(context.join("Dockerfile")).expect("the Dockerfile");
     let text = text + "RUN sleep 2; cat /made/count > /count\nRUN cat /count\n";
     super::support::write(context, "Dockerfile", text);
@@ -209,7 +210,7 @@ fn go_on(context: &Path) {
 
 /// Builds with a cache whose server goes wrong meanwhile.
 #[track_caller]
-fn survives(cache: &Cache, context: &Path, count: &str) -> Built {
+pub(super) fn survives(cache: &Cache, context: &Path, count: &str) -> Built {
     let (began, builder) = (Instant::now(), Builder::new());
     let built = builder.build_with(context, cache, &["-t", "alive"]);
     assert!(began.elapsed() < PATIENCE + PATIENCE, "it took {:?}", began.elapsed());
@@ -239,6 +240,9 @@ fn a_server_that_dies_in_the_middle_of_a_build_costs_it_the_cache_alone() {
     dies(&Cache::registry(&format!("{}/c", registry.address)), registry);
     if let Some(buckets) = Buckets::start() {
         dies(&Cache::bucket(&buckets.address, "dies"), buckets);
+    }
+    if let Some(casd) = Casd::start() {
+        dies(&Cache::service(&casd.address), casd);
     }
 }
 

