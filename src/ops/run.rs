@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache_mount::CacheMount;
+use super::cache_mount::CacheMounts;
 use super::devices::{self, Brought};
 use super::follow::{Follower, NewLayer};
 use super::layers::blocking;
@@ -244,6 +244,7 @@ fn execute(
         let (command, code) = (op.argv.join(" "), outcome.status.shell_code());
         return Err(OpError::Exit { command, code, exceeded: outcome.exceeded });
     }
+    mounted.caches.keep(worker)?;
     let blob = NewLayer::new(worker.store.ingest()?, follower);
     keep(worker, (&chain, &view), writable, &outcome.stubs, blob, vertex)
 }
@@ -380,13 +381,13 @@ struct Mounted {
     given: Vec<(String, String)>,
     /// SSH_AUTH_SOCK, for the first agent.
     agent: Option<(String, String)>,
-    _caches: Vec<CacheMount>,
+    caches: CacheMounts,
 }
 
 impl Mounted {
     fn prepare(worker: &Worker, op: &RunOp, inputs: &Inputs, scratch: &Scratch) -> Result<Self, OpError> {
-        let mut caches = super::cache_mount::lock_all(worker, op, inputs)?;
-        let mut mounted = Self { mounts: Vec::new(), given: Vec::new(), agent: None, _caches: Vec::new() };
+        let caches = CacheMounts::take(worker, op, inputs)?;
+        let mut mounted = Self { mounts: Vec::new(), given: Vec::new(), agent: None, caches };
         for (place, mount) in op.mounts.iter().enumerate() {
             let target = PathBuf::from(&mount.target);
             match &mount.kind {
@@ -415,14 +416,7 @@ impl Mounted {
                     });
                 }
                 MountKind::Cache { .. } => {
-                    let cache = caches.remove(&place).expect("lock_all locks every cache mount of the step");
-                    mounted.mounts.push(Mount::Bind {
-                        source: cache.path().to_owned(),
-                        subpath: PathBuf::new(),
-                        target,
-                        readonly: mount.readonly,
-                    });
-                    mounted._caches.push(cache);
+                    mounted.mounts.push(mounted.caches.mount(place, target, mount.readonly));
                 }
                 MountKind::Tmpfs { size } => {
                     let readonly = mount.readonly;

@@ -1,5 +1,6 @@
 //! Doing the steps of a plan: a flat match, a few system calls each.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -78,6 +79,8 @@ pub(super) struct Sandbox {
     /// A directory of the builder's that sources of mounts are staged on.
     staging: PathBuf,
     files: Option<Files>,
+    /// Overlays whose writes are kept, by the directories that take them.
+    kept: BTreeMap<PathBuf, OwnedFd>,
     stock: Stock,
     owners: Owners,
     /// Where the supervisor is handed what the filter asks on, and for whom.
@@ -89,7 +92,7 @@ impl Sandbox {
     pub(super) fn new(socket: UnixStream, spec: &SandboxSpec, stock: Stock, supervisor: UnixStream) -> Self {
         let owners = if spec.single_id { Owners::Noted } else { Owners::Real };
         let (staging, user) = (spec.rootfs.work.clone(), spec.user.clone());
-        Self { socket, root: None, staging, files: None, stock, owners, supervisor, user }
+        Self { socket, root: None, staging, files: None, kept: BTreeMap::new(), stock, owners, supervisor, user }
     }
 
     pub(super) fn socket(&mut self) -> &mut UnixStream {
@@ -168,6 +171,12 @@ impl Sandbox {
             SetupStep::Bind { source, subpath, target, limits } => self.bind(source, subpath, target, *limits),
             SetupStep::Layers { lowers, subpath, target, readonly, userxattr } => {
                 self.mount_layers(lowers, subpath, target, *readonly, *userxattr)
+            }
+            SetupStep::Overlay { lowers, upper, work, target, readonly, userxattr } => {
+                self.keep_overlay(lowers, (upper, work), *userxattr)?;
+                let kept = self.kept.get(upper).ok_or(Refused::from(Errno::NOENT))?;
+                let mount = mounts::clone(kept, Limits { readonly: *readonly, ..NODEV })?;
+                self.attach(mount, target, PlaceKind::Directory, Links::Followed)
             }
             SetupStep::File { data, target, mode, uid, gid } => {
                 let file = self.files()?.write(&data.0, *mode, *uid, *gid).map_err(Refused::of_ids)?;
@@ -341,6 +350,22 @@ impl Sandbox {
         self.attach(mounts::clone(source, limits)?, target, kind, Links::Followed)
     }
 
+    /// Makes the overlay whose writes `upper` takes, unless it was made before.
+    fn keep_overlay(&mut self, lowers: &[PathBuf], (upper, work): (&PathBuf, &PathBuf), userxattr: bool) -> Done {
+        if self.kept.contains_key(upper) {
+            return Ok(());
+        }
+        let writable = Writable {
+            upper: mounts::open_directory(upper).map_err(at(upper))?,
+            work: mounts::open_directory(work).map_err(at(work))?,
+        };
+        let view = mounts::overlay(lowers, Some(&writable), userxattr, NODEV)
+            .map_err(|(errno, path)| Refused { path, ..errno.into() })?;
+        mounts::stage(&view, &self.staging)?;
+        self.kept.insert(upper.clone(), view);
+        Ok(())
+    }
+
     fn memory_for_writes(&mut self) -> Result<Writable, Refused> {
         let memory = mounts::filesystem("tmpfs", &[("mode", "0700".to_owned())], NODEV)?;
         mounts::stage(&memory, &self.staging)?;
@@ -378,6 +403,7 @@ impl Sandbox {
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;
         self.files = None;
+        self.kept.clear();
         Ok(rustix::process::chdir("/")?)
     }
 

@@ -76,6 +76,15 @@ pub(super) enum SetupStep {
     Bind { source: PathBuf, subpath: PathBuf, target: PathBuf, limits: Limits },
     /// Mounts a stack of layers; if writable, with memory for the writes.
     Layers { lowers: Vec<PathBuf>, subpath: PathBuf, target: PathBuf, readonly: bool, userxattr: bool },
+    /// Mounts a stack of layers with a directory that takes the writes; again where the same one was mounted already.
+    Overlay {
+        lowers: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+        target: PathBuf,
+        readonly: bool,
+        userxattr: bool,
+    },
     /// Mounts a read-only file of memory.
     File { data: SecretBytes, target: PathBuf, mode: u32, uid: u32, gid: u32 },
     /// Mounts a listening socket and hands it to the executor.
@@ -343,6 +352,9 @@ fn mount_step(mount: &Mount, userxattr: bool) -> SetupStep {
         Mount::Layers { lowers, subpath, target, readonly } => {
             SetupStep::Layers { lowers, subpath, target, readonly, userxattr }
         }
+        Mount::Overlay { lowers, upper, work, target, readonly } => {
+            SetupStep::Overlay { lowers, upper, work, target, readonly, userxattr }
+        }
         Mount::Tmpfs { target, size, mode, readonly } => {
             let size = size.map(|bytes| ("size", bytes.to_string()));
             let options = size.into_iter().chain([("mode", format!("{mode:04o}"))]).collect();
@@ -411,6 +423,10 @@ impl fmt::Display for SetupStep {
             Self::Layers { lowers, subpath, target, readonly, .. } => {
                 let how = if *readonly { "ro" } else { "writes to memory" };
                 write!(f, "mount {} layers {} on {} [{how}]", lowers.len(), shown(subpath), target.display())
+            }
+            Self::Overlay { lowers, upper, target, readonly, .. } => {
+                let how = if *readonly { "ro" } else { "rw" };
+                write!(f, "mount {} layers and {} on {} [{how}]", lowers.len(), upper.display(), target.display())
             }
             Self::File { data, target, mode, uid, gid } => {
                 write!(f, "mount a file of {} bytes on {} {mode:04o} {uid}:{gid}", data.0.len(), target.display())
@@ -581,6 +597,13 @@ mod tests {
             tmpfs("/a", Some(2)),
             Mount::Bind { source: "/h".into(), subpath: "x".into(), target: "/a/b".into(), readonly: true },
             Mount::Layers { lowers: vec!["/l".into()], subpath: "".into(), target: "/l".into(), readonly: false },
+            Mount::Overlay {
+                lowers: vec!["/l".into(), "/m".into()],
+                upper: "/u".into(),
+                work: "/w".into(),
+                target: "/o".into(),
+                readonly: false,
+            },
             Mount::Secret { data, target: "/run/secrets/s".into(), mode: 0o400, uid: 1, gid: 2 },
             Mount::Socket { source: "/agent".into(), target: "/run/ssh".into(), mode: 0o600, uid: 0, gid: 0 },
         ];

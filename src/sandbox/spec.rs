@@ -115,6 +115,20 @@ pub enum Mount {
         /// If not, writes go to memory and are forgotten with the step.
         readonly: bool,
     },
+    /// A stack of layers and a directory that takes the writes and keeps them. Mounts of one step with the same `upper` are one
+    /// file system.
+    Overlay {
+        /// Lower directories, bottom first; at least one.
+        lowers: Vec<PathBuf>,
+        /// Takes the writes, as that of the [`Rootfs`]. Its own mode and owner are those of the mounted directory.
+        upper: PathBuf,
+        /// Overlayfs' own directory, empty and fresh.
+        work: PathBuf,
+        /// Where it is mounted.
+        target: PathBuf,
+        /// Whether writes are refused here.
+        readonly: bool,
+    },
     /// A memory file system.
     Tmpfs {
         /// Where it is mounted.
@@ -161,6 +175,7 @@ impl Mount {
             Self::Bind { target, .. }
             | Self::Device { target, .. }
             | Self::Layers { target, .. }
+            | Self::Overlay { target, .. }
             | Self::Tmpfs { target, .. }
             | Self::Secret { target, .. }
             | Self::Socket { target, .. } => target,

@@ -37,6 +37,7 @@ mod bases;
 mod choice;
 #[cfg(test)]
 mod contract;
+mod fold;
 pub mod mount_points;
 mod overlay;
 mod packed;
