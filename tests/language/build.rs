@@ -37,6 +37,11 @@ impl Case {
         case
     }
 
+    /// A context without a Dockerfile yet, for this kiln.
+    pub(crate) fn of(kiln: Kiln) -> Self {
+        Self { kiln, context: scratch() }
+    }
+
     /// Replaces the Dockerfile.
     pub(crate) fn dockerfile(&self, text: &str) {
         let mut text = text.to_owned();

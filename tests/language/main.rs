@@ -12,6 +12,7 @@ mod add;
 mod arg;
 mod build;
 mod cache;
+mod cache_mounts;
 mod copy;
 mod directives;
 mod env;
