@@ -32,7 +32,7 @@ use crate::executor::{CancelFlag, Executor};
 use crate::export::{self, Image, MediaTypes, Report, described};
 use crate::fsutil::Timestamp;
 use crate::oci::{Layer, Platform, rfc3339};
-use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, Journal, Remembered, Settings, StepResult, Worker};
+use crate::ops::{AllowedDevices, DEVICE_DIRECTORIES, HearsOfMount, Journal, Remembered, Settings, StepResult, Worker};
 use crate::plan::{self, KnownImages, Plan, Planned, Root, StepGraph, StepId};
 use crate::progress::{Event, SharedSink};
 use crate::remotecache::Caches;
@@ -226,6 +226,7 @@ impl Build<'_> {
         let publish = async |_| {
             let all = async {
                 publisher.idle().await;
+                publisher.publish_mounts().await;
                 if let Some(trail) = trail {
                     publisher.leave_trail(&trail).await;
                 }
@@ -448,7 +449,7 @@ impl Build<'_> {
         let scratch = open.snapshots.scratch().map_err(|error| wrong(&error))?;
         let mut worker = self.worker(open, access, loaded, epoch)?;
         worker.cache = LocalCache::open(scratch.fs()).map_err(|error| wrong(&error))?;
-        (worker.caches, worker.told) = (Caches::none(), None);
+        (worker.caches, worker.told, worker.told_mount) = (Caches::none(), None, None);
         let worker = Arc::new(worker);
         let _forwarding = Forwarding(tokio::spawn(forward(self.cancel.clone(), worker.cancel.clone())));
         Ok(Again { worker, _forwarding, _cache: scratch })
@@ -497,6 +498,11 @@ impl Build<'_> {
             told: self.publisher.get().cloned().map(|publisher| -> Arc<dyn Fn(Remembered) + Send + Sync> {
                 Arc::new(move |step| publisher.take(step))
             }),
+            told_mount: self
+                .publisher
+                .get()
+                .cloned()
+                .map(|publisher| -> HearsOfMount { Arc::new(move |name| publisher.changed(name)) }),
         })
     }
 

@@ -21,6 +21,7 @@ mod files;
 mod images;
 mod load;
 mod lock;
+mod mounts;
 mod outcome;
 mod outputs;
 mod platforms;

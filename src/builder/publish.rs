@@ -20,11 +20,12 @@ use crate::content::Store;
 use crate::context::without_credentials;
 use crate::digest::DiffId;
 use crate::export::{self, Ahead, Codec, Format, Report};
-use crate::oci::{Layer, Reference, descriptor, digest_of, media_type};
+use crate::oci::{Layer, Reference, descriptor, digest_of, media_type, rfc3339};
 use crate::ops::Remembered;
 use crate::progress::{Event, SharedSink};
 use crate::registry::BlobSource;
 use crate::remotecache::{Blob, Caches, SharedRecord, SigningKey};
+use crate::snapshot::Snapshots;
 use crate::source::Span;
 
 /// Steps that are published at once.
@@ -32,10 +33,10 @@ const AT_ONCE: usize = 4;
 
 /// Publishes what it is told, from its start to the end of the build.
 pub(super) struct Publisher {
-    caches: Arc<Caches>,
+    pub(super) caches: Arc<Caches>,
     store: Store,
     records: PathBuf,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
     /// What signs the records in images.
     inline_sign: Option<SigningKey>,
     /// How new layers are written: as the image that is pushed has them.
@@ -52,13 +53,20 @@ pub(super) struct Publisher {
     compressing: Semaphore,
     pending: watch::Sender<usize>,
     has_withheld: AtomicBool,
-    sink: SharedSink,
+    /// Where cache mounts are, and how their layers are seen as one.
+    pub(super) mounts: PathBuf,
+    pub(super) snapshots: Snapshots,
+    /// The names of those in which there is something new.
+    pub(super) changed: Mutex<BTreeSet<String>>,
+    /// When the build began, RFC 3339.
+    pub(super) created: String,
+    pub(super) sink: SharedSink,
 }
 
-struct Target {
-    request: CacheTarget,
+pub(super) struct Target {
+    pub(super) request: CacheTarget,
     /// Something of it could not be written.
-    failed: AtomicBool,
+    pub(super) failed: AtomicBool,
     /// The steps of this build that it has.
     there: Mutex<BTreeSet<Key>>,
 }
@@ -78,7 +86,7 @@ impl Publisher {
             let (failed, there) = Default::default();
             Target { request: target.clone(), failed, there }
         };
-        let (inside, ahead, told) = Default::default();
+        let (inside, ahead, told, changed) = Default::default();
         Some(Arc::new(Self {
             caches: open.caches.clone(),
             store: open.content.clone(),
@@ -94,6 +102,10 @@ impl Publisher {
             compressing: Semaphore::new(1),
             pending: watch::Sender::new(0),
             has_withheld: AtomicBool::new(false),
+            mounts: request.store.join("mounts"),
+            snapshots: open.snapshots.clone(),
+            changed,
+            created: rfc3339(request.now),
             sink,
         }))
     }
@@ -293,6 +305,6 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }

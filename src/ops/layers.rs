@@ -25,7 +25,7 @@ pub struct Busy {
 }
 
 impl Busy {
-    async fn lock(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn lock(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
         lock.lock_owned().await
     }

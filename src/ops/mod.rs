@@ -30,6 +30,7 @@ mod why;
 mod workdir;
 mod worker;
 
+pub use cache_mount::FrozenMount;
 pub use devices::{Allowed as AllowedDevices, DIRECTORIES as DEVICE_DIRECTORIES};
 pub use error::OpError;
 pub use fetch::{Downloaded, FetchError, Fetcher, Progress};
@@ -37,4 +38,4 @@ pub use fetched::{Fetched, uri_of_repository};
 pub use follow::{Followed, Follower, Following};
 pub use journal::Journal;
 pub use layers::unpack;
-pub use worker::{Inputs, Remembered, Settings, StepResult, Worker};
+pub use worker::{HearsOfMount, Inputs, Remembered, Settings, StepResult, Worker};

@@ -161,6 +161,7 @@ pub(super) async fn perform(
             _ => {}
         }
     }
+    worker.bring_cache_mounts(op, vertex, inputs).await?;
     let (task_worker, task_op, task_inputs, brought) = (worker.clone(), op.clone(), inputs.clone(), devices.clone());
     let follower = worker.followed.get().filter(|followed| followed.steps.contains(&step.span));
     let follower = follower.map(|followed| followed.follower.clone());

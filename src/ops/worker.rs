@@ -1,7 +1,7 @@
 //! What every op may use, and the way from a step to its result.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,9 @@ pub struct Settings {
     pub limits: ResourceLimits,
 }
 
+/// Hears the name of a cache mount.
+pub type HearsOfMount = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Does steps. Shared by all of a build's tasks.
 pub struct Worker {
     /// Blobs.
@@ -146,6 +149,8 @@ pub struct Worker {
     pub caches: Arc<Caches>,
     /// Who hears of every step that the cache has now.
     pub told: Option<Arc<dyn Fn(Remembered) + Send + Sync>>,
+    /// Who hears the names of cache mounts in which there is something new.
+    pub told_mount: Option<HearsOfMount>,
     /// What the steps come to be, and what explains it.
     pub journal: Journal,
 }
@@ -332,6 +337,14 @@ impl Worker {
         if let Some(told) = &self.told {
             let (record, span, anew) = (record.clone(), step.span, step.ignore_cache);
             told(Remembered { key, record, span, anew, place });
+        }
+    }
+
+    /// Says that there is something new in the cache mount at `base`. One that is beside another in use is nobody's for long.
+    pub(super) fn tell_of_mount(&self, base: &Path) {
+        let name = base.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains('.'));
+        if let (Some(told), Some(name)) = (&self.told_mount, name) {
+            told(name);
         }
     }
 

@@ -5,6 +5,7 @@
 //! blobs/sha256/<hex>          layers
 //! steps/<key>                 records, a file each
 //! trails/<hash>               lists of keys
+//! mounts/<key>                records of cache mounts, whose chunks are blobs
 //! ```
 //!
 //! Every file appears by rename, after what it refers to. Whoever reads one does not trust it: links are not followed out of the
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::mount::MOUNT_LIMIT;
 use super::record::{RECORD_LIMIT, SharedRecord};
 use super::store::{Blob, Moved, StoreError};
 use super::trail;
@@ -65,7 +67,7 @@ impl DirectoryStore {
         let source = layer.source.clone();
         moving(moved, move |count| {
             store.prepare()?;
-            store.put_blob(&digest, &source, count)?;
+            store.put_blob_of(&digest, &source, count)?;
             store.write(&format!("steps/{key}"), &record)
         })
         .await
@@ -102,9 +104,33 @@ impl DirectoryStore {
         .await
     }
 
+    pub(super) async fn mount(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        let (store, name) = (self.clone(), format!("mounts/{}", key.hex()));
+        blocking(move || store.read(&name, MOUNT_LIMIT)).await
+    }
+
+    pub(super) async fn put_blob(&self, blob: &Blob<'_>, moved: Moved<'_>) -> Result<(), StoreError> {
+        let digest = digest_of(blob.descriptor).map_err(|_| super::record::RecordError::Senseless("layer"))?;
+        let (store, source) = (self.clone(), blob.source.clone());
+        moving(moved, move |count| {
+            store.prepare()?;
+            store.put_blob_of(&digest, &source, count)
+        })
+        .await
+    }
+
+    pub(super) async fn put_mount(&self, key: &Key, record: Vec<u8>) -> Result<(), StoreError> {
+        let (store, name) = (self.clone(), format!("mounts/{}", key.hex()));
+        blocking(move || {
+            store.prepare()?;
+            store.write(&name, &record)
+        })
+        .await
+    }
+
     /// Makes what is missing of the directory.
     fn prepare(&self) -> Result<(), StoreError> {
-        for name in ["blobs/sha256", "steps", "trails"] {
+        for name in ["blobs/sha256", "steps", "trails", "mounts"] {
             std::fs::create_dir_all(self.path.join(name)).map_err(self.failed("create", name))?;
         }
         for (name, bytes) in [("oci-layout", LAYOUT), ("index.json", INDEX)] {
@@ -120,7 +146,7 @@ impl DirectoryStore {
     }
 
     /// Copies a blob unless it is there, whole.
-    fn put_blob(&self, digest: &Digest, source: &BlobSource, count: Arc<AtomicU64>) -> Result<(), StoreError> {
+    fn put_blob_of(&self, digest: &Digest, source: &BlobSource, count: Arc<AtomicU64>) -> Result<(), StoreError> {
         let name = blob_name(digest);
         let path = self.path.join(&name);
         match source {

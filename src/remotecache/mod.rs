@@ -15,6 +15,9 @@
 //! about which keys to ask for first. A hit is a record: its layer stays where it is until somebody needs the bytes, and a push to the
 //! registry that has it moves none.
 //!
+//! Cache mounts travel as chunks (`mount`, `chunks`, `mounts`): the record of one is replaced by who writes it next, and only the chunks
+//! move that a store lacks.
+//!
 //! Nothing from a store is trusted. Where keys are named, a record must be signed by one of them (`trust`), also one of this machine
 //! that came from a store before. A record must be that of the step it is found for, a layer must have the digest its record
 //! names, and unpack to the diff id. What does not fit is a miss and a warning. A store that is slow or dead is left alone after a few
@@ -25,9 +28,12 @@
 //! something is published (`builder`). Called by `ops` and `builder`. Async; locks are held only between awaits.
 
 mod account;
+mod chunks;
 mod directory;
 mod guard;
 mod inline;
+mod mount;
+mod mounts;
 mod parts;
 mod reapi;
 mod record;
@@ -45,7 +51,9 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
 pub use account::{Account, Accounts};
+pub use chunks::{Cutter, pack};
 pub use inline::write as write_inline;
+pub use mount::{CHUNKS_LIMIT, Chunk, SharedMount, mount_key};
 pub use record::{RecordError, SharedRecord};
 pub use registry::TAG_LIMIT;
 pub use store::{Blob, StoreError};

@@ -4,6 +4,7 @@
 //! REPOSITORY:step-<key>           an image manifest: artifactType application/vnd.kiln.cache.step.v1,
 //!                                 config = the record (also in the manifest, `data`), layers = [the layer as an image has it]
 //! REPOSITORY:trail-<hash>         the same with artifactType application/vnd.kiln.cache.trail.v1; config = keys, no layer
+//! REPOSITORY:mount-<key>          the same with artifactType application/vnd.kiln.cache.mount.v1; layers = the chunks of a cache mount
 //! ```
 //!
 //! A tag in the name of the cache stands before each of these (`main.step-<key>`), so that one repository holds several caches that know
@@ -14,6 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use super::inline;
+use super::mount::MOUNT_LIMIT;
 use super::record::{RECORD_LIMIT, SharedRecord};
 use super::store::{Blob, Moved, StoreError};
 use super::trail;
@@ -25,6 +27,7 @@ use crate::registry::{BlobSource, Cause, Client, RegistryError};
 
 const STEP: &str = "application/vnd.kiln.cache.step.v1";
 const TRAIL: &str = "application/vnd.kiln.cache.trail.v1";
+const MOUNT: &str = "application/vnd.kiln.cache.mount.v1";
 
 /// Longer documents are only referred to by their manifest, in bytes: manifests of some registries are bounded.
 const EMBEDDED_LIMIT: usize = 64 << 10;
@@ -82,6 +85,24 @@ impl RegistryStore {
 
     pub(super) async fn put_trail(&self, name: &str, keys: &[Key]) -> Result<(), StoreError> {
         self.put(&self.named("trail", name), TRAIL, trail::to_bytes(keys), Vec::new()).await
+    }
+
+    pub(super) async fn mount(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.document(&self.named("mount", &key.hex()), MOUNT_LIMIT).await
+    }
+
+    pub(super) async fn put_blob(&self, blob: &Blob<'_>, moved: Moved<'_>) -> Result<(), StoreError> {
+        self.client.push_blob(&self.reference, blob.descriptor, &blob.source, blob.origin, moved).await?;
+        Ok(())
+    }
+
+    pub(super) async fn put_mount(
+        &self,
+        key: &Key,
+        record: Vec<u8>,
+        chunks: Vec<Descriptor>,
+    ) -> Result<(), StoreError> {
+        self.put(&self.named("mount", &key.hex()), MOUNT, record, chunks).await
     }
 
     /// Returns the records in the config of the image that has the name of this cache, if there is one.

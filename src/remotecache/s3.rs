@@ -3,10 +3,11 @@
 //! ```text
 //! PREFIX/steps/[NAME/]<key>        records, an object each; written only where none is, unless one is of no use
 //! PREFIX/trails/[NAME/]<hash>      lists of keys
+//! PREFIX/mounts/[NAME/]<key>       records of cache mounts, whose chunks are blobs
 //! PREFIX/blobs/sha256-<hex>        layers, in parts where they are long (`parts`); caches of any name share them
 //! ```
 //!
-//! `manifests_prefix` stands in place of `steps`, and behind `trails`; `blobs_prefix` in place of `blobs`.
+//! `manifests_prefix` stands in place of `steps`, and behind `trails` and `mounts`; `blobs_prefix` in place of `blobs`.
 //!
 //! A bucket may have a rule that removes what was written long ago. So that this is what nobody uses, a build that writes the cache
 //! makes each step that it uses look new again once a day ([`S3Store::renew`]): the store copies a layer, and then the record, onto
@@ -23,6 +24,7 @@ use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
 use tokio::time::timeout;
 
 use super::account::Account;
+use super::mount::MOUNT_LIMIT;
 use super::parts;
 use super::record::{RECORD_LIMIT, RecordError, SharedRecord};
 use super::store::{Blob, Moved, StoreError};
@@ -107,6 +109,14 @@ impl S3Store {
         self.write(&self.trail_at(name), &BlobSource::Bytes(trail::to_bytes(keys)), &|_| {}).await
     }
 
+    pub(super) async fn mount(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.client.read_object(&self.get(&self.mount_at(key))?, MOUNT_LIMIT).await?)
+    }
+
+    pub(super) async fn put_mount(&self, key: &Key, record: Vec<u8>) -> Result<(), StoreError> {
+        self.write(&self.mount_at(key), &BlobSource::Bytes(record), &|_| {}).await
+    }
+
     /// Whether the record of a step is there and was written long ago.
     pub(super) async fn is_old(&self, key: &Key) -> Result<bool, StoreError> {
         Ok(self.look_at(&self.step(key)).await?.is_some_and(|stored| !is_young(&stored)))
@@ -124,7 +134,7 @@ impl S3Store {
     }
 
     /// Sends a layer, unless it is there and not so old that a rule may soon remove it. `replaces` one that may not be what it should.
-    async fn put_layer(&self, layer: &Blob<'_>, replaces: bool, moved: Moved<'_>) -> Result<(), StoreError> {
+    pub(super) async fn put_layer(&self, layer: &Blob<'_>, replaces: bool, moved: Moved<'_>) -> Result<(), StoreError> {
         let digest = digest_of(layer.descriptor).map_err(|_| RecordError::Senseless("layer"))?;
         let (name, size) = (self.blob(&digest), layer.descriptor.size());
         if size > LAYER_LIMIT {
@@ -191,6 +201,10 @@ impl S3Store {
     /// Where a list of keys is, which caches of other names do not share.
     fn trail_at(&self, name: &str) -> String {
         joined(&["trails", &self.place.manifests, &self.place.name, name])
+    }
+
+    fn mount_at(&self, key: &Key) -> String {
+        joined(&["mounts", &self.place.manifests, &self.place.name, &key.hex()])
     }
 
     fn blob(&self, digest: &Digest) -> String {

@@ -98,6 +98,9 @@ pub enum StoreError {
     /// A record that is none.
     #[error("a record does not fit")]
     Record(#[from] RecordError),
+    /// It has no place for a record that is replaced.
+    #[error("cache mounts do not travel by a service of remote execution")]
+    NoMounts,
     /// It takes too long.
     #[error("nothing came for {} seconds", .0.as_secs())]
     Silent(Duration),
@@ -250,6 +253,51 @@ impl Store {
             Self::Directory(store) => store.put_trail(name, keys).await,
             Self::S3(store) => store.put_trail(name, keys).await,
             Self::Reapi(store) => store.put_trail(name, keys).await,
+        }
+    }
+
+    /// Returns the record of a cache mount as it is; nobody looked at what it says.
+    pub(super) async fn mount(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Registry(store) => store.mount(key).await,
+            Self::Directory(store) => store.mount(key).await,
+            Self::S3(store) => store.mount(key).await,
+            Self::Reapi(_) => Ok(None),
+        }
+    }
+
+    /// Whether it holds cache mounts.
+    pub(super) fn carries_mounts(&self) -> bool {
+        !matches!(self, Self::Reapi(_))
+    }
+
+    /// Whether what a record names stays with the record. A bucket may have a rule that removes what is old, whoever names it.
+    pub(super) fn keeps_what_is_named(&self) -> bool {
+        !matches!(self, Self::S3(_))
+    }
+
+    /// Puts a chunk of a cache mount.
+    pub(super) async fn put_blob(&self, blob: &Blob<'_>, moved: Moved<'_>) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(store) => store.put_blob(blob, moved).await,
+            Self::Directory(store) => store.put_blob(blob, moved).await,
+            Self::S3(store) => store.put_layer(blob, false, moved).await,
+            Self::Reapi(_) => Err(StoreError::NoMounts),
+        }
+    }
+
+    /// Puts the record of a cache mount over what was there; its chunks are there.
+    pub(super) async fn put_mount(
+        &self,
+        key: &Key,
+        record: Vec<u8>,
+        chunks: Vec<Descriptor>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(store) => store.put_mount(key, record, chunks).await,
+            Self::Directory(store) => store.put_mount(key, record).await,
+            Self::S3(store) => store.put_mount(key, record).await,
+            Self::Reapi(_) => Err(StoreError::NoMounts),
         }
     }
 }

@@ -48,7 +48,9 @@ fn place(mount: &Mount) -> SetupStep {
         }
         Mount::Device { target, .. } => refuse(target, "a device cannot be mounted"),
         Mount::Bind { target, .. } => refuse(target, "a part of a directory cannot be mounted"),
-        Mount::Layers { target, .. } | Mount::Overlay { target, .. } => refuse(target, "a stack of layers cannot be mounted"),
+        Mount::Layers { target, .. } | Mount::Overlay { target, .. } => {
+            refuse(target, "a stack of layers cannot be mounted")
+        }
         Mount::Tmpfs { target, .. } => refuse(target, "a size cannot be enforced"),
         Mount::Socket { target, .. } => refuse(target, "a socket cannot be mounted"),
     }

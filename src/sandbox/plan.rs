@@ -77,14 +77,7 @@ pub(super) enum SetupStep {
     /// Mounts a stack of layers; if writable, with memory for the writes.
     Layers { lowers: Vec<PathBuf>, subpath: PathBuf, target: PathBuf, readonly: bool, userxattr: bool },
     /// Mounts a stack of layers with a directory that takes the writes; again where the same one was mounted already.
-    Overlay {
-        lowers: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-        target: PathBuf,
-        readonly: bool,
-        userxattr: bool,
-    },
+    Overlay { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf, target: PathBuf, readonly: bool, userxattr: bool },
     /// Mounts a read-only file of memory.
     File { data: SecretBytes, target: PathBuf, mode: u32, uid: u32, gid: u32 },
     /// Mounts a listening socket and hands it to the executor.

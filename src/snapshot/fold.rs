@@ -229,7 +229,8 @@ mod tests {
         let before = listed(&snapshots.view_of(&both).unwrap(), "");
         snapshots.fold(&high, &low).unwrap();
         assert_eq!(listed(&snapshots.view_of(&both[..1]).unwrap(), ""), before);
-        let said = "d/ d/y=low d/z=high f=high file=high g/ g/in=high h/ kept=low new/ new/a=low o/ o/young=high z=high";
+        let said =
+            "d/ d/y=low d/z=high f=high file=high g/ g/in=high h/ kept=low new/ new/a=low o/ o/young=high z=high";
         assert_eq!(before.join(" "), said);
         assert!(!high.exists());
         assert_eq!(low.join("d").metadata().unwrap().mode() & 0o7777, 0o2710);

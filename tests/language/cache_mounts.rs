@@ -90,7 +90,8 @@ fn private_steps_at_once_have_a_mount_each() {
 // language m.5
 #[test]
 fn what_a_failed_step_wrote_is_dropped() {
-    let case = Case::new("FROM BUSYBOX\nRUN --mount=type=cache,target=/c echo one > /c/kept && mkdir /c/d && touch /c/d/x\n");
+    let case =
+        Case::new("FROM BUSYBOX\nRUN --mount=type=cache,target=/c echo one > /c/kept && mkdir /c/d && touch /c/d/x\n");
     case.build(&[]);
     let failing = "echo two > /c/kept; rm -r /c/d; touch /c/new; exit 7";
     case.dockerfile(&format!("FROM BUSYBOX\nRUN --mount=type=cache,target=/c {failing}\n"));

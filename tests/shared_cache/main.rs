@@ -11,6 +11,7 @@ mod contract;
 mod crowd;
 mod edits;
 mod faults;
+mod mounts;
 mod places;
 mod services;
 mod trust;

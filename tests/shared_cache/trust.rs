@@ -18,7 +18,7 @@ pub(super) fn keys() -> tempfile::TempDir {
     directory
 }
 
-fn file(keys: &tempfile::TempDir, name: &str) -> String {
+pub(super) fn file(keys: &tempfile::TempDir, name: &str) -> String {
     keys.path().join(name).display().to_string()
 }
 

@@ -11,9 +11,11 @@
 //! Elsewhere (copies of trees, no namespaces) all steps write the one directory, and what a failed one wrote stays. Steps of both kinds at
 //! once, in one store, are not foreseen: overlayfs says nothing of lower directories that change.
 //!
-//! * `stack`: a mount on the disk; `initial`: what it begins with.
+//! * `stack`: a mount on the disk; `initial`: what it begins with; `arrive` and `leave`: on the way from and to shared caches.
 
+mod arrive;
 mod initial;
+mod leave;
 mod stack;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use crate::plan::{CacheSharing, MountKind, RunOp};
 use crate::sandbox::{Isolation, Mount};
 use crate::snapshot::{Scratch, Snapshotter};
 use initial::Initial;
+pub use leave::FrozenMount;
 use stack::{Held, Stack};
 
 /// The cache mounts of a RUN.
@@ -42,6 +45,7 @@ struct Taken {
     layers: Vec<PathBuf>,
     /// Takes the writes, if there are any and they are the step's own.
     upper: Option<Scratch>,
+    is_written: bool,
     // In this order: a turn is in the mount that is kept.
     _turn: Option<Held>,
     stack: Stack,
@@ -75,9 +79,7 @@ impl CacheMounts {
                 let (upper, work) = (upper.fs().to_owned(), upper.work().to_owned());
                 Mount::Overlay { lowers, upper, work, target, readonly }
             }
-            None if readonly && lowers.len() > 1 => {
-                Mount::Layers { lowers, subpath: PathBuf::new(), target, readonly }
-            }
+            None if readonly && lowers.len() > 1 => Mount::Layers { lowers, subpath: PathBuf::new(), target, readonly },
             None => Mount::Bind { source: taken.stack.lowest(), subpath: PathBuf::new(), target, readonly },
         }
     }
@@ -86,7 +88,9 @@ impl CacheMounts {
     pub(super) fn keep(self, worker: &Worker) -> Result<(), OpError> {
         for taken in self.taken {
             let base = taken.base.clone();
-            taken.keep(worker)?;
+            if taken.keep(worker)? {
+                worker.tell_of_mount(&base);
+            }
             stack::tidy(&base, &worker.snapshots, false)?;
         }
         Ok(())
@@ -142,15 +146,17 @@ impl Taken {
             true => Some(upper(worker, &layers)?),
             false => None,
         };
-        Ok(Self { base, layers, upper, _turn: turn, stack })
+        Ok(Self { base, layers, upper, is_written: wanted.is_written, _turn: turn, stack })
     }
 
-    fn keep(self, worker: &Worker) -> Result<(), OpError> {
-        let (Some(upper), Some(below)) = (self.upper, self.layers.last()) else { return Ok(()) };
-        match worker.snapshots.is_written(upper.fs(), below)? {
-            true => self.stack.push(upper, &self.layers, &worker.snapshots),
-            false => Ok(()),
+    /// Whether there may be something new in it.
+    fn keep(self, worker: &Worker) -> Result<bool, OpError> {
+        let (Some(upper), Some(below)) = (self.upper, self.layers.last()) else { return Ok(self.is_written) };
+        let is_written = worker.snapshots.is_written(upper.fs(), below)?;
+        if is_written {
+            self.stack.push(upper, &self.layers, &worker.snapshots)?;
         }
+        Ok(is_written)
     }
 }
 

@@ -59,8 +59,7 @@ impl Stack {
     pub(super) fn join(base: &Path, operation: FlockOperation) -> io::Result<Option<Self>> {
         // Closed to others: a cache may hold set-user-id programs.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(base)?;
-        let users =
-            rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let users = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         match flock(&users, operation) {
             // A prune may have removed it before it was locked.
             Ok(()) if !is_at(&users, base) => Ok(None),

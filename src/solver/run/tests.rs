@@ -116,6 +116,7 @@ fn done(root: &Path, jobs: usize, ops: Vec<Op>) -> Ended {
         followed: Default::default(),
         caches: crate::remotecache::Caches::none(),
         told: None,
+        told_mount: None,
         journal: Default::default(),
     });
     let step = |(at, op)| Step {
