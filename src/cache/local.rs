@@ -34,6 +34,9 @@ pub struct Record {
     /// How long it took to make, in milliseconds, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<u64>,
+    /// The most memory that a process of its command had, in bytes, where there was one and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Where the layer can be had, if a shared cache knew the step: its blob need not be in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<Elsewhere>,
@@ -201,6 +204,7 @@ mod tests {
             created: "2026-01-01T00:00:00Z".to_owned(),
             facts: String::new(),
             milliseconds: None,
+            peak_memory: None,
             elsewhere: None,
             imported: None,
         };

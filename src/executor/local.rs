@@ -93,7 +93,13 @@ pub(super) fn run_once(
     let (status, cleaned) = (ended?, cleaned?);
     match cleaned.moved.into_iter().next().filter(|_| status.success()) {
         Some(path) => Err(Ended::Error(ExecError::Moved { path: Path::new("/").join(path) })),
-        None => Ok(ExecOutcome { status, network: means.network, stubs: cleaned.staying, exceeded }),
+        None => Ok(ExecOutcome {
+            status,
+            network: means.network,
+            stubs: cleaned.staying,
+            exceeded,
+            peak_memory: session.peak_memory,
+        }),
     }
 }
 
@@ -107,6 +113,8 @@ struct Session {
     first: Option<OwnedFd>,
     /// Everything is mounted, and the command is about to run.
     is_set_up: bool,
+    /// What a process of it had at the most, in bytes.
+    peak_memory: Option<u64>,
     stubs: Stubs,
     served: Vec<Served>,
     /// The output is the other side of the command's terminal.
@@ -130,6 +138,7 @@ impl Session {
             supervisor: None,
             first: None,
             is_set_up: false,
+            peak_memory: None,
             stubs: Stubs::default(),
             served: Vec::new(),
             has_terminal: false,
@@ -324,6 +333,7 @@ impl Session {
                 let source = io::Error::from_raw_os_error(errno);
                 return Err(Ended::Error(ExecError::Command { program, source }));
             }
+            Report::PeakMemory(bytes) => self.peak_memory = Some(bytes),
             Report::Exited(code) => return Ok(Some(ExitStatus::Code(code))),
             Report::Signalled(signal) => return Ok(Some(ExitStatus::Signal(signal))),
         }

@@ -110,6 +110,8 @@ pub struct ExecOutcome {
     pub stubs: Vec<PathBuf>,
     /// The limits it met on its way.
     pub exceeded: Vec<Exceeded>,
+    /// The most memory that one of its processes had resident, in bytes, where that is known.
+    pub peak_memory: Option<u64>,
 }
 
 /// Why a command could not be run to its end.

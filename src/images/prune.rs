@@ -334,8 +334,16 @@ mod tests {
             key.field("layer", &layer.to_string());
             let diff_id = layers[layer];
             let (created, facts) = (String::new(), String::new());
-            let record =
-                Record { diff_id, length: 4, created, facts, milliseconds: None, elsewhere: None, imported: None };
+            let record = Record {
+                diff_id,
+                length: 4,
+                created,
+                facts,
+                milliseconds: None,
+                peak_memory: None,
+                elsewhere: None,
+                imported: None,
+            };
             cache.put(&key.finish(), &record).unwrap();
         }
         std::fs::create_dir_all(root.join("mounts/id/fs")).unwrap();

@@ -162,7 +162,16 @@ mod tests {
         key.field("step", "1");
         let diff_id = DiffId(Digest::of(b"cached"));
         let (created, facts) = (String::new(), String::new());
-        let record = Record { diff_id, length: 6, created, facts, milliseconds: None, elsewhere: None, imported: None };
+        let record = Record {
+            diff_id,
+            length: 6,
+            created,
+            facts,
+            milliseconds: None,
+            peak_memory: None,
+            elsewhere: None,
+            imported: None,
+        };
         LocalCache::open(&root).unwrap().put(&key.finish(), &record).unwrap();
         remove(&root, "a", false).unwrap();
         let left: Vec<Digest> =

@@ -301,7 +301,7 @@ fn make(
     if let Some(key) = &any_files {
         worker.cache.put_former(key, DiffId(digest))?;
     }
-    Ok(Made { digest, length })
+    Ok(Made { digest, length, peak_memory: None })
 }
 
 /// Puts an error at the source that it is about, and says so when the path as written was meant for another tree.

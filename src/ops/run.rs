@@ -247,7 +247,8 @@ fn execute(
     }
     mounted.caches.keep(worker)?;
     let blob = NewLayer::new(worker.store.ingest()?, follower);
-    keep(worker, (&chain, &view), writable, &outcome.stubs, blob, vertex)
+    let made = keep(worker, (&chain, &view), writable, &outcome.stubs, blob, vertex)?;
+    Ok(Made { peak_memory: outcome.peak_memory, ..made })
 }
 
 /// Refuses by name what takes namespaces or mounts.
@@ -326,7 +327,7 @@ fn keep(
     let (digest, length) = blob.commit()?;
     let chain = ChainId::on(below.last().copied(), DiffId(digest));
     worker.snapshots.keep(written, chain)?;
-    Ok(Made { digest, length })
+    Ok(Made { digest, length, peak_memory: None })
 }
 
 /// A duration as people write it: `10m`, where Go prints `10m0s`.

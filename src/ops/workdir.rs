@@ -63,7 +63,7 @@ pub(super) async fn perform(
         write_directory_layer(&task_op.path, Some(&view), owner, task_worker.settings.time, &mut blob)
             .map_err(|error| explain(error, None))?;
         let (digest, length) = blob.commit(None)?;
-        Ok(Made { digest, length })
+        Ok(Made { digest, length, peak_memory: None })
     })
     .await?;
     let record = worker.remember(step, &facts, &made, began)?;

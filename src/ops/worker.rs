@@ -390,6 +390,7 @@ impl Worker {
             created: self.settings.created.clone(),
             facts: explain(facts),
             milliseconds: u64::try_from(began.elapsed().as_millis()).ok(),
+            peak_memory: made.peak_memory,
             elsewhere: None,
             imported: None,
         };
@@ -407,6 +408,8 @@ pub(super) struct Made {
     pub(super) digest: Digest,
     /// Its length in bytes.
     pub(super) length: u64,
+    /// What a process of the command that made it had in memory at the most, in bytes.
+    pub(super) peak_memory: Option<u64>,
 }
 
 /// The fact that a key has of a filesystem: what its layers hold, in their order; none of an empty one.

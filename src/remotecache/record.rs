@@ -41,7 +41,6 @@ pub struct SharedRecord {
     created: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     milliseconds: Option<u64>,
-    /// No executor measures it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_memory_bytes: Option<u64>,
     builder: String,
@@ -90,7 +89,7 @@ impl SharedRecord {
             codec,
             created: record.created.clone(),
             milliseconds: record.milliseconds,
-            peak_memory_bytes: None,
+            peak_memory_bytes: record.peak_memory,
             builder: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             signatures,
         }
@@ -208,6 +207,7 @@ impl SharedRecord {
             created: shared.created,
             facts: facts.to_owned(),
             milliseconds: shared.milliseconds,
+            peak_memory: shared.peak_memory_bytes,
             elsewhere: Some(Elsewhere { layer, codec: shared.codec, places: vec![place.clone()] }),
             imported: Some(imported),
         })
@@ -255,6 +255,7 @@ mod tests {
             created: "2026-01-01T00:00:00Z".to_owned(),
             facts: "op = run/1\n".to_owned(),
             milliseconds: Some(7),
+            peak_memory: Some(9),
             elsewhere: None,
             imported: None,
         };
@@ -271,7 +272,7 @@ mod tests {
         let read = SharedRecord::parse(&record().to_bytes()).unwrap();
         assert_eq!(read, record());
         let accepted = read.accept(&key('a'), "op = run/1\n", &place()).unwrap();
-        assert_eq!((accepted.length, accepted.milliseconds), (3, Some(7)));
+        assert_eq!((accepted.length, accepted.milliseconds, accepted.peak_memory), (3, Some(7), Some(9)));
         assert_eq!(accepted.elsewhere.unwrap().places, [place()]);
         record().without_facts().accept(&key('a'), "op = run/1\n", &place()).unwrap();
     }

@@ -52,6 +52,8 @@ pub(crate) enum Report {
     Failed { step: String, errno: i32, path: Option<PathBuf>, meaning: Option<String> },
     /// The command could not be executed. `head` is what the file begins with that the kernel could make nothing of.
     NotExecutable { errno: i32, head: Vec<u8> },
+    /// The most memory that one process of the sandbox had, in bytes; an end follows.
+    PeakMemory(u64),
     /// Pid 1 exited with this code.
     Exited(i32),
     /// Pid 1 was killed by this signal.

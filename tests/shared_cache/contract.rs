@@ -60,6 +60,7 @@ fn record(tar: &[u8]) -> Record {
         created: "2026-01-01T00:00:00Z".to_owned(),
         facts: FACTS.to_owned(),
         milliseconds: Some(5),
+        peak_memory: Some(1 << 20),
         elsewhere: None,
         imported: None,
     }
@@ -123,7 +124,8 @@ async fn keeps_the_contract(place: Place) {
     // Whoever comes later finds it, and its bytes.
     let other = open(&place, &heard);
     let found = other.record(&key(1), FACTS).await.expect("what was published");
-    assert_eq!((found.place, found.record.milliseconds), (place.clone(), Some(5)));
+    let said = (found.record.milliseconds, found.record.peak_memory);
+    assert_eq!((found.place, said), (place.clone(), (Some(5), Some(1 << 20))));
     let elsewhere = found.record.elsewhere.expect("a layer elsewhere");
     let scratch = support::scratch();
     let store = Store::open(&scratch.path().join("store")).expect("a store");

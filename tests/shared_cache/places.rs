@@ -307,3 +307,19 @@ fn an_image_whose_layers_never_came_says_how_to_get_them() {
     other.kiln.run(["pull", &name]).succeeded();
     other.kiln.run(["save", "-o", archive.to_str().expect("a path of UTF-8"), &name]).succeeded();
 }
+
+#[test]
+fn a_record_says_how_much_memory_a_command_took() {
+    let (context, directory) = (super::support::scratch(), super::support::scratch());
+    let base = registry::base(super::Base::Busybox);
+    let large = "dd if=/dev/zero of=/dev/null bs=64M count=1";
+    write(context.path(), "Dockerfile", format!("FROM {base}\nRUN true\nRUN {large} | cat\nCOPY Dockerfile /\n"));
+    Builder::new().build(context.path(), &["--cache-to", &format!("type=local,dest={}", directory.path().display())]);
+    let mut peaks = Vec::new();
+    for entry in std::fs::read_dir(directory.path().join("steps")).unwrap() {
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        peaks.push(record["peakMemoryBytes"].as_u64());
+    }
+    peaks.sort();
+    assert!(matches!(peaks[..], [None, Some(1..0x300_0000), Some(0x400_0000..0x800_0000)]), "{peaks:?}");
+}
