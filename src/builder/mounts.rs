@@ -35,11 +35,6 @@ impl Publisher {
     pub(super) async fn publish_mounts(&self) {
         let changed = lock(&self.changed).clone();
         for (to, target) in self.targets.iter().enumerate() {
-            if !changed.is_empty() && !self.caches.carries_mounts(to) {
-                let text = format!("cache {}: cache mounts are not published there", target.request.place);
-                self.sink.event(Event::Notice(text));
-                continue;
-            }
             for name in &changed {
                 if !self.publish_mount(to, target, name).await {
                     target.failed.store(true, Ordering::Relaxed);

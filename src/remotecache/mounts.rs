@@ -50,11 +50,6 @@ impl Caches {
         }
     }
 
-    /// Whether cache mounts can be put into the cache `to`.
-    pub fn carries_mounts(&self, to: usize) -> bool {
-        self.to[to].store.carries_mounts()
-    }
-
     /// Returns the record of a cache mount that the cache `to` has, if it is of use to who writes another; `None` if the cache cannot
     /// be written.
     pub async fn mount_there(&self, to: usize, key: &Key) -> Option<Option<SharedMount>> {

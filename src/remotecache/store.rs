@@ -98,9 +98,6 @@ pub enum StoreError {
     /// A record that is none.
     #[error("a record does not fit")]
     Record(#[from] RecordError),
-    /// It has no place for a record that is replaced.
-    #[error("cache mounts do not travel by a service of remote execution")]
-    NoMounts,
     /// It takes too long.
     #[error("nothing came for {} seconds", .0.as_secs())]
     Silent(Duration),
@@ -262,18 +259,14 @@ impl Store {
             Self::Registry(store) => store.mount(key).await,
             Self::Directory(store) => store.mount(key).await,
             Self::S3(store) => store.mount(key).await,
-            Self::Reapi(_) => Ok(None),
+            Self::Reapi(store) => store.mount(key).await,
         }
     }
 
-    /// Whether it holds cache mounts.
-    pub(super) fn carries_mounts(&self) -> bool {
-        !matches!(self, Self::Reapi(_))
-    }
-
-    /// Whether what a record names stays with the record. A bucket may have a rule that removes what is old, whoever names it.
+    /// Whether what a record names stays with the record. A bucket may have a rule that removes what is old, whoever names it, and a
+    /// service removes what was used last long ago.
     pub(super) fn keeps_what_is_named(&self) -> bool {
-        !matches!(self, Self::S3(_))
+        !matches!(self, Self::S3(_) | Self::Reapi(_))
     }
 
     /// Puts a chunk of a cache mount.
@@ -282,7 +275,7 @@ impl Store {
             Self::Registry(store) => store.put_blob(blob, moved).await,
             Self::Directory(store) => store.put_blob(blob, moved).await,
             Self::S3(store) => store.put_layer(blob, false, moved).await,
-            Self::Reapi(_) => Err(StoreError::NoMounts),
+            Self::Reapi(store) => store.put_blob(blob, moved).await,
         }
     }
 
@@ -297,7 +290,7 @@ impl Store {
             Self::Registry(store) => store.put_mount(key, record, chunks).await,
             Self::Directory(store) => store.put_mount(key, record).await,
             Self::S3(store) => store.put_mount(key, record).await,
-            Self::Reapi(_) => Err(StoreError::NoMounts),
+            Self::Reapi(store) => store.put_mount(key, record).await,
         }
     }
 }

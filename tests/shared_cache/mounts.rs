@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::support::bucket::Buckets;
+use super::support::casd::Casd;
 use super::support::user::User;
 use super::support::{registry, scratch, write};
 use super::trust::{file, keys};
@@ -99,6 +100,20 @@ fn a_bucket_carries_a_mount_and_lacking_chunks_alone_move() {
     assert!(built.output.stderr.contains("was there") && built.warnings().is_empty(), "{}", built.output.both());
     let new = blobs() - before;
     assert!(before > 8 && (1..=4).contains(&new), "{before} blobs and {new} new ones");
+}
+
+#[test]
+fn a_service_carries_a_mount_and_lacking_chunks_alone_move() {
+    let Some(casd) = Casd::start() else { return };
+    let cache = Cache::service(&casd.address);
+    Builder::new().build(context(FILL).path(), &["--cache-to", &cache.to]);
+    let before = casd.blobs().len();
+    let change = context(&format!("{FILL}; echo more > /c/more"));
+    let built = Builder::new().build(change.path(), &["--cache-from", &cache.from, "--cache-to", &cache.to]);
+    assert!(built.output.stderr.contains("was there") && built.warnings().is_empty(), "{}", built.output.both());
+    // Two chunks and a layer, and of the step and the mount records, actions and commands.
+    let new = casd.blobs().len() - before;
+    assert!(before > 8 && (1..=10).contains(&new), "{before} blobs and {new} new ones");
 }
 
 #[test]

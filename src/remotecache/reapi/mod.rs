@@ -3,6 +3,7 @@
 //! ```text
 //! Command { arguments: ["kiln", "step", <key>], output_paths: ["layer", "record.json"] }       the action of a step
 //! Command { arguments: ["kiln", "trail", <hash>], output_paths: ["keys"] }                     that of a list of keys
+//! Command { arguments: ["kiln", "mount", <key>], output_paths: ["record.json"] }               that of a cache mount
 //! ActionResult { output_files: [layer, record.json] }      both are blobs; the record is in the result too, where it is short
 //! ```
 //!
@@ -24,6 +25,7 @@ use self::messages::{
     GET_ACTION_RESULT, GET_CAPABILITIES, GetActionResultRequest, GetCapabilitiesRequest, OutputFile, SHA256,
     ServerCapabilities, UPDATE_ACTION_RESULT, UpdateActionResultRequest,
 };
+use super::mount::MOUNT_LIMIT;
 use super::record::{RECORD_LIMIT, RecordError, SharedRecord};
 use super::store::{Blob, Moved, StoreError, Use};
 use super::trail;
@@ -61,6 +63,12 @@ impl Upload {
     fn of(bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), size: bytes.len() as u64, source: BlobSource::Bytes(bytes) }
     }
+
+    fn of_blob(blob: &Blob<'_>) -> Result<Self, StoreError> {
+        let digest = digest_of(blob.descriptor).map_err(|_| RecordError::Senseless("layer"))?;
+        let (size, source) = (blob.descriptor.size(), blob.source.clone());
+        Ok(Self { digest: Digest::new(&digest, size), size, source })
+    }
 }
 
 /// What a result is kept under.
@@ -87,6 +95,11 @@ impl Question {
 
     fn trail(name: &str) -> Self {
         Self::new("trail", name, &[KEYS])
+    }
+
+    /// Its chunks are not outputs: there may be more than fit into a result.
+    fn mount(key: &Key) -> Self {
+        Self::new("mount", &key.hex(), &[RECORD])
     }
 }
 
@@ -116,9 +129,7 @@ impl ReapiStore {
         layer: &Blob<'_>,
         moved: Moved<'_>,
     ) -> Result<(), StoreError> {
-        let digest = digest_of(layer.descriptor).map_err(|_| RecordError::Senseless("layer"))?;
-        let (size, source) = (layer.descriptor.size(), layer.source.clone());
-        let layer = Upload { digest: Digest::new(&digest, size), size, source };
+        let layer = Upload::of_blob(layer)?;
         let bytes = record.to_bytes();
         let outputs = vec![named(LAYER, layer.digest.clone()), embedded(RECORD, &bytes)];
         self.put(Question::step(key), outputs, vec![Upload::of(bytes), layer], moved).await
@@ -139,6 +150,23 @@ impl ReapiStore {
         let bytes = trail::to_bytes(keys);
         let outputs = vec![embedded(KEYS, &bytes)];
         self.put(Question::trail(name), outputs, vec![Upload::of(bytes)], &|_| {}).await
+    }
+
+    pub(super) async fn mount(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.document(&Question::mount(key), RECORD, MOUNT_LIMIT).await
+    }
+
+    pub(super) async fn put_blob(&self, blob: &Blob<'_>, moved: Moved<'_>) -> Result<(), StoreError> {
+        let (capabilities, blob) = (self.capabilities().await?, Upload::of_blob(blob)?);
+        match self.missing(vec![blob.digest.clone()]).await?.is_empty() {
+            true => Ok(()),
+            false => self.upload(vec![blob], capabilities, moved).await,
+        }
+    }
+
+    pub(super) async fn put_mount(&self, key: &Key, record: Vec<u8>) -> Result<(), StoreError> {
+        let outputs = vec![embedded(RECORD, &record)];
+        self.put(Question::mount(key), outputs, vec![Upload::of(record)], &|_| {}).await
     }
 
     /// Asks for what is kept under an action, with one of the outputs in it.
